@@ -1,0 +1,138 @@
+"""The contract between everything else and a text-to-image model, whatever its family."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from persongen_lib.backbones import overlay
+from persongen_lib.backbones.schedules import Schedule, Step
+from persongen_lib.specs import FineTuneSpec, UserError
+
+Weights = Literal["personalized", "original"]
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the network is told: tensors by name, each with one row a prompt."""
+
+    tensors: Mapping[str, Tensor]
+
+    def repeat(self, rows: int) -> Conditioning:
+        """Every row `rows` times, without copying."""
+        return self._map(lambda t: t.unsqueeze(1).expand(-1, rows, *t.shape[1:]).flatten(0, 1))
+
+    @staticmethod
+    def cat(parts: Sequence[Conditioning]) -> Conditioning:
+        """All rows of all parts, in order."""
+        names = parts[0].tensors
+        return Conditioning({name: torch.cat([part.tensors[name] for part in parts]) for name in names})
+
+    def _map(self, function: Any) -> Conditioning:
+        return Conditioning({name: function(tensor) for name, tensor in self.tensors.items()})
+
+
+class Backbone(ABC):
+    """A loaded text-to-image model, frozen and in evaluation mode.
+
+    Latents are float32 (rows, C, H, W) whatever `dtype` the networks compute in. `modules` names the
+    modules that fine-tuning may change; "network" is the denoiser. `original_parts` gives the subfolder of
+    each in a model folder.
+    """
+
+    family: ClassVar[str]
+    name: str
+    device: torch.device
+    dtype: torch.dtype
+    latent_shape: tuple[int, int, int]
+    image_size: int
+    modules: Mapping[str, nn.Module]
+    original_parts: ClassVar[Mapping[str, str]]
+    scheduler: Any
+
+    def __init__(self) -> None:
+        self.adapter: Path | None = None
+        self._own: dict[str, Tensor] = {}
+        self._original: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """One row a prompt. Differentiable: sampling calls it without gradients."""
+
+    @abstractmethod
+    def forward(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The network's own output (noise or v), float32; `timesteps` is (rows,)."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor) -> list[Image]:
+        """RGB pictures of latents."""
+
+    @abstractmethod
+    def encode_images(self, images: Sequence[Image]) -> Tensor:
+        """Latents (rows, C, H, W) of pictures, cropped to a square in the middle and resized."""
+
+    @abstractmethod
+    def token_row(self, token: str) -> tuple[str, int]:
+        """The full name of the embedding table and the row of a placeholder; UserError unless one token."""
+
+    def schedule(self, name: str, num_steps: int) -> Schedule:
+        """A sampler over this model's noise levels."""
+        return Schedule(self.scheduler, name, num_steps)
+
+    def predict_noise(self, latents: Tensor, step: Step, conditioning: Conditioning) -> Tensor:
+        """Noise predictions (rows, C, H, W), converted from v where the model predicts v."""
+        timesteps = torch.full((len(latents),), step.timestep, device=self.device)
+        output = self.forward(latents, timesteps, conditioning)
+        if self.scheduler.config.prediction_type == "v_prediction":
+            return step.alpha**0.5 * output + (1 - step.alpha) ** 0.5 * latents
+        return output
+
+    def load_adapter(self, folder: str | Path) -> None:
+        """Put a fine-tuning's changed tensors in place, in exchange for an adapter loaded before."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = Path(folder)
+        try:
+            tensors = load_file(folder / "adapter.safetensors")
+        except (OSError, SafetensorError):
+            raise UserError(f"{folder} is no adapter: it has no readable adapter.safetensors") from None
+        self.unload_adapter()
+        self._own = overlay.install(self.modules, overlay.fitted(self.modules, tensors))
+        self.adapter = folder.resolve()
+
+    def unload_adapter(self) -> None:
+        """The model as it was loaded, bit for bit."""
+        overlay.install(self.modules, self._own)
+        self._own, self.adapter = {}, None
+
+    def set_original(self, tensors: Mapping[str, Tensor]) -> None:
+        """Name the tensors from before fine-tuning, for a model whose own weights are personalized."""
+        self._original = dict(tensors)
+
+    @contextmanager
+    def using(self, weights: Weights) -> Iterator[None]:
+        """Compute with these weights in a block: "original" is before fine-tuning."""
+        other = {**self._own, **self._original} if weights == "original" else {}
+        with overlay.installed(self.modules, other):
+            yield
+
+
+def read_adapter_spec(folder: str | Path) -> FineTuneSpec:
+    """The fine-tuning that made an adapter folder."""
+    path = Path(folder) / "adapter.json"
+    try:
+        return FineTuneSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise UserError(f"{path} does not describe an adapter: {error}") from None
+        raise UserError(f"{folder} is no adapter folder: it has no readable adapter.json") from None

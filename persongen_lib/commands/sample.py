@@ -1,0 +1,97 @@
+"""`persongen sample`: pictures of a concept by a strategy, fine-tuning first where that is not done yet."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from persongen_lib.commands import add_run_arguments, parse_parameters
+from persongen_lib.specs import FineTuneSpec, UserError
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the command's options."""
+    parser.add_argument("--strategy", required=True, help="base, superclass, switching or mixed")
+    parser.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="of the strategy; repeatable"
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--concept", metavar="NAME|FOLDER", help="a shipped concept or your pictures")
+    source.add_argument("--adapter", metavar="FOLDER", help="a finished fine-tuning, instead of --concept")
+    parser.add_argument("--class-name", metavar="WORD", help="what is in your pictures, such as dog")
+    parser.add_argument("--token", help="the placeholder word (default: sks)")
+    parser.add_argument("--method", default="dreambooth", help="of the fine-tuning (default: dreambooth)")
+    parser.add_argument("--backbone", help="micro (the default), sd2, a diffusers folder or a hub id")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--template", action="append", help="such as 'a photo of {} in the snow'; repeatable")
+    what.add_argument(
+        "--prompts", metavar="SET|FILE", help="live, object, auto, or a file with a template a line"
+    )
+    parser.add_argument(
+        "--seeds", default="0-3", help="0-7 or 0,5,9: one picture each a template (default: 0-3)"
+    )
+    parser.add_argument("--steps", type=int, default=50, metavar="N", help="sampling steps (default: 50)")
+    parser.add_argument(
+        "--batch-size", type=int, default=8, metavar="N", help="pictures at a time (default: 8)"
+    )
+    parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: fp32 on a CPU, fp16 on a GPU)")
+    parser.add_argument("--output", metavar="DIR", help="copy the pictures and their metadata there")
+    add_run_arguments(parser)
+
+
+def run(args: Namespace) -> int:
+    """Check everything first, then fine-tune where needed, sample, and copy the pictures out."""
+    from persongen_lib.data import load_concept, load_prompts
+    from persongen_lib.finetune import fine_tune_spec, finetune
+    from persongen_lib.sampling import sample_spec
+    from persongen_lib.sampling.run import check_output, export, run_sample
+    from persongen_lib.specs import check_steps
+    from persongen_lib.store import Store
+
+    store, concept, fine_tune = Store(args.runs), None, None
+    if args.adapter:
+        fine_tune = _adapter_spec(args)
+    elif args.concept:
+        concept = load_concept(args.concept, args.class_name)
+        fine_tune = fine_tune_spec(concept, args.backbone or "micro", args.method, token=args.token or "sks")
+    elif not args.class_name:
+        raise UserError("give --concept or --adapter, or --class-name to sample the model as it is")
+    kind = concept.kind if concept else None
+    spec = sample_spec(
+        args.strategy,
+        prompts=load_prompts(args.prompts or args.template or ["a photo of {}"], kind),
+        seeds=args.seeds,
+        num_steps=args.steps,
+        fine_tune=fine_tune,
+        backbone=args.backbone,
+        class_name=args.class_name,
+        token=args.token or "sks",
+        **parse_parameters(args.param),
+    )
+    check_steps(args.batch_size, what="the batch size")
+    if args.output:
+        check_output(spec, args.output)
+    if concept and not store.find("sample", spec):
+        finetune(fine_tune, concept, store, args.device)
+    folder = run_sample(
+        spec, store, args.device, args.dtype, adapter=args.adapter, batch_size=args.batch_size
+    )
+    if args.output:
+        folder = export(folder, args.output)
+    count = len(spec.prompts) * len(spec.seeds)
+    print(f"{count} pictures in {folder}/images, one line about each in {folder}/pictures.jsonl")
+    return 0
+
+
+def _adapter_spec(args: Namespace) -> FineTuneSpec:
+    from persongen_lib.backbones import read_adapter_spec
+
+    if not (Path(args.adapter) / "adapter.safetensors").is_file():
+        raise UserError(f"{args.adapter} is no adapter folder: it has no adapter.safetensors")
+    spec = read_adapter_spec(args.adapter)
+    for option in ("backbone", "class_name", "token"):
+        given, own = getattr(args, option), getattr(spec, option)
+        if given is not None and given != own:
+            name = option.replace("_", "-")
+            raise UserError(f"the adapter was made with --{name} {own}, not {given}: leave --{name} out")
+    return spec

@@ -1,0 +1,63 @@
+"""`persongen evaluate`: measure the pictures of a folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from persongen_lib.data import Concept, list_concepts, load_concept
+from persongen_lib.evaluation import METRICS, evaluate_run
+from persongen_lib.specs import SampleSpec, UserError
+from persongen_lib.store import read_spec, write_atomic
+
+FORMATS = (".csv", ".parquet")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("folder", type=Path, help="what persongen sample left: pictures and pictures.jsonl")
+    parser.add_argument("--concept", metavar="NAME|FOLDER", help="to compare with (default: the one sampled)")
+    parser.add_argument("--class-name", metavar="WORD", help="what is in your pictures, such as dog")
+    parser.add_argument("--metrics", help=f"some of {','.join(METRICS)} (default: all that apply)")
+    parser.add_argument(
+        "--clip-model", metavar="MODEL", help="local-dir:FOLDER or ARCHITECTURE/TAG of open_clip"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="a .csv or .parquet file (default: FOLDER/scores.csv)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write one row a picture, and print the means with their intervals over prompts."""
+    from persongen_lib.study.statistics import summarize
+
+    output = args.output or args.folder / "scores.csv"
+    if output.suffix not in FORMATS:
+        raise UserError(f"the output {output} must end with {' or '.join(FORMATS)}")
+    metrics = (
+        None if args.metrics is None else [name.strip() for name in args.metrics.split(",") if name.strip()]
+    )
+    concept = _concept(args)
+    table = evaluate_run(args.folder, concept, metrics, args.device, args.clip_model)
+    write = table.to_csv if output.suffix == ".csv" else table.to_parquet
+    write_atomic(output, lambda path: write(path, index=False))
+    scores = [name for name in table.select_dtypes("float") if table[name].notna().any()]
+    summary = summarize(table.assign(concept=concept.name, label="all"), scores)
+    print(f"{'':16} mean   95 % interval over prompts")
+    for row in summary.to_dict("records"):
+        print(f"{row['metric']:16} {row['mean']:5.3f}  {row['low']:5.3f} to {row['high']:5.3f}")
+    print(f"{len(table)} pictures, one row each: {output}")
+    return 0
+
+
+def _concept(args: argparse.Namespace) -> Concept:
+    """The concept named, or else the one that the pictures' model was fine-tuned on."""
+    if args.concept is not None:
+        return load_concept(args.concept, args.class_name)
+    tune = read_spec(args.folder, SampleSpec).fine_tune
+    if tune is None or tune.concept not in list_concepts():
+        raise UserError(
+            f"which pictures should {args.folder} be compared with? Give --concept NAME or FOLDER"
+        )
+    return load_concept(tune.concept, tune.class_name)

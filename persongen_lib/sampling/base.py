@@ -1,0 +1,18 @@
+"""Base sampling: plain classifier-free guidance with the concept prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from persongen_lib.sampling.strategy import STRATEGIES, Strategy, guide
+
+
+@STRATEGIES.register("base")
+@dataclass(frozen=True, kw_only=True)
+class Base(Strategy):
+    """`u + w (c - u)` at every step: Ho & Salimans, Classifier-Free Diffusion Guidance, arXiv 2207.12598."""
+
+    guidance_scale: float = 7.0
+
+    def __call__(self, latents, step, predict):
+        return guide(predict, concept=self.guidance_scale)

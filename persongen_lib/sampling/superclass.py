@@ -1,0 +1,18 @@
+"""Superclass sampling: the reference run that never mentions the concept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from persongen_lib.sampling.strategy import STRATEGIES, ReferenceStrategy
+
+
+@STRATEGIES.register("superclass")
+@dataclass(frozen=True, kw_only=True)
+class Superclass(ReferenceStrategy):
+    """`u + w (s - u)` at every step: the class word alone, the ceiling of prompt adherence."""
+
+    guidance_scale: float = 7.0
+
+    def __call__(self, latents, step, predict):
+        return self.guide(predict, superclass=self.guidance_scale)

@@ -1,0 +1,179 @@
+"""A cell, the unit of work: one strategy with its parameters on one concept, from fine-tuning to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from persongen_lib.data import Concept, load_concept, load_prompts
+from persongen_lib.specs import FineTuneSpec, SampleSpec, Spec
+from persongen_lib.store import Store, write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from persongen_lib.backbones import Backbone
+    from persongen_lib.trajectories import Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What a strategy's notebook is given; anything wrong is a UserError when the cell is first used.
+
+    `parameters` are the strategy's, `method_parameters` the fine-tuning method's; what is left out has its
+    default. `prompts` and `seeds`: see `load_prompts` and `parse_seeds`. `label` names the cell in tables and
+    figures and begins with the strategy's name. `metrics`, `clip_model`: see `evaluate_run`.
+    """
+
+    concept: str
+    strategy: str
+    backbone: str = "micro"
+    method: str = "dreambooth"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    prompts: str | Sequence[str] = "auto"
+    seeds: str | int | Sequence[int] = "0-3"
+    num_steps: int = 50
+    class_name: str | None = None
+    token: str = "sks"
+    method_parameters: Mapping[str, Any] = field(default_factory=dict)
+    fine_tune_steps: int | None = None
+    fine_tune_seed: int = 0
+    label: str | None = None
+    metrics: Sequence[str] | None = None
+    clip_model: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The label, or else the strategy's name."""
+        return self.label or self.strategy
+
+    @cached_property
+    def references(self) -> Concept:
+        """The concept with its pictures."""
+        return load_concept(self.concept, self.class_name)
+
+    @cached_property
+    def fine_tune_spec(self) -> FineTuneSpec:
+        """The fine-tuning's spec, every parameter filled in."""
+        from persongen_lib.finetune import fine_tune_spec
+
+        return fine_tune_spec(
+            self.references,
+            method=self.method,
+            backbone=self.backbone,
+            token=self.token,
+            num_steps=self.fine_tune_steps,
+            seed=self.fine_tune_seed,
+            **self.method_parameters,
+        )
+
+    @cached_property
+    def sample_spec(self) -> SampleSpec:
+        """The sample run's spec, every parameter filled in."""
+        from persongen_lib.sampling import sample_spec
+
+        return sample_spec(
+            self.strategy,
+            load_prompts(self.prompts, self.references.kind),
+            self.seeds,
+            self.num_steps,
+            self.fine_tune_spec,
+            **self.parameters,
+        )
+
+
+@dataclass(frozen=True)
+class ScoreSpec(Spec):
+    """Scores of a sample run against a concept, by models that `judges` names with their digests."""
+
+    sample: SampleSpec
+    concept_digest: str
+    judges: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sample, Mapping):
+            object.__setattr__(self, "sample", SampleSpec.from_dict(self.sample))
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """A finished cell: the folders of its fine-tuning and pictures, and its part of the results table."""
+
+    cell: Cell
+    adapter: Path
+    sample: Path
+    table: pd.DataFrame
+
+
+def run_cell(
+    cell: Cell, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None
+) -> CellRun:
+    """Fine-tune, sample and score, each only where `runs` does not hold it yet."""
+    from persongen_lib.finetune import finetune
+    from persongen_lib.sampling import run_sample
+
+    store = Store(runs)
+    backbone = None
+    if store.find("sample", cell.sample_spec) is None:
+        backbone = shared_backbone(cell.backbone, cell.sample_spec.weights, device, dtype)
+    trainable = backbone if backbone and backbone.dtype.itemsize == 4 else None
+    adapter = finetune(cell.fine_tune_spec, cell.references, store, device, trainable)
+    sample = run_sample(cell.sample_spec, store, device, dtype, backbone)
+    return CellRun(cell, adapter, sample, score(cell, store, device))
+
+
+def follow(
+    cell: Cell,
+    pictures: Sequence[tuple[int, int]] = ((0, 0),),
+    runs: str | Path = "runs",
+    device: str = "auto",
+    dtype: str | None = None,
+) -> dict[tuple[int, int], Trajectory]:
+    """The trajectories of some pictures of a cell that has run, by (prompt index, seed)."""
+    from persongen_lib.trajectories import TrajectorySpec, load_trajectories, run_trajectories
+
+    store, spec, backbone = Store(runs), cell.sample_spec, None
+    if store.find("trajectory", TrajectorySpec(spec, tuple(pictures))) is None:
+        backbone = shared_backbone(cell.backbone, spec.weights, device, dtype)
+    return load_trajectories(run_trajectories(spec, store, pictures, device, dtype, backbone))
+
+
+def score(cell: Cell, store: Store, device: str = "auto") -> pd.DataFrame:
+    """The results table of a cell that is sampled; scores it where it is not scored yet."""
+    import pandas as pd
+
+    from persongen_lib.evaluation import evaluate_run
+    from persongen_lib.study.results import result_rows
+
+    folder = store.folder("sample", cell.sample_spec)
+
+    def work(partial: Path) -> dict[str, Any]:
+        scores = evaluate_run(folder, cell.references, cell.metrics, device, cell.clip_model)
+        write_atomic(partial / "scores.parquet", lambda path: scores.to_parquet(path, index=False))
+        return {}
+
+    scored = store.ensure("evaluate", score_spec(cell, store), work)
+    return result_rows(cell, store, pd.read_parquet(scored / "scores.parquet"))
+
+
+def score_spec(cell: Cell, store: Store) -> ScoreSpec:
+    """The spec of the scores of a cell that is sampled."""
+    from persongen_lib.evaluation import choose_models, source_digest
+
+    models = choose_models(store.folder("sample", cell.sample_spec), cell.metrics, cell.clip_model)
+    judges = {metric: f"{Path(source).name} {source_digest(source)}" for metric, source in models.items()}
+    return ScoreSpec(cell.sample_spec, cell.references.digest, judges)
+
+
+@lru_cache(maxsize=1)
+def shared_backbone(name: str, weights: str, device: str, dtype: str | None) -> Backbone:
+    """The last backbone used, kept so that one cell after the other finds it loaded.
+
+    `weights` is the digest of its files: changed files are loaded anew.
+    """
+    from persongen_lib.backbones import load_backbone
+
+    return load_backbone(name, device=device, dtype=dtype)

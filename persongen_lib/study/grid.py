@@ -1,0 +1,130 @@
+"""Study files: YAML that names backbones, fine-tunings, concepts and strategies; a cell for every
+combination."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from persongen_lib.data import DATA
+from persongen_lib.evaluation import METRICS
+from persongen_lib.specs import UserError, check_known
+from persongen_lib.study.cells import Cell
+
+STUDIES = DATA / "studies"
+REQUIRED = ("concepts", "strategies")
+KEYS = (
+    "description", "backbones", "fine_tunings", "concepts", "strategies", "prompts", "seeds", "num_steps",
+    "metrics", "clip_model",
+)  # fmt: skip
+FINE_TUNING_KEYS = ("method", "num_steps", "seed", "parameters")
+STRATEGY_KEYS = ("strategy", "label", "parameters", "grid")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named set of cells, in an order that keeps those of one fine-tuning together."""
+
+    name: str
+    description: str
+    cells: tuple[Cell, ...]
+
+
+def load_study(name_or_file: str | Path) -> Study:
+    """A study by its name in data/studies, or from any YAML file; the file's name is the study's.
+
+    Keys: `concepts` and `strategies` (both needed), `backbones` (["micro"]), `fine_tunings` (a list of
+    `method`, `num_steps`, `seed`, `parameters`), `prompts`, `seeds`, `num_steps`, `metrics`, `clip_model`,
+    `description`. A strategy has `strategy`, `parameters`, `label` and `grid`: lists of values, of which
+    every combination is a strategy. Everything is checked before anything runs: UserError for an unknown
+    key, strategy, parameter or concept.
+    """
+    path = STUDIES / f"{name_or_file}.yaml"
+    if not path.is_file():
+        path = Path(name_or_file)
+    values = _read(path)
+    check_known("key", values, KEYS, where=f" in {path}")
+    for key in REQUIRED:
+        if not isinstance(values.get(key), list) or not values[key]:
+            raise UserError(f"{path} needs {key}: a list of at least one")
+    cells = tuple(_cells(values, path))
+    for cell in cells:
+        _ = cell.sample_spec
+    return Study(path.stem, str(values.get("description", "")).strip(), cells)
+
+
+def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
+    if "metrics" in values:
+        check_known("metric", _list(values["metrics"], "metrics", path), METRICS, where=f" in {path}")
+    backbones = _list(values.get("backbones", ["micro"]), "backbones", path)
+    tunings = _list(values.get("fine_tunings", [{}]), "fine_tunings", path)
+    strategies = [found for entry in values["strategies"] for found in _strategies(entry, path)]
+    labels = [label for label, _, _ in strategies]
+    if doubled := next((label for label in labels if labels.count(label) > 1), None):
+        raise UserError(f"two strategies in {path} are called {doubled!r}: give each a label of its own")
+    shared = {
+        key: values[key]
+        for key in ("prompts", "seeds", "num_steps", "metrics", "clip_model")
+        if key in values
+    }
+    for backbone, tuning, concept in itertools.product(backbones, tunings, values["concepts"]):
+        tuning = _mapping(tuning, "a fine-tuning", path)
+        check_known("key", tuning, FINE_TUNING_KEYS, where=f" of a fine-tuning in {path}")
+        for label, strategy, parameters in strategies:
+            yield Cell(
+                backbone=str(backbone),
+                concept=str(concept),
+                strategy=strategy,
+                label=label,
+                parameters=parameters,
+                method=tuning.get("method", "dreambooth"),
+                method_parameters=_mapping(tuning.get("parameters", {}), "parameters", path),
+                fine_tune_steps=tuning.get("num_steps"),
+                fine_tune_seed=tuning.get("seed", 0),
+                **shared,
+            )
+
+
+def _strategies(entry: Any, path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Label, strategy and parameters of every combination in an entry; a name alone has all defaults."""
+    entry = {"strategy": entry} if isinstance(entry, str) else _mapping(entry, "a strategy", path)
+    check_known("key", entry, STRATEGY_KEYS, where=f" of a strategy in {path}")
+    if not isinstance(entry.get("strategy"), str):
+        raise UserError(f"a strategy in {path} lacks its name: write strategy: base, for example")
+    strategy, grid = entry["strategy"], _mapping(entry.get("grid", {}), "a grid", path)
+    parameters = dict(_mapping(entry.get("parameters", {}), "parameters", path))
+    axes = [_list(axis, f"the grid of {name}", path) for name, axis in grid.items()]
+    for point in itertools.product(*axes):
+        chosen = dict(zip(grid, point, strict=True))
+        suffix = "".join(f" {name}={value}" for name, value in chosen.items())
+        yield f"{entry.get('label', strategy)}{suffix}", strategy, parameters | chosen
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        known = ", ".join(sorted(found.stem for found in STUDIES.glob("*.yaml")))
+        raise UserError(f"there is no study {str(path)!r}: give a YAML file or one of {known}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path} is not YAML{where}: {getattr(error, 'problem', None) or 'broken'}") from None
+    return _mapping(values, "a study", path)
+
+
+def _mapping(value: Any, what: str, path: Path) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{what} in {path} must be names with values, not {value!r}")
+    return value
+
+
+def _list(value: Any, what: str, path: Path) -> list:
+    if not isinstance(value, list) or not value:
+        raise UserError(f"{what} in {path} must be a list of at least one, not {value!r}")
+    return value

@@ -1,0 +1,71 @@
+"""Rendered training pictures on disk: shards of uint8 pictures with their labels, made once and memory-mapped."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..store import write_atomic
+from .scene import ACCESSORY_NAMES, CLASSES, COLOURS, CONTEXT_NAMES, Identity, Scene, render
+
+COLOUR_NAMES = tuple(COLOURS)
+SHARD = 4096
+PAIR = 2
+"""Consecutive pictures of a pair show the same identity in two contexts (for the identity encoder)."""
+
+
+def labels_of(scene: Scene) -> tuple[int, int, int, int]:
+    """Class, context, accessory and colour as indices; 0 in the last two means none."""
+    accessory = 1 + ACCESSORY_NAMES.index(scene.accessory) if scene.accessory else 0
+    colour = 1 + COLOUR_NAMES.index(scene.colour) if scene.colour else 0
+    return CLASSES.index(scene.identity.class_name), CONTEXT_NAMES.index(scene.context), accessory, colour
+
+
+def scene_at(index: int, seed: int) -> Scene:
+    """The scene of picture `index`: pictures 2k and 2k+1 share an identity and nothing else."""
+    identity_rng = np.random.default_rng((seed, index // PAIR))
+    identity = Identity.draw(str(identity_rng.choice(CLASSES)), identity_rng)
+    return Scene.draw(np.random.default_rng((seed, index // PAIR, 1 + index % PAIR)), identity=identity)
+
+
+def _render_shard(folder: Path, shard: int, seed: int) -> None:
+    scenes = [scene_at(shard * SHARD + k, seed) for k in range(SHARD)]
+    pictures = np.stack([render(scene)[0] for scene in scenes])
+    labels = np.array([labels_of(scene) for scene in scenes], np.uint8)
+    write_atomic(folder / f"{shard:04d}-labels.npy", lambda path: _save(path, labels))
+    write_atomic(folder / f"{shard:04d}.npy", lambda path: _save(path, pictures))
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, array)
+
+
+def render_dataset(folder: str | Path, pictures: int, seed: int = 0, workers: int = 2) -> None:
+    """Render at least `pictures` pictures into `folder`; shards that are there already are kept."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [k for k in range(-(-pictures // SHARD)) if not (folder / f"{k:04d}.npy").exists()]
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = [pool.submit(_render_shard, folder, shard, seed) for shard in missing]
+        for job in tqdm(jobs, desc="render", unit="shard"):
+            job.result()
+
+
+class Pictures:
+    """The shards of a folder as one indexable set of (pictures, labels)."""
+
+    def __init__(self, folder: str | Path):
+        files = sorted(p for p in Path(folder).glob("*.npy") if "-labels" not in p.name)
+        self.shards = [np.load(file, mmap_mode="r") for file in files]
+        self.labels = np.concatenate([np.load(file.with_name(f"{file.stem}-labels.npy")) for file in files])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        """Pictures (n, 64, 64, 3) uint8 at an array of indices."""
+        return np.stack([self.shards[i // SHARD][i % SHARD] for i in indices])

@@ -1,0 +1,114 @@
+"""From trained weights to the folders of data/models: fp16 safetensors, each as its library loads it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from ..store import write_atomic
+from .networks import HEADS, OracleNetwork, clip_config
+from .training.autoencoder import new_autoencoder
+from .training.diffusion import NETWORKS, SCHEDULE, new_text_encoder
+from .vocabulary import clip_tokenizer, word_tokenizer
+
+
+def half(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in tensors.items()
+    }
+
+
+def trained(folder: Path) -> dict[str, torch.Tensor]:
+    """The averaged weights of a training folder: the final ones, or those of its last checkpoint."""
+    final = folder / "final.safetensors"
+    if final.exists():
+        return load_file(final)
+    with safe_open(folder / "checkpoint.safetensors", "pt") as file:
+        return {key[8:]: file.get_tensor(key) for key in file.keys() if key.startswith("average.")}  # noqa: SIM118
+
+
+def export_generator(autoencoder: Path, generator: Path, scale: float, family: str, folder: Path) -> None:
+    """A folder that `diffusers.StableDiffusionPipeline.from_pretrained` loads."""
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+    vae = new_autoencoder()
+    vae.load_state_dict(trained(autoencoder))
+    vae.register_to_config(scaling_factor=scale)
+    weights = trained(generator)
+    network, text_encoder = NETWORKS[family](), new_text_encoder()
+    for module, prefix in ((network, "network."), (text_encoder, "text_encoder.")):
+        module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
+    pipeline = StableDiffusionPipeline(
+        vae,
+        text_encoder,
+        clip_tokenizer(),
+        network,
+        DDIMScheduler(**SCHEDULE),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    _write_folder(folder, lambda place: pipeline.to(torch.float16).save_pretrained(place))
+
+
+def export_clip(weights: Path, folder: Path) -> None:
+    """A folder that open_clip loads as `local-dir:FOLDER`."""
+
+    def write(place: Path) -> None:
+        from transformers import PreTrainedTokenizerFast
+
+        config = clip_config()
+        config["text_cfg"] |= {"hf_tokenizer_name": ".", "tokenizer_kwargs": {"clean": "lower"}}
+        preprocess = {
+            "size": 64,
+            "mean": [0.5] * 3,
+            "std": [0.5] * 3,
+            "mode": "RGB",
+            "interpolation": "bicubic",
+            "resize_mode": "squash",
+        }
+        content = {"model_cfg": config, "preprocess_cfg": preprocess}
+        (place / "open_clip_config.json").write_text(json.dumps(content, indent=2) + "\n")
+        save_file(half(trained(weights)), place / "open_clip_model.safetensors")
+        PreTrainedTokenizerFast(
+            tokenizer_object=word_tokenizer(),
+            pad_token="[PAD]",
+            unk_token="[UNK]",
+            bos_token="[START]",
+            eos_token="[END]",
+        ).save_pretrained(place)
+
+    _write_folder(folder, write)
+
+
+def export_oracle(weights: Path, folder: Path) -> None:
+    """config.json and model.safetensors for `persongen_lib.world.oracle.load_oracle`."""
+
+    def write(place: Path) -> None:
+        config = {"heads": {name: list(values) for name, values in HEADS.items()}}
+        (place / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        network = OracleNetwork()
+        network.load_state_dict(trained(weights))
+        save_file(half(network.state_dict()), place / "model.safetensors")
+
+    _write_folder(folder, write)
+
+
+def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write a whole folder beside the old one, keep its model card, then put it in the old one's place."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write(partial)
+    card = folder / "README.md"
+    if card.exists():
+        write_atomic(partial / "README.md", card.read_bytes())
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)

@@ -1,0 +1,114 @@
+"""Signed-distance shapes and an antialiased canvas: the drawing primitives of the micro-world.
+
+A shape is a float array of signed distances (negative inside) on the canvas grid, in local units.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+Colour = tuple[float, float, float] | np.ndarray
+
+
+class Canvas:
+    """A square RGB picture with values in [0, 1] and a coverage mask of what was painted as subject."""
+
+    def __init__(self, size: int = 64):
+        rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
+        self.size = size
+        self.columns, self.rows = columns + 0.5, rows + 0.5
+        self.rgb = np.zeros((size, size, 3), np.float32)
+        self.mask = np.zeros((size, size), np.float32)
+        self.to_pixels()
+
+    def to_pixels(self) -> None:
+        """Use pixel coordinates scaled to a 64 x 64 picture (x right, y down)."""
+        factor = 64 / self.size
+        self.x, self.y, self.unit = self.columns * factor, self.rows * factor, 1 / factor
+
+    def to_local(self, x: float, y: float, scale: float, rotation: float = 0.0, flip: bool = False) -> None:
+        """Use coordinates around (x, y) in which one unit is `scale` pixels; `rotation` in radians."""
+        self.to_pixels()
+        dx, dy = (self.x - x) / scale, (self.y - y) / scale
+        cos, sin = np.float32(np.cos(rotation)), np.float32(np.sin(rotation))
+        self.x, self.y = cos * dx + sin * dy, cos * dy - sin * dx
+        if flip:
+            self.x = -self.x
+        self.unit = scale * self.size / 64
+
+    def coverage(self, distance: np.ndarray, softness: float = 1.0) -> np.ndarray:
+        """Fraction of each pixel inside the shape; `softness` is the width of the edge in pixels."""
+        return np.clip(0.5 - distance * (self.unit / softness), 0.0, 1.0)
+
+    def paint(
+        self,
+        distance: np.ndarray,
+        colour: Colour,
+        opacity: float = 1.0,
+        softness: float = 1.0,
+        subject: bool = False,
+    ) -> None:
+        """Blend `colour` (a triple or an (H, W, 3) array) over the picture inside the shape."""
+        alpha = self.coverage(distance, softness) * opacity
+        self.rgb += alpha[..., None] * (np.asarray(colour, np.float32) - self.rgb)
+        if subject:
+            self.mask = np.maximum(self.mask, alpha)
+
+    def outlined(self, distance: np.ndarray, colour: Colour, width: float = 0.055) -> None:
+        """Paint a part of the subject with a dark outline of `width` local units around it."""
+        ink = np.asarray(colour, np.float32).reshape(-1, 3).mean(0) * 0.28
+        self.paint(distance - width, ink, subject=True)
+        self.paint(distance, colour, subject=True)
+
+    # shapes: every one returns signed distances on the current grid
+
+    def circle(self, x: float, y: float, radius: float) -> np.ndarray:
+        return np.hypot(self.x - x, self.y - y) - radius
+
+    def ellipse(self, x: float, y: float, rx: float, ry: float, tilt: float = 0.0) -> np.ndarray:
+        dx, dy = self.x - x, self.y - y
+        if tilt:
+            cos, sin = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
+            dx, dy = cos * dx + sin * dy, cos * dy - sin * dx
+        return (np.hypot(dx / rx, dy / ry) - 1.0) * min(rx, ry)
+
+    def box(
+        self, x: float, y: float, half_width: float, half_height: float, radius: float = 0.0
+    ) -> np.ndarray:
+        dx = np.abs(self.x - x) - (half_width - radius)
+        dy = np.abs(self.y - y) - (half_height - radius)
+        return np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)) + np.minimum(np.maximum(dx, dy), 0) - radius
+
+    def segment(self, x0: float, y0: float, x1: float, y1: float, radius: float) -> np.ndarray:
+        dx, dy = x1 - x0, y1 - y0
+        t = np.clip(((self.x - x0) * dx + (self.y - y0) * dy) / (dx * dx + dy * dy + 1e-9), 0, 1)
+        return np.hypot(self.x - x0 - t * dx, self.y - y0 - t * dy) - radius
+
+    def polygon(self, *points: tuple[float, float]) -> np.ndarray:
+        """A convex polygon, as the intersection of its half planes (either orientation)."""
+        area = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(points, points[1:] + points[:1], strict=True))
+        sign = 1.0 if area > 0 else -1.0
+        distance = None
+        for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True):
+            length = np.hypot(x1 - x0, y1 - y0)
+            edge = sign * ((self.x - x0) * (y1 - y0) - (self.y - y0) * (x1 - x0)) / length
+            distance = edge if distance is None else np.maximum(distance, edge)
+        return distance
+
+    def ring(self, x: float, y: float, radius: float, width: float) -> np.ndarray:
+        return np.abs(np.hypot(self.x - x, self.y - y) - radius) - width
+
+    def profile(self, half_width: np.ndarray, top: float, bottom: float) -> np.ndarray:
+        """A shape of revolution about x = 0 seen from the side; `half_width` is given at every pixel's y."""
+        return np.maximum(np.abs(self.x) - half_width, np.maximum(top - self.y, self.y - bottom))
+
+
+def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
+    """RGB triple in [0, 1] of a colour given by hue, saturation and value in [0, 1]."""
+    k = (np.array([5.0, 3.0, 1.0]) + hue * 6.0) % 6.0
+    return (value - value * saturation * np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0)).astype(np.float32)
+
+
+def mix(a: Colour, b: Colour, amount: float) -> np.ndarray:
+    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    return a + (b - a) * np.float32(amount)

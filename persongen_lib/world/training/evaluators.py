@@ -1,0 +1,132 @@
+"""Training of the evaluators: a CLIP model on pictures and captions, and the oracle on the renderer's ground truth.
+
+Both see rendered pictures, pictures decoded from noisy latents, and blurred ones, so that blur does not mislead them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..captions import caption
+from ..dataset import PAIR, Pictures
+from ..networks import HEADS, OracleNetwork, new_clip
+from ..vocabulary import LENGTH, word_tokenizer
+from .autoencoder import to_tensor
+from .diffusion import words_of
+from .trainer import Draws, Plan
+
+CLIP_PLAN = Plan(
+    steps=1_600, batch_size=96, learning_rate=1e-3, flat=0.3, weight_decay=0.1, betas=(0.9, 0.98)
+)
+ORACLE_PLAN = Plan(steps=2_200, batch_size=96, learning_rate=2e-3, flat=0.3, weight_decay=0.05)
+
+
+class Views:
+    """Training pictures as the evaluators see them: rendered or decoded, some blurred, light and noise varied."""
+
+    def __init__(self, data: str, decoded: str, device: str):
+        self.pictures, self.device = Pictures(data), device
+        self.decoded = np.load(decoded, mmap_mode="r")
+
+    def __call__(self, rows: np.ndarray, draws: Draws) -> Tensor:
+        """(n, 3, 64, 64) in [-1, 1]."""
+        pictures = self.pictures[rows]
+        replaced = (rows < len(self.decoded)) & (draws.numpy.uniform(size=len(rows)) < 0.6)
+        for k in np.flatnonzero(replaced):
+            pictures[k] = self.decoded[rows[k]]
+        x = to_tensor(pictures, self.device)
+        blurred = draws.numpy.uniform(size=len(rows)) < 0.2
+        if blurred.any():
+            index = torch.from_numpy(np.flatnonzero(blurred)).to(self.device)
+            small = F.interpolate(
+                x[index], scale_factor=float(draws.numpy.uniform(0.5, 0.8)), mode="bilinear", antialias=True
+            )
+            x[index] = F.interpolate(small, size=64, mode="bilinear")
+        shift = torch.from_numpy(draws.numpy.uniform(-4, 5, (len(rows), 2)).astype(int))
+        x = torch.stack(
+            [
+                torch.roll(F.pad(p, (4, 4, 4, 4), mode="replicate"), tuple(s.tolist()), (1, 2))[:, 4:-4, 4:-4]
+                for p, s in zip(x, shift, strict=True)
+            ]
+        )
+        gain = 1 + 0.08 * torch.randn((len(rows), 1, 1, 1), generator=draws.torch, device=self.device)
+        noise = torch.randn(x.shape, generator=draws.torch, device=self.device)
+        return (x * gain + 0.03 * noise).contiguous(memory_format=torch.channels_last)
+
+
+class ClipTask:
+    """Symmetric contrastive loss of pictures and captions (Radford et al. 2021)."""
+
+    def __init__(self, data: str, decoded: str, device: str):
+        self.views, self.device = Views(data, decoded, device), device
+        self.tokenizer = word_tokenizer()
+        self.tokenizer.enable_padding(length=LENGTH)
+
+    def build(self) -> nn.Module:
+        return new_clip().to(memory_format=torch.channels_last)
+
+    def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
+        rows = draws.numpy.integers(len(self.views.pictures), size=batch_size)
+        captions = [caption(*words_of(self.views.pictures.labels[row]), draws.numpy) for row in rows]
+        ids = torch.tensor([e.ids for e in self.tokenizer.encode_batch(captions)], device=self.device)
+        x = self.views(rows, draws)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            image, text, scale = model(x, ids)
+        logits = scale.float() * image.float() @ text.float().T
+        target = torch.arange(batch_size, device=self.device)
+        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        return loss, {"accuracy": (logits.argmax(1) == target).float().mean().item()}
+
+
+class OracleTask:
+    """Classification by the renderer's labels, and a supervised contrastive loss over identities (Khosla et al. 2020).
+
+    Half of a batch are pairs of one class, so that the identity embedding must tell individuals of a class apart.
+    """
+
+    def __init__(self, data: str, decoded: str, device: str):
+        self.views, self.device = Views(data, decoded, device), device
+        self.labels = self.views.pictures.labels
+        classes = self.labels[::PAIR, 0]
+        self.pairs_of = [np.flatnonzero(classes == k) for k in range(len(HEADS["class"]))]
+
+    def build(self) -> nn.Module:
+        return OracleNetwork().to(memory_format=torch.channels_last)
+
+    def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
+        count = batch_size // PAIR
+        one_class = self.pairs_of[draws.numpy.integers(len(self.pairs_of))]
+        pairs = np.concatenate(
+            [
+                draws.numpy.integers(len(self.labels) // PAIR, size=count - count // 2),
+                draws.numpy.choice(one_class, count // 2, replace=False),
+            ]
+        )
+        rows = (pairs[:, None] * PAIR + np.arange(PAIR)).reshape(-1)
+        labels = torch.from_numpy(self.labels[rows].astype(np.int64)).to(self.device)
+        x = self.views(rows, draws)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            outputs = model(x)
+        losses = [
+            F.cross_entropy(outputs[name].float(), labels[:, k], label_smoothing=0.02)
+            for k, name in enumerate(HEADS)
+        ]
+        values = {
+            name: (outputs[name].argmax(1) == labels[:, k]).float().mean().item()
+            for k, name in enumerate(HEADS)
+        }
+        pair = torch.from_numpy(pairs).to(self.device).repeat_interleave(PAIR)
+        return sum(losses) + identity_loss(outputs["identity"], pair, labels[:, 3] == 0), values
+
+
+def identity_loss(embedding: Tensor, pair: Tensor, own_colours: Tensor, temperature: float = 0.1) -> Tensor:
+    """Supervised contrastive loss; pictures whose colours were overridden by a colour word take no part."""
+    embedding, pair = embedding[own_colours], pair[own_colours]
+    logits = embedding @ embedding.T / temperature
+    self_mask = torch.eye(len(pair), dtype=torch.bool, device=pair.device)
+    same = (pair[:, None] == pair[None]) & ~self_mask
+    log_probability = logits - logits.masked_fill(self_mask, -torch.inf).logsumexp(1, keepdim=True)
+    return -log_probability[same].mean()

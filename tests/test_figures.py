@@ -1,0 +1,137 @@
+"""Figures show what the table says: values, colours, labels, and the right picture in the right place."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from persongen_lib import figures
+from persongen_lib.specs import UserError
+from persongen_lib.study.statistics import paired_differences
+
+LABELS = ("superclass", "base", "mixed")
+
+
+@pytest.fixture
+def table(tmp_path):
+    """One picture a strategy, prompt and seed; its red is the strategy, green the prompt, blue the seed."""
+    rows = []
+    for red, label in enumerate(LABELS):
+        for green, template in enumerate(("a photo of {} in the snow", "a photo of {}")):
+            for seed in (0, 1):
+                name = f"{label}{green}{seed}.png"
+                Image.new("RGB", (8, 8), (red, green, seed)).save(tmp_path / name)
+                rows.append(
+                    {
+                        "label": label,
+                        "concept": "rex",
+                        "class_name": "dog",
+                        "template": template,
+                        "seed": seed,
+                        "fine_tune": "f",
+                        "picture": name,
+                        "identity": red / 2,
+                        "clip_text": 0.3 - red / 10,
+                        "context_right": None if green else 1 - red / 2,
+                        "leak": None,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def texts(figure):
+    found = [text.get_text() for text in figure.texts]
+    for axis in figure.axes:
+        found += [axis.get_title("left"), axis.get_xlabel(), axis.get_ylabel()]
+        found += [text.get_text() for text in (*axis.texts, *axis.get_yticklabels())]
+    return found
+
+
+def first_pixels(figure):
+    return [tuple(int(v) for v in axis.images[0].get_array()[0, 0][:3]) for axis in figure.axes]
+
+
+def test_the_grid_puts_every_picture_in_its_place(table, tmp_path):
+    figure = figures.picture_grid(table.sample(frac=1, random_state=1).sort_values("label"), tmp_path, seed=1)
+    labels = sorted(LABELS)
+    order = {label: index for index, label in enumerate(LABELS)}
+    first_row = first_pixels(figure)[:3]
+    assert [pixel[0] for pixel in first_row] == [order[label] for label in labels]
+    assert {pixel[1:] for pixel in first_row} in ({(0, 1)}, {(1, 1)})
+    assert set(texts(figure)) >= {*LABELS, "a photo of dog in the snow", "a photo of dog"}
+
+
+def test_the_grid_leaves_a_gap_for_a_missing_picture_and_shows_references(table, tmp_path):
+    some = table[~((table["label"] == "base") & (table["template"] == "a photo of {}"))]
+    reference = Image.new("RGB", (8, 8), (9, 9, 9))
+    figure = figures.picture_grid(some, tmp_path, references={"rex": reference})
+    assert len(figure.axes) == 2 * 4 - 1 and first_pixels(figure)[0] == (9, 9, 9)
+    assert "reference" in texts(figure)
+
+
+def test_a_grid_of_nothing_is_refused(table, tmp_path):
+    with pytest.raises(UserError, match="seed 77"):
+        figures.picture_grid(table, tmp_path, seed=77)
+
+
+def test_points_stand_at_the_means_in_their_colours(table):
+    axis = figures.identity_text(table, num_resamples=50).axes[0]
+    for container, (index, label) in zip(axis.containers, enumerate(LABELS), strict=True):
+        line = container.lines[0]
+        assert (line.get_xdata()[0], line.get_ydata()[0]) == pytest.approx((0.3 - index / 10, index / 2))
+        assert to_hex(line.get_color()).upper() == figures.look(label)[0]
+
+
+def test_bars_are_as_long_as_the_means_and_say_what_was_not_asked(table):
+    figure = figures.bars(table, ("context_right", "leak"), num_resamples=50)
+    right, leak = figure.axes
+    assert [bar.get_width() for bar in right.patches] == pytest.approx([1.0, 0.5, 0.0])
+    assert [text.get_text() for text in right.texts] == ["1.00", "0.50", "0.00"]
+    assert [text.get_text() for text in leak.texts] == ["not asked"] * 3
+    assert [tick.get_text() for tick in right.get_yticklabels()] == list(LABELS)
+
+
+def test_differences_and_concepts_are_labelled(table):
+    paired = paired_differences(table, ["identity", "clip_text"], num_resamples=50)
+    assert {"superclass", "mixed", "identity similarity"} <= set(texts(figures.differences(paired)))
+    figure = figures.concepts(table, "context_right")
+    assert "rex" in texts(figure) and len(figure.axes[0].lines) == 3
+
+
+def test_a_strategy_keeps_its_look_and_no_two_share_one():
+    assert figures.look("switching switch_step=4") == figures.look("switching")
+    assert len(set(figures.LOOKS.values())) == len({color for color, _ in figures.LOOKS.values()})
+    assert len({marker for _, marker in figures.LOOKS.values()}) == len(figures.LOOKS)
+
+
+def test_trajectories_become_a_table_and_a_figure():
+    one = SimpleNamespace(distance=np.array([3.0, 1.0]), cosine=np.array([0.1, 0.9]))
+    two = SimpleNamespace(distance=np.array([5.0, 3.0]), cosine=np.array([0.1, 0.9]))
+    found = figures.trajectory_table({"base": {(0, 0): one, (0, 1): two}})
+    assert list(found["step"]) == [0, 1, 0, 1] and found["picture"].nunique() == 2
+    axis = figures.branch_distance(found, mark=1).axes[0]
+    assert list(axis.lines[2].get_ydata()) == [4.0, 2.0]
+
+
+def test_film_strips_and_maps_keep_first_and_last():
+    images = [Image.new("RGB", (4, 4), (step, 0, 0)) for step in range(20)]
+    figure = figures.film_strip({"concept": images}, range(0, 40, 2), columns=4)
+    assert [pixel[0] for pixel in first_pixels(figure)] == [0, 6, 13, 19]
+    assert "step 38" in texts(figure)
+    maps = {"base": np.zeros((5, 4, 4)), "mixed": np.full((5, 4, 4), 2.0)}
+    figure = figures.distance_maps(maps, range(5))
+    assert {axis.images[0].get_clim() for axis in figure.axes if axis.images} == {(0, 2)}
+    with pytest.raises(UserError, match="20 pictures for 3 steps"):
+        figures.film_strip({"concept": images}, range(3))
+
+
+def test_small_figures_draw(tmp_path):
+    images = [Image.new("RGB", (4, 4))] * 7
+    losses = pd.DataFrame({"step": range(50), "loss": np.linspace(1, 0.1, 50)})
+    sheet = figures.contact_sheet(images, [f"seed {seed}" for seed in range(7)])
+    for figure in (sheet, figures.contact_sheet(images), figures.loss_curve(losses)):
+        assert figure.get_figwidth() == pytest.approx(figures.WIDTH)
+        figure.savefig(tmp_path / "figure.png")

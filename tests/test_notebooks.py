@@ -1,0 +1,99 @@
+"""The notebooks as files, and their running: refused parameters, whole outputs, pages that are missing."""
+
+import ast
+import importlib.util
+
+import nbformat
+import pytest
+import yaml
+
+from persongen_lib.notebooks import ROOT, check_parameters, run_notebook
+from persongen_lib.specs import UserError
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+COMMON = {"backbone", "method", "concept", "prompts", "seeds", "num_steps", "device", "runs"}
+
+
+@pytest.fixture(scope="module")
+def build():
+    spec = importlib.util.spec_from_file_location("build", ROOT / "book" / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def write_notebook(path, *sources):
+    """A notebook whose first cell is its parameters cell."""
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook.cells[0].metadata.tags = ["parameters"]
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_has_the_common_parameters_and_starts_by_checking_them(path):
+    first, second = code_cells(path)[:2]
+    assert first.metadata.tags == ["parameters"]
+    names = {target.id for node in ast.parse(first.source).body for target in node.targets}
+    assert names >= COMMON
+    assert "start()" in second.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_narrates_and_calls(path):
+    for cell in code_cells(path):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.FunctionDef | ast.Lambda):
+                assert node.end_lineno - node.lineno < 10
+
+
+def test_every_page_of_the_contents_has_a_source(build):
+    for page in build.toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text())):
+        assert any((ROOT / f"{page}{suffix}").is_file() for suffix in (".md", ".ipynb")), page
+
+
+def test_toc_pages_are_found_at_every_level(build):
+    toc = {"root": "a", "parts": [{"chapters": [{"file": "b", "sections": [{"file": "c"}]}, {"file": "d"}]}]}
+    assert list(build.toc_pages(toc)) == ["a", "b", "c", "d"]
+
+
+def test_a_missing_page_and_a_network_resource_are_reported(build, tmp_path):
+    (tmp_path / "index.html").write_text(
+        '<a href="https://example.org/link">a link may leave</a>'
+        '<script async src="https://example.org/a.js"></script><img\n src="//example.org/b.png">'
+    )
+    (tmp_path / "style.css").write_text("@import url(https://example.org/c.css); a { color: red }")
+    assert build.missing_pages(["intro"], tmp_path) == ["the page intro.html was not built"]
+    found = " ".join(build.network_resources(tmp_path))
+    assert all(name in found for name in ("a.js", "b.png", "c.css")) and "link" not in found
+
+
+def test_unknown_parameter_is_refused_before_anything_runs(tmp_path):
+    source = write_notebook(tmp_path / "a.ipynb", "concept = 'dog'\nseeds = '0-3'", "1 / 0")
+    with pytest.raises(UserError, match="sedes.*concept, seeds"):
+        run_notebook(source, tmp_path / "out.ipynb", {"sedes": "1"})
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_plain_papermill_is_refused_an_unknown_parameter_too():
+    parameters = "concept: str = 'dog'\nnum_steps = 50"
+    with pytest.raises(UserError, match="num_step;.*num_steps"):
+        check_parameters(["", parameters, "# Parameters\nnum_step = 2\n"])
+    check_parameters(["", parameters, "# Parameters\nnum_steps = 2\n"])
+    check_parameters(["", parameters])
+
+
+def test_a_run_leaves_the_whole_output_or_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    source = write_notebook(tmp_path / "a.ipynb", "number = 1", "assert number == 2\nprint(number * 21)")
+    with pytest.raises(Exception, match="AssertionError"):
+        run_notebook(source, tmp_path / "out.ipynb")
+    assert not (tmp_path / "out.ipynb").exists()
+    done = run_notebook(source, tmp_path / "out.ipynb", {"number": 2})
+    assert "42" in code_cells(done)[-1].outputs[0].text

@@ -1,0 +1,276 @@
+"""Study files, cells and the engine, on a tiny random model and a tiny random CLIP."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from tiny import save_pictures, tiny_pipeline
+from tiny_clip import save_tiny_clip
+
+from persongen_lib import cli, data
+from persongen_lib.specs import UserError
+from persongen_lib.study import (
+    Cell,
+    cells,
+    collect,
+    follow,
+    grid,
+    load_study,
+    local,
+    results,
+    run_cell,
+    run_study,
+    study_status,
+)
+
+QUICK = {"num_class_images": 2, "class_num_steps": 2, "batch_size": 1}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Two concepts, a model and a CLIP on disk."""
+    folder = tmp_path_factory.mktemp("place")
+    tiny_pipeline().save_pretrained(folder / "model")
+    for name in ("rex", "tom"):
+        save_pictures(folder / name)
+        (folder / name / "concept.json").write_text(
+            '{"class_name": "dog", "kind": "live", "context": "beach"}'
+        )
+    save_tiny_clip(folder / "clip")
+    return folder
+
+
+@pytest.fixture
+def cell(place):
+    return make_cell(place)
+
+
+def make_cell(place, strategy="base", concept="rex", **changes):
+    settings = {
+        "concept": str(place / concept),
+        "strategy": strategy,
+        "backbone": str(place / "model"),
+        "prompts": ["a photo of {} in the snow", "a photo of {}"],
+        "seeds": "3,5",
+        "num_steps": 3,
+        "fine_tune_steps": 2,
+        "method_parameters": QUICK,
+        "clip_model": f"local-dir:{place / 'clip'}",
+    }
+    return Cell(**{**settings, **changes})
+
+
+def study_file(place, folder, **changes):
+    import yaml
+
+    values = {
+        "concepts": [str(place / "rex"), str(place / "tom")],
+        "backbones": [str(place / "model")],
+        "fine_tunings": [{"num_steps": 2, "parameters": QUICK}],
+        "prompts": ["a photo of {} in the snow"],
+        "seeds": "0-1",
+        "num_steps": 3,
+        "strategies": ["base", {"strategy": "mixed"}],
+    }
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump({**values, **changes}))
+    return path
+
+
+@pytest.fixture
+def tiny_judge(place, monkeypatch):
+    """Pictures of any size are judged by the tiny CLIP."""
+    from persongen_lib import evaluation
+
+    monkeypatch.setattr(evaluation, "FULL_SIZE", f"local-dir:{place / 'clip'}")
+
+
+def test_a_cell_gives_one_row_a_picture_with_its_origin(cell, tmp_path):
+    run = run_cell(cell, tmp_path, device="cpu")
+    table = run.table
+    assert list(zip(table["template"], table["seed"], strict=True)) == [
+        (template, seed) for template in cell.prompts for seed in (3, 5)
+    ]
+    assert all((tmp_path / picture).is_file() for picture in table["picture"])
+    row = table.iloc[0]
+    assert (row["label"], row["concept"], row["training_context"]) == ("base", "rex", "beach")
+    assert row["evaluations"] == 2 * 3 and row["num_steps"] == 3
+    assert row["guidance_scale"] == cell.sample_spec.parameters["guidance_scale"]
+    assert row["fine_tune_learning_rate"] > 0 and row["fine_tune_num_steps"] == 2
+    assert row["clip_model"] == "clip" and -1 <= row["clip_text"] <= 1
+    for column in ("torch", "diffusers", "device", "dtype", "git_commit", "seconds", "fine_tune", "sample"):
+        assert column in table
+    assert run.adapter.name == row["fine_tune"] and run.sample.name == row["sample"]
+
+
+def test_a_finished_cell_is_found_and_not_made_again(cell, tmp_path, monkeypatch):
+    first = run_cell(cell, tmp_path, device="cpu")
+
+    def fail(*args, **settings):
+        raise AssertionError("loaded a model for a finished cell")
+
+    monkeypatch.setattr(cells, "shared_backbone", fail)
+    monkeypatch.setattr("persongen_lib.evaluation.evaluate_run", fail)
+    again = run_cell(cell, tmp_path, device="cpu")
+    pd.testing.assert_frame_equal(first.table, again.table)
+
+
+def test_scores_follow_the_judge(cell, place, tmp_path):
+    first = run_cell(cell, tmp_path, device="cpu").table
+    save_tiny_clip(tmp_path / "other" / "clip", seed=1)
+    other = make_cell(place, clip_model=f"local-dir:{tmp_path / 'other' / 'clip'}")
+    second = run_cell(other, tmp_path, device="cpu").table
+    assert (first["clip_text"] - second["clip_text"]).abs().min() > 1e-6
+    assert list(first["picture"]) == list(second["picture"])
+
+
+def test_following_a_picture_ends_where_its_cell_did(cell, tmp_path):
+    run = run_cell(cell, tmp_path, device="cpu")
+    followed = follow(cell, [(1, 5)], tmp_path, device="cpu")
+    way = followed[1, 5]
+    assert list(followed) == [(1, 5)] and len(way.distance) == 3
+    backbone = cells.shared_backbone(cell.backbone, cell.sample_spec.weights, "cpu", None)
+    last = np.asarray(backbone.decode(torch.from_numpy(way.latents[-1:]).float())[0]).astype(int)
+    picture = np.asarray(Image.open(tmp_path / run.table["picture"].iloc[3])).astype(int)
+    assert abs(last - picture).max() <= 2
+
+
+def test_the_same_noise_under_every_strategy(place, tmp_path):
+    """With no concept guidance mixed is the superclass run: the pictures agree to the bit."""
+    scale = {"superclass_scale": 3.0, "concept_scale": 0.0}
+    one = run_cell(make_cell(place, "mixed", parameters=scale), tmp_path, device="cpu")
+    two = run_cell(make_cell(place, "superclass", parameters={"guidance_scale": 3.0}), tmp_path, device="cpu")
+    for a, b in zip(one.table["picture"], two.table["picture"], strict=True):
+        assert np.array_equal(np.asarray(Image.open(tmp_path / a)), np.asarray(Image.open(tmp_path / b)))
+
+
+def test_a_study_runs_to_one_table(place, tmp_path, tiny_judge):
+    study = load_study(study_file(place, tmp_path))
+    assert [(data.Path(c.concept).name, c.name) for c in study.cells] == [
+        ("rex", "base"), ("rex", "mixed"), ("tom", "base"), ("tom", "mixed"),
+    ]  # fmt: skip
+    runs = tmp_path / "runs"
+    before = study_status(study, runs)
+    assert not before["scored"].any() and before["pictures"].sum() == 8
+    with pytest.raises(UserError, match="4 of 4 cells"):
+        collect(study, runs)
+    assert run_study(study, runs, device="cpu") == ()
+    assert study_status(study, runs)["sampled"].sum() == 8
+    path = collect(study, runs, tmp_path / "table.parquet")
+    table = pd.read_parquet(path)
+    assert len(table) == 8 and set(table["study"]) == {"small"} and table["fine_tune"].nunique() == 2
+    assert table.loc[table["label"] == "base", "concept_scale"].isna().all()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_failed_cell_does_not_stop_the_others(place, tmp_path, tiny_judge, monkeypatch, capsys):
+    path = study_file(place, tmp_path)
+    real = local.run_cell
+
+    def sometimes(cell, *args):
+        if cell.name == "mixed" and cell.concept.endswith("rex"):
+            raise RuntimeError("out of\nmemory")
+        return real(cell, *args)
+
+    monkeypatch.setattr(local, "run_cell", sometimes)
+    command = ["study", "run", str(path), "--runs", str(tmp_path / "runs"), "--device", "cpu"]
+    assert cli.main(command) == 1
+    told = capsys.readouterr().err
+    assert "1 of 4 cells failed" in told and "RuntimeError: out of memory" in told
+    assert study_status(load_study(path), tmp_path / "runs")["scored"].sum() == 3
+
+
+def test_an_interrupted_study_goes_on(place, tmp_path, tiny_judge, monkeypatch):
+    study, runs = load_study(study_file(place, tmp_path)), tmp_path / "runs"
+    real, done = local.run_cell, []
+
+    def interrupted(cell, *args):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(cell)
+        return real(cell, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "run_cell", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(study, runs, device="cpu")
+    kept = {path: path.stat().st_mtime_ns for path in runs.rglob("*.png")}
+    assert run_study(study, runs, device="cpu") == ()
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    assert study_status(study, runs)["scored"].all()
+
+
+def test_a_grid_gives_every_combination_a_label(place, tmp_path):
+    entry = {
+        "strategy": "switching",
+        "parameters": {"guidance_scale": 4},
+        "grid": {"switch_step": [1, 2]},
+    }
+    study = load_study(study_file(place, tmp_path, strategies=[entry, "base"]))
+    labels = [cell.name for cell in study.cells[:3]]
+    assert labels == ["switching switch_step=1", "switching switch_step=2", "base"]
+    assert study.cells[1].sample_spec.parameters["switch_step"] == 2
+    assert study.cells[1].sample_spec.parameters["guidance_scale"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"colour": "red"}, "unknown key in .*small.yaml: colour; known: .*concepts"),
+        ({"strategies": ["magic"]}, "unknown strategy: magic; known: .*mixed"),
+        ({"strategies": [{"strategy": "base", "parameters": {"power": 1}}]}, "unknown parameter.*power"),
+        ({"strategies": [{"strategy": "base", "scale": 1}]}, "unknown key of a strategy.*scale"),
+        ({"strategies": [{"label": "x"}]}, "lacks its name"),
+        ({"strategies": ["base", "base"]}, "are called 'base'"),
+        ({"strategies": [{"strategy": "base", "grid": {"guidance_scale": 4}}]}, "must be a list"),
+        ({"concepts": ["unicorn"]}, "unknown concept 'unicorn'"),
+        ({"concepts": []}, "needs concepts"),
+        ({"fine_tunings": [{"method": "magic"}]}, "unknown fine-tuning method: magic"),
+        ({"fine_tunings": [{"learning_rate": 1}]}, "unknown key of a fine-tuning.*learning_rate"),
+        ({"prompts": ["a photo"]}, "needs exactly one {}"),
+        ({"seeds": "3-1"}, "seeds must be"),
+        ({"num_steps": 0}, "number of steps"),
+        ({"metrics": ["beauty"]}, "unknown metric.*beauty; known: clip"),
+        ({"metrics": "clip"}, "metrics .* must be a list"),
+    ],
+)
+def test_wrong_study_files_are_told_in_one_sentence(place, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        load_study(study_file(place, tmp_path, **changes))
+
+
+def test_files_that_are_no_study(tmp_path, capsys):
+    with pytest.raises(UserError, match="there is no study"):
+        load_study(tmp_path / "none.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("concepts: [rex\nstrategies: 3")
+    with pytest.raises(UserError, match="is not YAML, line 2"):
+        load_study(broken)
+    broken.write_text("just words")
+    with pytest.raises(UserError, match="names with values"):
+        load_study(broken)
+    assert cli.main(["study", "run", str(tmp_path / "none.yaml")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys):
+    run = run_cell(cell, tmp_path, device="cpu")
+    clip = ["--clip-model", f"local-dir:{place / 'clip'}", "--device", "cpu"]
+    output = tmp_path / "scores.parquet"
+    command = ["evaluate", str(run.sample), "--concept", cell.concept, "--output", str(output), *clip]
+    assert cli.main(command) == 0
+    assert "4 pictures" in capsys.readouterr().out
+    assert pd.read_parquet(output)["clip_text"].to_numpy() == pytest.approx(run.table["clip_text"].to_numpy())
+    assert cli.main(["evaluate", str(run.sample), *clip]) == 2
+    assert "Give --concept" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(run.sample), "--concept", cell.concept, "--metrics", "beauty"]) == 2
+    assert "unknown metric: beauty" in capsys.readouterr().err
+
+
+def test_the_shipped_studies_are_sound():
+    names = [path.stem for path in grid.STUDIES.glob("*.yaml")]
+    assert {"quick", "phenomenon"} <= set(names) and results.RESULTS.parent == data.DATA
+    phenomenon = load_study("phenomenon")
+    assert {cell.name for cell in phenomenon.cells} == {"superclass", "base", "switching", "mixed"}
+    assert len({cell.concept for cell in phenomenon.cells}) >= 6
