@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measure.add_argument("--models", default=None, help="default: the embedded ones")
     measure.add_argument("--guidance-scales", default="3,4,5,7")
     measure.add_argument("--samples", type=int, default=400)
-    measure.add_argument("--output", default="world-quality.json")
+    measure.add_argument("--output", default="world-quality.json", help="file for all figures")
+    measure.add_argument("--cards", action="store_true", help="write the models' cards from the figures too")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -106,6 +107,7 @@ def _measure(args: argparse.Namespace) -> int:
     from ..data import DATA
     from ..specs import UserError
     from ..store import write_json
+    from .cards import write_cards
     from .measure import measure
 
     try:
@@ -114,7 +116,10 @@ def _measure(args: argparse.Namespace) -> int:
         raise UserError(
             f"guidance scales are numbers with commas, as 3,5,7; not {args.guidance_scales!r}"
         ) from None
-    figures = measure(Path(args.models or DATA / "models"), scales, args.samples)
+    models = Path(args.models or DATA / "models")
+    figures = measure(models, scales, args.samples)
     write_json(args.output, figures)
+    if args.cards:
+        write_cards(models, figures)
     print(json.dumps(figures, indent=2))
     return 0

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ..store import write_atomic
+from ..store import write_atomic, write_json
 from .networks import HEADS, OracleNetwork, clip_config
 from .training.autoencoder import new_autoencoder
 from .training.diffusion import NETWORKS, SCHEDULE, new_text_encoder
@@ -55,7 +55,9 @@ def export_generator(autoencoder: Path, generator: Path, scale: float, family: s
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    _write_folder(folder, lambda place: pipeline.to(torch.float16).save_pretrained(place))
+    _write_folder(
+        folder, lambda place: pipeline.to(torch.float16).save_pretrained(place), autoencoder, generator
+    )
 
 
 def export_clip(weights: Path, folder: Path) -> None:
@@ -85,7 +87,7 @@ def export_clip(weights: Path, folder: Path) -> None:
             eos_token="[END]",
         ).save_pretrained(place)
 
-    _write_folder(folder, write)
+    _write_folder(folder, write, weights)
 
 
 def export_oracle(weights: Path, folder: Path) -> None:
@@ -98,17 +100,31 @@ def export_oracle(weights: Path, folder: Path) -> None:
         network.load_state_dict(trained(weights))
         save_file(half(network.state_dict()), place / "model.safetensors")
 
-    _write_folder(folder, write)
+    _write_folder(folder, write, weights)
 
 
-def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a whole folder beside the old one, keep its model card, then put it in the old one's place."""
+def _write_folder(folder: Path, write: Callable[[Path], None], *parts: Path) -> None:
+    """Write a whole folder beside the old one, then put it in the old one's place; the model card is kept.
+
+    `parts` are the training folders behind it: their loss curves and plans go to training/.
+    """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     write(partial)
+    (partial / "training").mkdir()
+    for part in parts:
+        shutil.copy(part / "loss.csv", partial / "training" / f"{part.name}.csv")
+        write_json(partial / "training" / f"{part.name}.json", _training(part))
     card = folder / "README.md"
     if card.exists():
         write_atomic(partial / "README.md", card.read_bytes())
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+
+
+def _training(part: Path) -> dict:
+    about = json.loads((part / "training.json").read_text())
+    step, seconds = (part / "loss.csv").read_text().splitlines()[-1].split(",")[:2]
+    seen = int(step) * about["plan"]["batch_size"] * about["workers"]
+    return about | {"steps_done": int(step), "pictures_seen": seen, "seconds": int(seconds)}

@@ -89,7 +89,9 @@ class Recipe:
 
     def _autoencoder(self, device: str):
         if not (self.folder / "autoencoder" / "final.safetensors").exists():
-            raise UserError(f"no trained autoencoder in {self.folder}: run `persongen world train autoencoder` first")
+            raise UserError(
+                f"no trained autoencoder in {self.folder}: run `persongen world train autoencoder` first"
+            )
         network = autoencoder.new_autoencoder()
         network.load_state_dict(trained(self.folder / "autoencoder"))
         return network.to(device).eval()

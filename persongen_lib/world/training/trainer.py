@@ -7,12 +7,11 @@ Everything random at a step is drawn from (seed, step, rank): a run that was kil
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...store import write_atomic
+from ...store import write_atomic, write_json
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Task(Protocol):
 def train(
     task_of: Callable[[str], Task], plan: Plan, folder: str | Path, workers: int = 1, device: str = "cpu"
 ) -> None:
-    """Train to the end of the plan in `folder`: checkpoint.safetensors, loss.csv, and at the end the averaged weights.
+    """Train to the end of the plan in `folder`: training.json, loss.csv, a checkpoint, at last final.safetensors.
 
     `task_of(device)` makes the task inside each worker (it must be importable by name). Continues from a checkpoint.
     """
@@ -88,6 +87,11 @@ def train(
     meeting.unlink(missing_ok=True)
     torch.multiprocessing.spawn(_worker, (workers, task_of, plan, folder, device, meeting), nprocs=workers)
     meeting.unlink(missing_ok=True)
+
+
+def device_name(device: str) -> str:
+    """What the training ran on, for the model card."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{os.cpu_count()} CPU cores"
 
 
 def _worker(rank: int, workers: int, task_of, plan: Plan, folder: Path, device: str, meeting: Path) -> None:
@@ -108,7 +112,12 @@ def _work(rank: int, workers: int, task_of, plan: Plan, folder: Path, device: st
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     checkpoint = folder / "checkpoint.safetensors"
     start, spent = _load(checkpoint, model, optimizer, average) if checkpoint.exists() else (0, 0.0)
-    curve = LossCurve(folder / "loss.csv", start) if rank == 0 else None
+    if rank == 0:
+        write_json(
+            folder / "training.json",
+            {"plan": asdict(plan), "workers": workers, "device": device_name(device)},
+        )
+        curve = LossCurve(folder / "loss.csv", start)
     began = time.monotonic() - spent
     with tqdm(total=plan.steps, initial=start, desc=folder.name, disable=rank > 0, mininterval=10) as bar:
         for step in range(start, plan.steps):
@@ -137,11 +146,7 @@ def _work(rank: int, workers: int, task_of, plan: Plan, folder: Path, device: st
         curve.flush()
         write_atomic(
             folder / "final.safetensors",
-            lambda path: save_file(
-                {name: value.contiguous() for name, value in average.items()},
-                path,
-                {"seconds": f"{time.monotonic() - began:.0f}", "plan": json.dumps(plan.__dict__)},
-            ),
+            lambda path: save_file({name: value.contiguous() for name, value in average.items()}, path),
         )
         checkpoint.unlink(missing_ok=True)
 
