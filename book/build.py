@@ -19,10 +19,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import yaml
+from matplotlib.figure import Figure
+from PIL import Image
 from tqdm.auto import tqdm
 
+from persongen_lib.data import list_concepts, load_concept
+from persongen_lib.figures import contact_sheet
 from persongen_lib.notebooks import ROOT, run_notebook
+from persongen_lib.world.scene import ACCESSORY_NAMES, CLASSES, CONTEXT_NAMES, Scene, render
 
 BUILD = ROOT / "book" / "_build"
 STAGE = BUILD / "stage"
@@ -99,6 +105,8 @@ def stage(executed: dict[str, Path]) -> None:
         nbformat.write(without_widgets(nbformat.read(output, as_version=4)), STAGE / f"{page}.ipynb")
     (STAGE / OVERVIEW).parent.mkdir(exist_ok=True)
     (STAGE / OVERVIEW).write_bytes(overview(executed["notebooks/compare"]))
+    for name, figure in world_figures().items():
+        figure.savefig(STAGE / OVERVIEW.with_name(name), dpi=150)
 
 
 def without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -116,6 +124,27 @@ def overview(notebook: Path) -> bytes:
     outputs = [out for cell in cells if "overview" in cell.metadata.get("tags", []) for out in cell.outputs]
     pictures = [out.data["image/png"] for out in outputs if "image/png" in out.get("data", {})]
     return base64.b64decode(pictures[0])
+
+
+def world_figures() -> dict[str, Figure]:
+    """Pictures of the micro-world: every class in some context, some with an accessory, and all concepts."""
+    accessories = [None, *ACCESSORY_NAMES]
+    scenes = [
+        Scene.draw(
+            np.random.default_rng((7, k)),
+            class_name=name,
+            context=CONTEXT_NAMES[k % len(CONTEXT_NAMES)],
+            accessory=accessories[k % len(accessories)],
+            colour=None,
+        )
+        for k, name in enumerate(CLASSES)
+    ]
+    words = [f"{s.identity.class_name}, {s.accessory or 'plain'}\n{s.context}" for s in scenes]
+    concepts = [load_concept(name) for name in list_concepts()]
+    return {
+        "world.png": contact_sheet([Image.fromarray(render(scene)[0]) for scene in scenes], words, columns=4),
+        "concepts.png": contact_sheet([c.images[0] for c in concepts], [c.name for c in concepts], columns=6),
+    }
 
 
 def build_html() -> list[str]:

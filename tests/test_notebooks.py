@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 from persongen_lib.notebooks import ROOT, check_parameters, run_notebook
-from persongen_lib.specs import UserError
+from persongen_lib.specs import UserError, parse_seeds
+from persongen_lib.study import load_study
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STRATEGIES = {"base": "01_base", "switching": "02_switching", "mixed": "03_mixed"}
 COMMON = {"backbone", "method", "concept", "prompts", "seeds", "num_steps", "device", "runs"}
 
 
@@ -51,6 +53,17 @@ def test_notebook_narrates_and_calls(path):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.FunctionDef | ast.Lambda):
                 assert node.end_lineno - node.lineno < 10
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_notebooks_parameters_are_the_quick_preset(path):
+    given = {n.targets[0].id: ast.literal_eval(n.value) for n in ast.parse(code_cells(path)[0].source).body}
+    for cell in load_study("quick").cells:
+        if path.stem in ("compare", STRATEGIES.get(cell.strategy)):
+            assert given["concept"] == cell.concept and given["num_steps"] == cell.num_steps
+            assert tuple(given["prompts"]) == tuple(cell.sample_spec.prompts)
+            assert parse_seeds(given["seeds"]) == cell.sample_spec.seeds
+            assert {name: given[name] for name in cell.parameters} == cell.parameters
 
 
 def test_every_page_of_the_contents_has_a_source(build):

@@ -35,7 +35,10 @@ def trained(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def export_generator(autoencoder: Path, generator: Path, scale: float, family: str, folder: Path) -> None:
-    """A folder that `diffusers.StableDiffusionPipeline.from_pretrained` loads."""
+    """A folder that `diffusers.StableDiffusionPipeline.from_pretrained` loads.
+
+    transformers takes the number type of a model from its configuration, diffusers float32: it is set to agree.
+    """
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
     vae = new_autoencoder()
@@ -55,9 +58,13 @@ def export_generator(autoencoder: Path, generator: Path, scale: float, family: s
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    _write_folder(
-        folder, lambda place: pipeline.to(torch.float16).save_pretrained(place), autoencoder, generator
-    )
+
+    def write(place: Path) -> None:
+        pipeline.to(torch.float16).save_pretrained(place)
+        config = place / "text_encoder" / "config.json"
+        write_json(config, json.loads(config.read_text()) | {"dtype": "float32"})
+
+    _write_folder(folder, write, autoencoder, generator)
 
 
 def export_clip(weights: Path, folder: Path) -> None:

@@ -103,7 +103,7 @@ class DiffusionTask:
     def build(self) -> nn.Module:
         from diffusers.models.attention_processor import AttnProcessor
 
-        network = NETWORKS[self.family]().to(memory_format=torch.channels_last)
+        network = NETWORKS[self.family]()
         if self.device == "cpu":
             network.set_attn_processor(AttnProcessor())
         return nn.ModuleDict({"network": network, "text_encoder": new_text_encoder()})
@@ -124,7 +124,7 @@ class DiffusionTask:
         half = torch.arange(batch_size, device=self.device) < batch_size // 2
         t = (torch.where(half, uniform, (0.9 * normal).sigmoid()) * 1000).long().clamp(max=999)
         a = self.alphas[t].view(-1, 1, 1, 1)
-        noisy = (a.sqrt() * x0 + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+        noisy = a.sqrt() * x0 + (1 - a).sqrt() * noise
         target = a.sqrt() * noise - (1 - a).sqrt() * x0
         with torch.autocast(torch.device(self.device).type, torch.bfloat16):
             states = model["text_encoder"](ids.input_ids.to(self.device))[0]
