@@ -63,6 +63,9 @@ def export_generator(autoencoder: Path, generator: Path, scale: float, family: s
         pipeline.to(torch.float16).save_pretrained(place)
         config = place / "text_encoder" / "config.json"
         write_json(config, json.loads(config.read_text()) | {"dtype": "float32"})
+        config = place / "vae" / "config.json"
+        derived = {"block_out_channels"}  # set by the class itself, which warns of it when it is loaded
+        write_json(config, {k: v for k, v in json.loads(config.read_text()).items() if k not in derived})
 
     _write_folder(folder, write, autoencoder, generator)
 

@@ -66,8 +66,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that determines a picture. `x`, `y` in pixels (where the subject stands), `scale` in pixels a unit,
-    `rotation` in radians, `light` a factor on the brightness, `warmth` in [-1, 1] from blue to orange light."""
+    """Everything that determines a picture; subjects face right.
+
+    `x`, `y` say in pixels where the subject stands, `scale` is pixels a unit, `rotation` in radians, `light` a
+    factor on the brightness, `warmth` in [-1, 1] from blue to orange light.
+    """
 
     identity: Identity
     context: str
@@ -77,7 +80,6 @@ class Scene:
     y: float = 57.0
     scale: float = 20.0
     rotation: float = 0.0
-    flip: bool = False
     light: float = 1.0
     warmth: float = 0.0
     background_seed: int = 0
@@ -110,7 +112,6 @@ class Scene:
             y=rng.uniform(55.5, 59),
             scale=rng.uniform(18.5, 21.5),
             rotation=rng.uniform(-0.10, 0.10),
-            flip=bool(rng.uniform() < 0.5),
             light=rng.uniform(0.9, 1.06),
             warmth=rng.uniform(-1, 1),
             background_seed=int(rng.integers(2**31)),
@@ -137,7 +138,7 @@ def render(scene: Scene, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     canvas.paint(
         canvas.ellipse(scene.x, scene.y, scene.scale * 0.95, scene.scale * 0.16), (0, 0, 0), 0.35, softness=5
     )
-    canvas.to_local(scene.x, scene.y - scene.scale, scene.scale, scene.rotation, scene.flip)
+    canvas.to_local(scene.x, scene.y - scene.scale, scene.scale, scene.rotation)
     identity = scene.identity
     primary, second = hsv(*identity.primary), hsv(*identity.second)
     if scene.colour:

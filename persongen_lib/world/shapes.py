@@ -26,14 +26,12 @@ class Canvas:
         factor = 64 / self.size
         self.x, self.y, self.unit = self.columns * factor, self.rows * factor, 1 / factor
 
-    def to_local(self, x: float, y: float, scale: float, rotation: float = 0.0, flip: bool = False) -> None:
+    def to_local(self, x: float, y: float, scale: float, rotation: float = 0.0) -> None:
         """Use coordinates around (x, y) in which one unit is `scale` pixels; `rotation` in radians."""
         self.to_pixels()
         dx, dy = (self.x - x) / scale, (self.y - y) / scale
         cos, sin = np.float32(np.cos(rotation)), np.float32(np.sin(rotation))
         self.x, self.y = cos * dx + sin * dy, cos * dy - sin * dx
-        if flip:
-            self.x = -self.x
         self.unit = scale * self.size / 64
 
     def coverage(self, distance: np.ndarray, softness: float = 1.0) -> np.ndarray:

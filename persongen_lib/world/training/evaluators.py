@@ -19,7 +19,7 @@ from .diffusion import words_of
 from .trainer import Draws, Plan
 
 CLIP_PLAN = Plan(
-    steps=1_600, batch_size=96, learning_rate=1e-3, flat=0.3, weight_decay=0.1, betas=(0.9, 0.98)
+    steps=1_100, batch_size=96, learning_rate=1e-3, flat=0.3, weight_decay=0.1, betas=(0.9, 0.98)
 )
 ORACLE_PLAN = Plan(steps=2_200, batch_size=96, learning_rate=2e-3, flat=0.3, weight_decay=0.05)
 
