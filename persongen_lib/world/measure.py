@@ -86,14 +86,12 @@ def identity_auc(oracle: Oracle, vae=None, individuals: int = 30) -> dict[str, f
 
 
 def superclass_prompts(count: int) -> list[tuple[str, str, str, str | None]]:
-    """(prompt, class, context, accessory): every class and context in turn, an accessory in half of them."""
+    """(prompt, class, context, accessory): every class in turn, with an accessory every other time."""
     prompts = []
     for k in range(count):
-        class_name, context = (
-            CLASSES[k % len(CLASSES)],
-            CONTEXT_NAMES[(k // len(CLASSES) + k) % len(CONTEXT_NAMES)],
-        )
-        accessory = ACCESSORY_NAMES[(k // 2) % len(ACCESSORY_NAMES)] if k % 2 else None
+        rng = np.random.default_rng((HELD_OUT, 4, k))
+        class_name, context = CLASSES[k % len(CLASSES)], str(rng.choice(CONTEXT_NAMES))
+        accessory = str(rng.choice(ACCESSORY_NAMES)) if k // len(CLASSES) % 2 else None
         words = ["a photo of a", class_name, ACCESSORY_PHRASES.get(accessory), CONTEXT_PHRASES[context]]
         prompts.append((" ".join(filter(None, words)), class_name, context, accessory))
     return prompts
