@@ -24,6 +24,9 @@ CLIPTextModel trained jointly, a CLIPTokenizer with the world's {words} words as
 **Recipe.** `persongen world train autoencoder`, then `persongen world train generator`:
 {training}
 
+The world changed on the way: the first 2,250 steps of the autoencoder saw pictures without the lens blur, and the
+first 2,400 steps of the generator saw every other subject mirrored.
+
 **Measured** on scenes that training has not seen (`persongen world measure`):
 
 - autoencoder: PSNR {autoencoder[psnr]:.1f} dB on 512 renders;
@@ -118,6 +121,7 @@ def training_facts(folder: Path) -> str:
             f"{path.stem}: {about['pictures_seen']:,} pictures in batches of {plan['batch_size']} on "
             f"{about['workers']} worker(s), AdamW {plan['learning_rate']:g} flat for {plan['flat']:.0%} of the steps, "
             f"then linear to {plan['final']:.0%}; {about['seconds'] / 3600:.2f} hours on {about['device']} "
-            f"(loss curve: training/{path.stem}.csv)."
+            f"(loss curve: training/{path.stem}.csv)"
+            + (f", after {about['before']['pictures_seen']:,} pictures before." if "before" in about else ".")
         )
     return "\n".join(f"- {line}" for line in lines)

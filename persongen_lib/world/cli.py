@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--family", default="sd", help="shape of the generator's network (sd)")
     train.add_argument("--workers", type=int, default=2, help="training processes, one thread each")
     train.add_argument("--device", default="auto")
+    train.add_argument("--start-from", help="train the generator of this folder of models on, as data/models")
     train.add_argument("--output", default=None, help="where the trained models go (default FOLDER/models)")
 
     measure = actions.add_parser(
@@ -97,6 +98,7 @@ def _train(args: argparse.Namespace) -> int:
         args.steps,
         args.batch_size,
         args.learning_rate,
+        Path(args.start_from) if args.start_from else None,
     )
     for model in MODELS if args.model == "all" else (args.model,):
         recipe.train(model)

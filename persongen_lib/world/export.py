@@ -34,6 +34,18 @@ def trained(folder: Path) -> dict[str, torch.Tensor]:
         return {key[8:]: file.get_tensor(key) for key in file.keys() if key.startswith("average.")}  # noqa: SIM118
 
 
+def import_autoencoder(folder: Path, part: Path) -> None:
+    """Take the autoencoder of an exported generator back into a training folder, unless one is there."""
+    if (part / "final.safetensors").exists():
+        return
+    part.mkdir(parents=True, exist_ok=True)
+    for suffix, name in ((".csv", "loss.csv"), (".json", "training.json")):
+        shutil.copy(folder / "training" / f"autoencoder{suffix}", part / name)
+    weights = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    floats = {key: value.float() for key, value in weights.items()}
+    write_atomic(part / "final.safetensors", lambda path: save_file(floats, path))
+
+
 def export_generator(autoencoder: Path, generator: Path, scale: float, family: str, folder: Path) -> None:
     """A folder that `diffusers.StableDiffusionPipeline.from_pretrained` loads.
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...specs import UserError
 from ..captions import caption
 from ..dataset import COLOUR_NAMES, Pictures
 from ..scene import ACCESSORY_NAMES, CLASSES, CONTEXT_NAMES
@@ -88,25 +87,31 @@ def words_of(labels: np.ndarray) -> tuple[str, str, str | None, str | None]:
 
 
 class DiffusionTask:
-    """Loss of a batch of latents and captions; `family` names the network's shape."""
+    """Loss of a batch of latents and captions.
 
-    def __init__(self, data: str, latents: str, family: str, device: str):
-        if family not in NETWORKS:
-            raise UserError(f"no model family {family!r} in the micro-world; known: {', '.join(NETWORKS)}")
+    `family` names the network's shape; `start`, where given, a diffusers folder whose weights are trained on.
+    """
+
+    def __init__(self, data: str, latents: str, family: str, start: str | None, device: str):
         self.labels = Pictures(data).labels
         self.latents = np.load(latents, mmap_mode="r")
         self.scale, self.family, self.device = latent_scale(self.latents), family, device
-        self.tokenizer = clip_tokenizer()
+        self.start, self.tokenizer = start, clip_tokenizer()
         betas = torch.linspace(SCHEDULE["beta_start"] ** 0.5, SCHEDULE["beta_end"] ** 0.5, 1000).square()
         self.alphas = (1 - betas).cumprod(0).to(device)
 
     def build(self) -> nn.Module:
         from diffusers.models.attention_processor import AttnProcessor
 
-        network = NETWORKS[self.family]()
+        network, text_encoder = NETWORKS[self.family](), new_text_encoder()
+        if self.start:
+            network = type(network).from_pretrained(self.start, subfolder="unet", torch_dtype=torch.float32)
+            text_encoder = type(text_encoder).from_pretrained(
+                self.start, subfolder="text_encoder", dtype=torch.float32
+            )
         if self.device == "cpu":
             network.set_attn_processor(AttnProcessor())
-        return nn.ModuleDict({"network": network, "text_encoder": new_text_encoder()})
+        return nn.ModuleDict({"network": network, "text_encoder": text_encoder})
 
     def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
         rows = draws.numpy.integers(len(self.latents), size=batch_size)

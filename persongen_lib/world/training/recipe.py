@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from ...backbones import resolve_device
 from ...specs import UserError
 from ..dataset import render_dataset
-from ..export import export_clip, export_generator, export_oracle, trained
+from ..export import export_clip, export_generator, export_oracle, import_autoencoder, trained
 from . import autoencoder, diffusion, evaluators
 from .latents import decode_latents, encode_pictures
 from .trainer import Plan, train
@@ -21,7 +22,11 @@ DATA_SEED = 1
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to train where. `steps`, `batch_size` and `learning_rate` replace those of each model's plan when given."""
+    """What to train where.
+
+    `steps`, `batch_size` and `learning_rate` replace those of each model's plan when given. `start_from`: a folder
+    of models, as data/models, whose autoencoder is kept and whose generator is trained on.
+    """
 
     folder: Path
     output: Path
@@ -32,11 +37,16 @@ class Recipe:
     steps: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    start_from: Path | None = None
 
     def __post_init__(self):
         numbers = (self.pictures, self.workers, self.steps, self.batch_size)
         if any(number is not None and number < 1 for number in numbers):
             raise UserError("pictures, workers, steps and batch size must be whole numbers from 1")
+        if self.start_from and not (self.start_from / f"micro-{self.family}" / "model_index.json").is_file():
+            raise UserError(
+                f"no model folder micro-{self.family} in {self.start_from}: give one as data/models"
+            )
         if self.family not in diffusion.NETWORKS:
             raise UserError(
                 f"no model family {self.family!r} in the micro-world: {', '.join(diffusion.NETWORKS)} known"
@@ -62,7 +72,10 @@ class Recipe:
         data, latents = str(self.data), str(self.latents)
         if model == "generator":
             name = f"generator-{self.family}"
-            self._run(name, diffusion.PLAN, partial(diffusion.DiffusionTask, data, latents, self.family))
+            start = self.start_from and str(self.start_from / f"micro-{self.family}")
+            before = start and json.loads((Path(start) / "training" / f"{name}.json").read_text())
+            task_of = partial(diffusion.DiffusionTask, data, latents, self.family, start)
+            self._run(name, diffusion.PLAN, task_of, before)
             scale = diffusion.latent_scale(np.load(self.latents, mmap_mode="r"))
             export_generator(
                 self.folder / "autoencoder",
@@ -81,13 +94,15 @@ class Recipe:
             self._run(model, evaluators.ORACLE_PLAN, partial(evaluators.OracleTask, data, str(decoded)))
             export_oracle(self.folder / model, self.output / "micro-oracle")
 
-    def _run(self, name: str, plan: Plan, task_of) -> None:
+    def _run(self, name: str, plan: Plan, task_of, before: dict | None = None) -> None:
         changes = {"steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         plan = replace(plan, **{key: value for key, value in changes.items() if value})
         device = str(resolve_device(self.device))
-        train(task_of, plan, self.folder / name, 1 if device != "cpu" else self.workers, device)
+        train(task_of, plan, self.folder / name, 1 if device != "cpu" else self.workers, device, before)
 
     def _autoencoder(self, device: str):
+        if self.start_from:
+            import_autoencoder(self.start_from / f"micro-{self.family}", self.folder / "autoencoder")
         if not (self.folder / "autoencoder" / "final.safetensors").exists():
             raise UserError(
                 f"no trained autoencoder in {self.folder}: run `persongen world train autoencoder` first"

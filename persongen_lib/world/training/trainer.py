@@ -70,16 +70,24 @@ class Task(Protocol):
 
 
 def train(
-    task_of: Callable[[str], Task], plan: Plan, folder: str | Path, workers: int = 1, device: str = "cpu"
+    task_of: Callable[[str], Task],
+    plan: Plan,
+    folder: str | Path,
+    workers: int = 1,
+    device: str = "cpu",
+    before: dict | None = None,
 ) -> None:
     """Train to the end of the plan in `folder`: training.json, loss.csv, a checkpoint, at last final.safetensors.
 
     `task_of(device)` makes the task inside each worker (it must be importable by name). Continues from a checkpoint.
+    `before` is the training.json of an earlier training that this one goes on from, kept for the record.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "final.safetensors").exists():
         return
+    facts = {"plan": asdict(plan), "workers": workers, "device": device_name(device)}
+    write_json(folder / "training.json", facts | ({"before": before} if before else {}))
     if workers == 1:
         _work(0, 1, task_of, plan, folder, device)
         return
@@ -113,10 +121,6 @@ def _work(rank: int, workers: int, task_of, plan: Plan, folder: Path, device: st
     checkpoint = folder / "checkpoint.safetensors"
     start, spent = _load(checkpoint, model, optimizer, average) if checkpoint.exists() else (0, 0.0)
     if rank == 0:
-        write_json(
-            folder / "training.json",
-            {"plan": asdict(plan), "workers": workers, "device": device_name(device)},
-        )
         curve = LossCurve(folder / "loss.csv", start)
     began = time.monotonic() - spent
     with tqdm(total=plan.steps, initial=start, desc=folder.name, disable=rank > 0, mininterval=10) as bar:
