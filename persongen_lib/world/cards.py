@@ -36,9 +36,11 @@ first 2,400 steps of the generator saw every other subject mirrored.
 |---|---|---|---|---|
 {generator_rows}
 
-**Limits.** It knows the words of the micro-world only; anything else is noise to it. Small parts (laces, eyes, stars,
-the far end of a pattern) smear. Colour words bind loosely to accessories. It is a laboratory animal for sampling
-strategies, and no statement about photographs.
+**Limits.** It knows the words of the micro-world only; anything else is noise to it. Pictures look painted: small
+parts (laces, eyes, stars, the far end of a pattern) smear. Of the accessories it has not learned the scarf; the other
+five come out. More training helps: `persongen world train generator --start-from data/models`.
+Colour words bind loosely to accessories. It is a laboratory animal for sampling strategies, and no statement about
+photographs.
 """,
     "micro-clip": """# micro-clip: the picture-and-text evaluator of the micro-world
 
