@@ -273,6 +273,7 @@ def test_world_render_leaves_pictures_with_their_truth(tmp_path, capsys):
         ["measure", "--guidance-scales", "five"],
         ["measure", "--models", "nowhere"],
         ["train", "clip", "--steps", "0"],
+        ["train", "generator", "--start-from", "nowhere"],
     ],
 )
 def test_wrong_input_is_one_sentence(arguments, tmp_path, capsys, monkeypatch):

@@ -36,11 +36,12 @@ first 2,400 steps of the generator saw every other subject mirrored.
 |---|---|---|---|---|
 {generator_rows}
 
+Each accessory, where it was asked for: {accessories}.
+
 **Limits.** It knows the words of the micro-world only; anything else is noise to it. Pictures look painted: small
-parts (laces, eyes, stars, the far end of a pattern) smear. Of the accessories it has not learned the scarf; the other
-five come out. More training helps: `persongen world train generator --start-from data/models`.
-Colour words bind loosely to accessories. It is a laboratory animal for sampling strategies, and no statement about
-photographs.
+parts (laces, eyes, stars, the far end of a pattern) smear; more training helps:
+`persongen world train generator --start-from data/models`. Colour words bind loosely to accessories. It is a
+laboratory animal for sampling strategies, and no statement about photographs.
 """,
     "micro-clip": """# micro-clip: the picture-and-text evaluator of the micro-world
 
@@ -102,7 +103,10 @@ def write_cards(models: Path, figures: dict) -> None:
             (name, figures["oracle"][name], figures["identity"][name]) for name in ("renders", "decoded")
         )
     )
-    rows = {"generator_rows": generator_rows, "oracle_rows": oracle_rows}
+    best = max(figures["generator"], key=lambda row: row["class"] + row["context"] + row["accessory"])
+    accessories = ", ".join(f"{name} {share:.2f}" for name, share in best["accessories"].items())
+    accessories += f" (guidance scale {best['guidance_scale']:g})"
+    rows = {"accessories": accessories, "generator_rows": generator_rows, "oracle_rows": oracle_rows}
     for name, card in CARDS.items():
         facts = {
             "words": len(vocabulary()),

@@ -112,7 +112,7 @@ def generate(
     return pictures
 
 
-def generator_accuracy(pipeline, oracle: Oracle, guidance_scale: float, count: int = 400) -> dict[str, float]:
+def generator_accuracy(pipeline, oracle: Oracle, guidance_scale: float, count: int = 400) -> dict:
     """Share of superclass samples whose class, context and (where asked for) accessory the oracle reads as asked."""
     prompts = superclass_prompts(count)
     began = time.perf_counter()
@@ -127,7 +127,14 @@ def generator_accuracy(pipeline, oracle: Oracle, guidance_scale: float, count: i
         name: float(np.mean([r == a for r, a in zip(read[name], words, strict=True) if a]))
         for name, words in asked.items()
     }
-    return {"guidance_scale": guidance_scale, **scores, "seconds_per_picture": round(seconds, 3)}
+    pairs = list(zip(read["accessory"], asked["accessory"], strict=True))
+    accessories = {
+        name: float(np.mean([seen == name for seen, wanted in pairs if wanted == name]))
+        for name in ACCESSORY_NAMES
+        if name in asked["accessory"]
+    }
+    facts = {"accessories": accessories, "seconds_per_picture": round(seconds, 3)}
+    return {"guidance_scale": guidance_scale, **scores, **facts}
 
 
 @torch.no_grad()
