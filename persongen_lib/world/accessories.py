@@ -39,11 +39,12 @@ def crown(c: Canvas, anchors: tuple[float, ...]) -> None:
 def scarf(c: Canvas, anchors: tuple[float, ...]) -> None:
     x, y, w = anchors[3:]
     w = max(w, 0.28)
-    c.outlined(c.box(x + w * 0.5, y + 0.30, 0.14, 0.34, 0.03), BLUE)
-    c.paint(c.box(x + w * 0.5, y + 0.46, 0.14, 0.06), WHITE)
-    c.outlined(c.box(x, y, w * 1.15, 0.14, 0.12), BLUE)
-    for dx in (-0.55, 0.05, 0.65):
-        c.paint(c.box(x + dx * w, y, 0.055, 0.13), WHITE)
+    c.outlined(c.box(x + w * 0.5, y + 0.34, 0.18, 0.40, 0.03), BLUE)
+    for dy in (0.42, 0.62):
+        c.paint(c.box(x + w * 0.5, y + dy, 0.18, 0.05), WHITE)
+    c.outlined(c.box(x, y, w * 1.25, 0.19, 0.12), BLUE)
+    for dx in (-0.65, 0.0, 0.65):
+        c.paint(c.box(x + dx * w, y, 0.065, 0.18), WHITE)
 
 
 def balloon(c: Canvas, anchors: tuple[float, ...]) -> None:
