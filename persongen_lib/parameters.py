@@ -10,10 +10,16 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from persongen_lib.specs import UserError, check_known
 
+Scale = float | tuple[float, ...]
+"""A guidance scale: one number, or a schedule of one number a step."""
+
 
 @dataclass(frozen=True)
 class Parameters:
-    """Base whose fields are checked by their annotations: float, int (not negative), bool, str or Literal."""
+    """Base whose fields are checked by their annotations.
+
+    These may be float, Scale, int (not negative), bool, str or Literal.
+    """
 
     name: ClassVar[str] = ""
 
@@ -29,7 +35,9 @@ class Parameters:
 
 
 def _checked(owner: str, name: str, hint: Any, value: Any) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = _is_number(value)
+    if hint == Scale and (scale := _checked_scale(value)) is not None:
+        return scale
     if hint is float and number:
         return float(value)
     if hint is int and number and value == int(value) and value >= 0:
@@ -38,9 +46,26 @@ def _checked(owner: str, name: str, hint: Any, value: Any) -> Any:
         return value
     if typing.get_origin(hint) is Literal and value in typing.get_args(hint):
         return value
-    allowed = {float: "a number", int: "a whole number, 0 or more", bool: "true or false", str: "a text"}
+    allowed = {
+        Scale: "a number or a list of one number a step",
+        float: "a number",
+        int: "a whole number, 0 or more",
+        bool: "true or false",
+        str: "a text",
+    }
     choices = " or ".join(repr(choice) for choice in typing.get_args(hint))
     raise UserError(f"{name} of {owner} must be {allowed.get(hint, choices)}, not {value!r}")
+
+
+def _checked_scale(value: Any) -> float | tuple[float, ...] | None:
+    """A number, a tuple of numbers, or None where `value` is neither."""
+    if isinstance(value, list | tuple) and value:
+        return tuple(float(one) for one in value) if all(map(_is_number, value)) else None
+    return float(value) if _is_number(value) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 P = TypeVar("P", bound=Parameters)

@@ -21,6 +21,7 @@ class Step:
     num_steps: int
     timestep: int
     alpha: float
+    next_alpha: float
 
 
 class Schedule:
@@ -40,10 +41,21 @@ class Schedule:
         self._scheduler.register_to_config(prediction_type="epsilon")
         self._scheduler.set_timesteps(check_steps(num_steps, self._scheduler.config.num_train_timesteps))
         alphas = self._scheduler.alphas_cumprod
+        timesteps = [int(t) for t in self._scheduler.timesteps]
+        gap = self._scheduler.config.num_train_timesteps // num_steps
         self.steps = [
-            Step(index, num_steps, int(timestep), float(alphas[int(timestep)]))
-            for index, timestep in enumerate(self._scheduler.timesteps)
+            Step(
+                index,
+                num_steps,
+                t,
+                float(alphas[t]),
+                float(alphas[t - gap] if t >= gap else self._scheduler.final_alpha_cumprod),
+            )
+            for index, t in enumerate(timesteps)
         ]
+
+    def fresh(self):
+        return copy.deepcopy(self)
 
     def start(self, noise: Tensor) -> Tensor:
         """Latents at the first step from unit-variance noise."""

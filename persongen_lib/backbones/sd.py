@@ -86,6 +86,12 @@ class StableDiffusion(Backbone):
         parameters = self.modules["text_encoder"].named_parameters()
         return "text_encoder." + next(name for name, parameter in parameters if parameter is table), ids[0]
 
+    def span(self, before: str, words: str) -> tuple[int, int]:
+        def count(text):
+            return len(self._pipeline.tokenizer(text, add_special_tokens=False).input_ids)
+
+        return 1 + count(before.strip()), 1 + count((before + words).strip())
+
     def _warn_of_unknown_words(self, prompt: str) -> None:
         tokenizer = self._pipeline.tokenizer
         ids = tokenizer(prompt, add_special_tokens=False, truncation=False).input_ids

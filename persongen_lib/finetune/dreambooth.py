@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from persongen_lib.backbones import Backbone, Conditioning, overlay
 from persongen_lib.data import Concept, read_picture
 from persongen_lib.finetune.method import METHODS, Method
-from persongen_lib.sampling import branch_prompts, read_pictures, run_sample, sample_spec
+from persongen_lib.sampling import Prompts, read_pictures, run_sample, sample_spec
 from persongen_lib.specs import FineTuneSpec, UserError, check_template
 from persongen_lib.store import Store
 
@@ -93,7 +93,7 @@ class DreamBoothTraining:
     ) -> None:
         self.method, self.backbone = method, backbone
         self.instances, self.priors = instances, priors
-        prompts = branch_prompts(method.template, token, class_name)
+        prompts = Prompts(method.template, token, class_name)
         self.prompts = [prompts["concept"]] if priors is None else [prompts["concept"], prompts["superclass"]]
         chosen = {
             f"network.{name}": parameter.data.clone()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from persongen_lib.sampling.strategy import STRATEGIES, Strategy, guide
+from persongen_lib.parameters import Scale
+from persongen_lib.sampling.strategy import STRATEGIES, Strategy, combine, terms
 
 
 @STRATEGIES.register("base")
@@ -12,7 +13,7 @@ from persongen_lib.sampling.strategy import STRATEGIES, Strategy, guide
 class Base(Strategy):
     """`u + w (c - u)` at every step: Ho & Salimans, Classifier-Free Diffusion Guidance, arXiv 2207.12598."""
 
-    guidance_scale: float = 7.0
+    guidance_scale: Scale = 7.0
 
     def __call__(self, latents, step, predict):
-        return guide(predict, concept=self.guidance_scale)
+        return combine(predict, terms(concept=self.guidance_scale))

@@ -1,4 +1,4 @@
-"""Initial noise: one CPU generator a picture, so that a picture depends neither on batches nor on devices."""
+"""Noise: one CPU generator a picture, so that a picture depends neither on batches nor on devices."""
 
 from __future__ import annotations
 
@@ -10,4 +10,20 @@ from torch import Tensor
 
 def initial_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
     """Unit-variance noise (len(seeds), C, H, W), float32, on the CPU."""
-    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    return torch.stack([torch.randn(shape, generator=_generator(seed)) for seed in seeds])
+
+
+def refinement_noise(
+    seeds: Sequence[int], shape: tuple[int, int, int], refine_steps: int, num_steps: int
+) -> Tensor:
+    """What each picture's generator gives after its initial noise, (refine_steps, num_steps, len(seeds), C, H, W)."""
+    draws = []
+    for seed in seeds:
+        generator = _generator(seed)
+        torch.randn(shape, generator=generator)
+        draws.append(torch.randn((refine_steps, num_steps, *shape), generator=generator))
+    return torch.stack(draws, dim=2)
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

@@ -11,7 +11,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from persongen_lib.backbones import SCHEDULERS, Backbone, load_backbone, weights_digest
-from persongen_lib.sampling.predictions import Encoder, branch_prompts
+from persongen_lib.sampling.predictions import Encoder
+from persongen_lib.sampling.prompts import Prompts
 from persongen_lib.sampling.sampler import sample
 from persongen_lib.sampling.strategy import STRATEGIES, make_strategy
 from persongen_lib.specs import FineTuneSpec, SampleSpec, UserError, check_known, parse_seeds
@@ -148,7 +149,7 @@ def _sample_missing(spec: SampleSpec, backbone: Backbone, folder: Path, batch_si
         total=len(spec.prompts) * len(spec.seeds), desc=f"sample {spec.strategy}", unit="picture"
     ) as bar:
         for index, template in enumerate(spec.prompts):
-            prompt = branch_prompts(template, spec.token, spec.class_name)["concept"]
+            prompt = Prompts(template, spec.token, spec.class_name)["concept"]
             for start in range(0, len(spec.seeds), batch_size):
                 seeds = spec.seeds[start : start + batch_size]
                 names = [picture_name(index, seed) for seed in seeds]

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from persongen_lib.backbones import Backbone
 from persongen_lib.sampling.loop import StepRecord, trajectory
-from persongen_lib.sampling.noise import initial_noise
-from persongen_lib.sampling.predictions import Encoder, branch_prompts
+from persongen_lib.sampling.noise import initial_noise, refinement_noise
+from persongen_lib.sampling.predictions import Encoder
+from persongen_lib.sampling.prompts import Prompts
 from persongen_lib.sampling.strategy import Strategy
-from persongen_lib.specs import UserError, check_known, check_steps, check_words, parse_seeds
+from persongen_lib.specs import UserError, check_known, check_steps, parse_seeds
 
 
 class Recorder(Protocol):
@@ -47,7 +48,7 @@ class Samples:
 def sample(
     backbone: Backbone,
     strategy: Strategy,
-    template: str,
+    template: str | Sequence[str],
     token: str,
     class_name: str,
     num_steps: int = 50,
@@ -58,23 +59,40 @@ def sample(
     batch_size: int = 8,
     recorders: Iterable[Recorder] = (),
     encoder: Encoder | None = None,
+    refine_noise: Tensor | None = None,
 ) -> Samples:
     """Sample pictures; each depends on its own noise only, not on the batch it is computed in.
 
+    `template`: one, or several that are sampled with every seed (all pictures of the first come first).
     `latents`: unit-variance noise (pictures, C, H, W) instead of `seeds`. `output`: "images" or "latents".
     `encoder`: one that is kept over several calls encodes shared prompts (the null prompt) once.
-    UserError for a wrong value.
+    `refine_noise`: unit-variance noise (refine_steps, num_steps, pictures, C, H, W) for strategies that refine, drawn
+    from the seeds by default (where only latents are given, from seeds 0, 1, 2 ...). UserError for a wrong value.
     """
     check_known("output", [output], ("images", "latents"))
     check_steps(batch_size, what="the batch size")
     schedule = backbone.schedule(scheduler, num_steps)
-    prompts = branch_prompts(template, check_words("token", token), check_words("class_name", class_name))
-    noise = _noise(backbone, seeds, latents)
+    strategy.check_run(num_steps, scheduler)
+    templates = [template] if isinstance(template, str) else list(template)
+    prompts = [Prompts(one, token, class_name) for one in templates]
+    seeds, noise = _noise(backbone, seeds, latents, len(prompts))
+    prompts = [one for one in prompts for _ in range(len(noise) // len(prompts))]
+    wanted = (strategy.refine_steps, num_steps, *noise.shape)
+    if refine_noise is not None and refine_noise.shape != wanted:
+        raise UserError(f"refine_noise must be {wanted}, not {tuple(refine_noise.shape)}")
     encoder, recorders = encoder or Encoder(backbone), list(recorders)
     finished, images, evaluations = [], [], 0
-    for batch in noise.split(batch_size):
+    for start in range(0, len(noise), batch_size):
+        here = slice(start, start + batch_size)
+        refine = refine_noise[:, :, here] if refine_noise is not None else None
+        if strategy.refine_steps and refine is None:
+            refine = refinement_noise(seeds[here], noise.shape[1:], strategy.refine_steps, num_steps)
+        run = trajectory(
+            encoder, strategy, prompts[here], schedule, noise[here].to(backbone.device),
+            None if refine is None else refine.to(backbone.device), start,
+        )  # fmt: skip
         evaluations = 0
-        for record in trajectory(encoder, strategy, prompts, schedule, batch.to(backbone.device)):
+        for record in run:
             evaluations += record.evaluations
             for recorder in recorders:
                 recorder.record(record)
@@ -85,15 +103,24 @@ def sample(
     return Samples(images if output == "images" else None, torch.cat(finished).cpu(), evaluations, kept)
 
 
-def _noise(backbone: Backbone, seeds: str | int | Sequence[int] | None, latents: Tensor | None) -> Tensor:
+def _noise(
+    backbone: Backbone, seeds: str | int | Sequence[int] | None, latents: Tensor | None, prompts: int
+) -> tuple[list[int], Tensor]:
+    """The seed and the initial noise of every picture."""
+    if prompts == 0:
+        raise UserError("no template given: give at least one such as 'a photo of {} in the snow'")
     if latents is None:
-        return initial_noise(parse_seeds(0 if seeds is None else seeds), backbone.latent_shape)
+        seeds = parse_seeds(0 if seeds is None else seeds)
+        return list(seeds) * prompts, initial_noise(seeds, backbone.latent_shape).repeat(prompts, 1, 1, 1)
     if latents.ndim != 4 or len(latents) == 0 or latents.shape[1] != backbone.latent_shape[0]:
         raise UserError(
             f"latents must be (pictures, {backbone.latent_shape[0]}, H, W), not {tuple(latents.shape)}"
         )
-    if seeds is not None and len(parse_seeds(seeds)) != len(latents):
+    if len(latents) % prompts:
         raise UserError(
-            f"{len(parse_seeds(seeds))} seeds do not go with {len(latents)} latents: leave the seeds out"
+            f"{len(latents)} latents can't be shared out to {prompts} templates: give as many for each"
         )
-    return latents.float()
+    seeds = range(len(latents) // prompts) if seeds is None else parse_seeds(seeds)
+    if len(seeds) * prompts != len(latents):
+        raise UserError(f"{len(seeds)} seeds do not go with {len(latents)} latents: leave the seeds out")
+    return list(seeds) * prompts, latents.float()

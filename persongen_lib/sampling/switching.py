@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from persongen_lib.parameters import Scale
 from persongen_lib.sampling.strategy import STRATEGIES, ReferenceStrategy
 
 
@@ -12,7 +13,7 @@ from persongen_lib.sampling.strategy import STRATEGIES, ReferenceStrategy
 class Switching(ReferenceStrategy):
     """`u + w (s - u)` while `i < switch_step`, then `u + w (c - u)`: Soboleva et al., arXiv 2502.05895."""
 
-    guidance_scale: float = 7.0
+    guidance_scale: Scale = 7.0
     switch_step: int = 7
 
     def __call__(self, latents, step, predict):
