@@ -274,3 +274,12 @@ def test_the_shipped_studies_are_sound():
     phenomenon = load_study("phenomenon")
     assert {cell.name for cell in phenomenon.cells} == {"superclass", "base", "switching", "mixed"}
     assert len({cell.concept for cell in phenomenon.cells}) >= 6
+
+
+def test_a_schedule_of_scales_has_its_place_in_the_table(place, tmp_path):
+    made = make_cell(place, parameters={"guidance_scale": [3, 2, 1]})
+    table = run_cell(made, tmp_path / "runs").table
+    assert "guidance_scale" not in table and (table["evaluations"] == 2 + 2 + 1).all()
+    assert set(table["parameters"]) == {'{"guidance_scale":[3,2,1]}'}
+    with pytest.raises(UserError, match="a list of 3 numbers"):
+        _ = make_cell(place, parameters={"guidance_scale": [3, 2]}).sample_spec

@@ -23,9 +23,10 @@ RESULTS = DATA / "results"
 def result_rows(cell: Cell, store: Store, scores: pd.DataFrame) -> pd.DataFrame:
     """The scores of a cell, between what was asked for and where it was made.
 
-    Parameters of the strategy are columns under their own names, those of the fine-tuning with `fine_tune_`
-    before them. `picture` is the file's path under the runs folder, `fine_tune` and `sample` are the hashes
-    of the runs, `seconds` the wall time a picture (missing where a killed run was continued).
+    Parameters of the strategy are columns under their own names (but for schedules of scales, which only
+    `parameters` holds), those of the fine-tuning with `fine_tune_` before them. `picture` is the file's path
+    under the runs folder, `fine_tune` and `sample` are the hashes of the runs, `seconds` the wall time a
+    picture (missing where a killed run was continued).
     """
     spec, tune, concept = cell.sample_spec, cell.fine_tune_spec, cell.references
     folder = store.folder("sample", spec)
@@ -33,7 +34,7 @@ def result_rows(cell: Cell, store: Store, scores: pd.DataFrame) -> pd.DataFrame:
     asked = {
         "label": cell.name,
         "strategy": spec.strategy,
-        **spec.parameters,
+        **{name: value for name, value in spec.parameters.items() if not isinstance(value, list | tuple)},
         "concept": concept.name,
         "class_name": concept.class_name,
         "kind": concept.kind,
