@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from persongen_lib.backbones import SCHEDULERS, Backbone, load_backbone, weights_digest
+from persongen_lib.backbones import SCHEDULERS, Backbone, load_backbone, sampling_defaults, weights_digest
 from persongen_lib.sampling.predictions import Encoder, branch_prompts
 from persongen_lib.sampling.sampler import sample
 from persongen_lib.sampling.strategy import STRATEGIES, make_strategy
@@ -22,36 +22,41 @@ def sample_spec(
     strategy: str,
     prompts: Sequence[str],
     seeds: str | int | Sequence[int],
-    num_steps: int = 50,
+    num_steps: int | None = None,
     fine_tune: FineTuneSpec | None = None,
     backbone: str | None = None,
     class_name: str | None = None,
     token: str = "sks",
-    scheduler: str = "ddim",
+    scheduler: str | None = None,
     **parameters: Any,
 ) -> SampleSpec:
     """The spec of a sample run, with every parameter of the strategy filled in and checked.
 
     With `fine_tune` the backbone, class name and token are its own; without, give `class_name` (and
-    `backbone`, "micro" by default).
+    `backbone`, "micro" by default). The steps, scheduler and parameters that are not given are the
+    backbone's `sampling_defaults`.
     """
     if fine_tune is not None:
         backbone, class_name, token = fine_tune.backbone, fine_tune.class_name, fine_tune.token
     if class_name is None:
         raise UserError("what is sampled? Give the class name, a word such as 'dog'")
+    backbone = backbone or "micro"
+    usual = sampling_defaults(backbone)
+    scheduler = usual["scheduler"] if scheduler is None else scheduler
     check_known("scheduler", [scheduler], SCHEDULERS)
+    parameters = {**usual["strategies"].get(strategy, {}), **parameters}
     return SampleSpec(
         fine_tune=fine_tune,
-        backbone=backbone or "micro",
+        backbone=backbone,
         strategy=strategy,
         parameters=make_strategy(strategy, **parameters).parameters(),
         token=token,
         class_name=class_name,
         prompts=prompts,
         seeds=parse_seeds(seeds),
-        num_steps=num_steps,
+        num_steps=usual["num_steps"] if num_steps is None else num_steps,
         scheduler=scheduler,
-        weights=fine_tune.weights if fine_tune else weights_digest(backbone or "micro"),
+        weights=fine_tune.weights if fine_tune else weights_digest(backbone),
     )
 
 
