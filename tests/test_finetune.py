@@ -36,7 +36,7 @@ def training(backbone=None, instances=None, priors=None, **parameters):
 def test_the_first_half_of_a_batch_is_the_concept():
     backbone, seen = tiny_backbone(), []
     forward = backbone.forward
-    backbone.scheduler.add_noise = lambda latents, noise, timesteps: latents
+    backbone.add_noise = lambda latents, noise, timesteps: (latents, noise)
     backbone.forward = lambda latents, timesteps, told: (
         seen.append((latents, told)) or forward(latents, timesteps, told)
     )
@@ -81,7 +81,7 @@ def test_an_adapter_holds_only_what_changed(setting):
     folder = finetune(spec, concept, store, "cpu")
     backbone = tiny_backbone()
     own = {name: p for module in backbone.modules.values() for name, p in module.named_parameters()}
-    table, row = backbone.token_row("sks")
+    ((table, row),) = backbone.token_rows("sks").items()
     tensors = load_file(folder / "adapter.safetensors")
     assert tensors.pop(f"{table}[{row}]").shape == (32,)
     assert tensors and all(".attn2." in name for name in tensors)
@@ -168,4 +168,4 @@ def test_defaults_come_from_the_backbone_and_wrong_values_are_refused(setting):
 
 def test_a_token_that_is_not_one_word_is_refused():
     with pytest.raises(UserError, match="vocabulary"):
-        tiny_backbone().token_row("dogcat")
+        tiny_backbone().token_rows("dogcat")

@@ -12,7 +12,7 @@ from persongen_lib.sampling.masked import Masked
 from persongen_lib.specs import UserError
 
 TEMPLATE = "a photo of {} in the snow"
-FAMILIES = ("sd",)
+FAMILIES = ("sd", "sdxl", "pixart")
 STEPS = 6
 SHORT = {
     "masked": {"switch_step": 2},
@@ -27,7 +27,7 @@ SHORT = {
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def backbone(request):
-    return tiny_backbone(family=request.param) if request.param != "sd" else tiny_backbone()
+    return tiny_backbone(family=request.param)
 
 
 def run(backbone, strategy, seeds=(0, 1, 2), num_steps=STEPS, template=TEMPLATE, parameters=None, **options):
@@ -358,6 +358,20 @@ def test_original_weights_reach_every_strategy(backbone, tmp_path):
         assert not torch.equal(run(backbone, "superclass").latents, plain)
     finally:
         backbone.unload_adapter()
+
+
+def test_profusion_needs_ddim(backbone):
+    for scheduler in ("dpm++", "euler"):
+        with pytest.raises(UserError, match=f"profusion needs the scheduler ddim, not {scheduler}"):
+            run(backbone, "profusion", scheduler=scheduler)
+
+
+@pytest.mark.parametrize("scheduler", ["dpm++", "euler"])
+@pytest.mark.parametrize("name", [name for name in list_strategies() if name != "profusion"])
+def test_other_schedulers_in_batches(backbone, name, scheduler):
+    options = {"parameters": SHORT.get(name), "scheduler": scheduler, "seeds": range(4)}
+    alone, together = (run(backbone, name, batch_size=size, **options) for size in (1, 3))
+    close(together.latents, alone.latents)
 
 
 def test_wrong_values_of_the_new_strategies(backbone):

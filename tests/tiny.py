@@ -1,4 +1,4 @@
-"""Tiny random Stable Diffusion pipelines: the same form as real ones, made in a moment."""
+"""Tiny random pipelines of every family: the same form as real ones, made in a moment."""
 
 from __future__ import annotations
 
@@ -9,23 +9,101 @@ from PIL import Image
 import persongen_lib  # noqa: F401 - makes torchvision importable before diffusers asks for it
 
 WORDS = ["a", "photo", "of", "sks", "dog", "cat", "in", "the", "snow", "on", "beach", "and"]
+LETTERS = sorted({letter for word in WORDS for letter in word})
+BLOCKS = {"block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 8}
+DOWN, UP = ("DownBlock2D", "CrossAttnDownBlock2D"), ("CrossAttnUpBlock2D", "UpBlock2D")
 
 
-def tiny_pipeline(prediction_type: str = "v_prediction", vae: str = "tiny", seed: int = 0):
-    """A random pipeline with 8x8 latents of 4 channels and 16x16 pictures; `vae`: "tiny" or "kl"."""
-    from diffusers import (
-        AutoencoderKL,
-        AutoencoderTiny,
-        DDIMScheduler,
-        StableDiffusionPipeline,
-        UNet2DConditionModel,
-    )
+def tiny_pipeline(
+    prediction_type: str = "v_prediction", vae: str = "tiny", seed: int = 0, family: str = "sd", size: int = 8
+):
+    """A random pipeline of a family ("sd", "sdxl" or "pixart") with latents of 4 x `size` x `size`.
+
+    Pictures are twice that wide; `vae`: "tiny" or "kl".
+    """
+    torch.manual_seed(seed)
+    pipeline = {"sd": _sd, "sdxl": _sdxl, "pixart": _pixart}[family](prediction_type, vae, size)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def tiny_backbone(
+    prediction_type: str = "v_prediction", vae: str = "tiny", seed: int = 0, family: str = "sd", size: int = 8
+):
+    """The same, wrapped."""
+    from persongen_lib.backbones import FAMILIES
+
+    pipeline = tiny_pipeline(prediction_type, vae, seed, family, size)
+    return FAMILIES[type(pipeline).__name__](pipeline, "tiny")
+
+
+def _sd(prediction_type, vae, size):
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+    tokenizer, text_encoder = _clip()
+    unet = UNet2DConditionModel(
+        sample_size=size, in_channels=4, out_channels=4, down_block_types=DOWN, up_block_types=UP,
+        cross_attention_dim=32, attention_head_dim=8, **BLOCKS,
+    )  # fmt: skip
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction_type,
+        clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading",
+    )  # fmt: skip
+    return StableDiffusionPipeline(
+        vae=_autoencoder(vae), text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+
+
+def _sdxl(prediction_type, vae, size):
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModelWithProjection
+
+    tokenizer, text_encoder = _clip()
+    tokenizer_2, text_encoder_2 = _clip(CLIPTextModelWithProjection, projection_dim=16)
+    unet = UNet2DConditionModel(
+        sample_size=size, in_channels=4, out_channels=4, down_block_types=DOWN, up_block_types=UP,
+        cross_attention_dim=64, attention_head_dim=(2, 4), use_linear_projection=True,
+        addition_embed_type="text_time", addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=16 + 6 * 8, **BLOCKS,
+    )  # fmt: skip
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction_type,
+        steps_offset=1, timestep_spacing="leading",
+    )  # fmt: skip
+    return StableDiffusionXLPipeline(
+        vae=_autoencoder(vae), text_encoder=text_encoder, text_encoder_2=text_encoder_2, tokenizer=tokenizer,
+        tokenizer_2=tokenizer_2, unet=unet, scheduler=scheduler, add_watermarker=False,
+    )  # fmt: skip
+
+
+def _pixart(prediction_type, vae, size):
+    from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
+    from transformers import T5Config, T5EncoderModel, T5Tokenizer
+
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -9.0)]
+    pieces += [(f"▁{word}", -2.0) for word in WORDS] + [(letter, -9.0) for letter in LETTERS]
+    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0)
+    text_encoder = T5EncoderModel(
+        T5Config(vocab_size=len(pieces), d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
+    ).eval()
+    transformer = PixArtTransformer2DModel(
+        num_attention_heads=4, attention_head_dim=12, num_layers=2, cross_attention_dim=48, caption_channels=32,
+        sample_size=size, patch_size=size // 4, norm_num_groups=8,
+    )  # fmt: skip
+    scheduler = DPMSolverMultistepScheduler(
+        beta_start=0.0001, beta_end=0.02, beta_schedule="linear", prediction_type=prediction_type,
+        timestep_spacing="linspace",
+    )  # fmt: skip
+    return PixArtAlphaPipeline(tokenizer, text_encoder, _autoencoder(vae), transformer, scheduler)
+
+
+def _clip(model=None, **more):
+    """A tokenizer and a text encoder."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-    torch.manual_seed(seed)
     words = ["<|startoftext|>", "<|endoftext|>", *(f"{word}</w>" for word in WORDS)]
-    letters = sorted({letter for word in WORDS for letter in word})
-    vocabulary = [*words, *letters, *(f"{letter}</w>" for letter in letters if f"{letter}</w>" not in words)]
+    vocabulary = [*words, *LETTERS, *(f"{letter}</w>" for letter in LETTERS if f"{letter}</w>" not in words)]
     merges = []
     for word in WORDS:
         parts = [*word[:-1], f"{word[-1]}</w>"]
@@ -37,45 +115,26 @@ def tiny_pipeline(prediction_type: str = "v_prediction", vae: str = "tiny", seed
                 vocabulary.append(parts[0])
     tokenizer = CLIPTokenizer(vocab={word: at for at, word in enumerate(vocabulary)}, merges=merges)
     tokenizer.model_max_length = 16
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(vocabulary), hidden_size=32, intermediate_size=37, num_hidden_layers=2,
-            num_attention_heads=4, max_position_embeddings=16, bos_token_id=0, eos_token_id=1, pad_token_id=1,
-        )
+    config = CLIPTextConfig(
+        vocab_size=len(vocabulary), hidden_size=32, intermediate_size=37, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=16, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        **more,
     )  # fmt: skip
-    unet = UNet2DConditionModel(
-        sample_size=8, in_channels=4, out_channels=4, block_out_channels=(16, 32), layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=32, attention_head_dim=8, norm_num_groups=8,
-    )  # fmt: skip
-    if vae == "tiny":
-        autoencoder = AutoencoderTiny(
+    return tokenizer, (model or CLIPTextModel)(config)
+
+
+def _autoencoder(kind):
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
+    if kind == "tiny":
+        return AutoencoderTiny(
             encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), num_encoder_blocks=(0, 1),
             num_decoder_blocks=(1, 1), latent_channels=4,
         )  # fmt: skip
-    else:
-        autoencoder = AutoencoderKL(
-            block_out_channels=(8, 8), norm_num_groups=4, latent_channels=4,
-            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        )  # fmt: skip
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction_type,
-        clip_sample=False, set_alpha_to_one=False, steps_offset=1,
+    return AutoencoderKL(
+        block_out_channels=(8, 8), norm_num_groups=4, latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
     )  # fmt: skip
-    pipeline = StableDiffusionPipeline(
-        vae=autoencoder, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def tiny_backbone(prediction_type: str = "v_prediction", vae: str = "tiny", seed: int = 0):
-    """The same, wrapped."""
-    from persongen_lib.backbones import StableDiffusion
-
-    return StableDiffusion(tiny_pipeline(prediction_type, vae, seed), "tiny")
 
 
 def save_pictures(folder, count: int = 3, size: int = 20):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,21 +9,27 @@ import torch
 
 from persongen_lib.backbones import overlay
 from persongen_lib.backbones.backbone import Backbone, Conditioning, read_adapter_spec
+from persongen_lib.backbones.defaults import sampling_defaults
+from persongen_lib.backbones.families import FAMILIES, family_of
+from persongen_lib.backbones.pixart import PixArtAlpha
 from persongen_lib.backbones.schedules import SCHEDULERS, Schedule, Step, predicted_original
 from persongen_lib.backbones.sd import StableDiffusion
-from persongen_lib.backbones.sources import Source, list_backbones, locate, weights_digest
+from persongen_lib.backbones.sdxl import StableDiffusionXL
+from persongen_lib.backbones.sources import Source, list_backbones, locate, unloadable, weights_digest
 from persongen_lib.specs import UserError, check_known
 
-FAMILIES = {cls.pipeline_class: cls for cls in (StableDiffusion,)}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 __all__ = [
+    "FAMILIES",
     "SCHEDULERS",
     "Backbone",
     "Conditioning",
+    "PixArtAlpha",
     "Schedule",
     "Source",
     "StableDiffusion",
+    "StableDiffusionXL",
     "Step",
     "list_backbones",
     "load_backbone",
@@ -32,6 +37,7 @@ __all__ = [
     "predicted_original",
     "read_adapter_spec",
     "resolve_device",
+    "sampling_defaults",
     "weights_digest",
 ]
 
@@ -41,26 +47,34 @@ def load_backbone(
     original: str | Path | None = None,
     device: str = "auto",
     dtype: str | torch.dtype | None = None,
+    compile: bool = False,
+    channels_last: bool = False,
+    vae_slicing: bool = False,
+    offload: bool = False,
 ) -> Backbone:
     """Load a model by its short name, diffusers folder or hub id.
 
-    `original`: a folder with the weights from before fine-tuning (unet/, text_encoder/), for a model whose
-    own weights are personalized. `device`: "auto" takes a GPU when there is one. `dtype`: fp32, bf16 or
-    fp16; by default fp32 on a CPU and fp16 elsewhere. UserError for what is unknown or can't be reached.
+    `original`: a folder with the weights from before fine-tuning (unet/ or transformer/, text_encoder/), for
+    a model whose own weights are personalized. `device`: "auto" takes a GPU when there is one. `dtype`: fp32,
+    bf16 or fp16; by default fp32 on a CPU and fp16 elsewhere. For large models: `compile` the network, put
+    convolutions in the `channels_last` memory format, decode pictures one by one (`vae_slicing`), keep on a
+    GPU only the part that computes (`offload`). UserError for what is unknown or can't be reached.
     """
     place = locate(source)
     device = resolve_device(device)
+    if offload and device.type != "cuda":
+        raise UserError(f"offload keeps parts of a model off a GPU: it needs a cuda device, not {device}")
     if dtype is None:
         dtype = "fp32" if device.type == "cpu" else "fp16"
     if not isinstance(dtype, torch.dtype):
         check_known("dtype", [dtype], DTYPES)
         dtype = DTYPES[dtype]
+    family = family_of(place)
     with _quiet_loading(place):
-        family = FAMILIES.get(_pipeline_class(place))
-        if family is None:
-            raise UserError(f"{place.name} is a {_pipeline_class(place)}; known: {', '.join(FAMILIES)}")
-        options = {} if place.folder else {"revision": place.revision}
-        backbone = family.load(place.folder or place.repo, place.name, device, dtype, **options)
+        backbone = family.load(
+            place.folder or place.repo, place.name, device, dtype, compile, channels_last, vae_slicing, offload,
+            **({} if place.folder else {"revision": place.revision}),
+        )  # fmt: skip
         if original is not None:
             backbone.set_original(_changed(backbone, Path(original)))
     return backbone
@@ -76,20 +90,6 @@ def resolve_device(device: str) -> torch.device:
         raise UserError(
             f"the device {device!r} is not there: give auto or cpu, or cuda where there is one"
         ) from None
-
-
-def _pipeline_class(place: Source) -> str:
-    if place.folder:
-        path = place.folder / "model_index.json"
-    else:
-        from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
-
-        if not isinstance(
-            try_to_load_from_cache(place.repo, "model_index.json", revision=place.revision), str
-        ):
-            HfApi().model_info(place.repo, revision=place.revision, timeout=10)
-        path = hf_hub_download(place.repo, "model_index.json", revision=place.revision)
-    return str(json.loads(Path(path).read_text(encoding="utf-8"))["_class_name"])
 
 
 def _changed(backbone: Backbone, folder: Path) -> dict[str, torch.Tensor]:
@@ -126,8 +126,6 @@ def _quiet_loading(place: Source):
     except UserError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        where = place.folder or f"{place.repo} (from the hub)"
-        raise UserError(f"the model {where} can't be loaded: {reason}") from None
+        raise unloadable(place, error) from None
     finally:
         diffusers.utils.logging.set_verbosity(verbosity)

@@ -81,8 +81,18 @@ class Backbone(ABC):
         """Latents (rows, C, H, W) of pictures, cropped to a square in the middle and resized."""
 
     @abstractmethod
-    def token_row(self, token: str) -> tuple[str, int]:
-        """The full name of the embedding table and the row of a placeholder; UserError unless one token."""
+    def token_rows(self, token: str) -> dict[str, int]:
+        """A placeholder's row in every text encoder's table, by the table's full name.
+
+        UserError unless it is one token of each.
+        """
+
+    @abstractmethod
+    def span(self, before: str, words: str) -> tuple[int, int]:
+        """Positions [start, stop) that `words` take in the conditioning sequence of a prompt.
+
+        `before` is what the prompt begins with. UserError where the words are cut off.
+        """
 
     def schedule(self, name: str, num_steps: int) -> Schedule:
         """A sampler over this model's noise levels."""
@@ -95,6 +105,13 @@ class Backbone(ABC):
         if self.scheduler.config.prediction_type == "v_prediction":
             return step.alpha**0.5 * output + (1 - step.alpha) ** 0.5 * latents
         return output
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Variance-preserving latents at `timesteps` (rows,), and what `forward` should make of them."""
+        alphas = self.scheduler.alphas_cumprod.to(latents)[timesteps].view(-1, 1, 1, 1)
+        signal, spread = alphas**0.5, (1 - alphas) ** 0.5
+        is_v = self.scheduler.config.prediction_type == "v_prediction"
+        return signal * latents + spread * noise, signal * noise - spread * latents if is_v else noise
 
     def load_adapter(self, folder: str | Path) -> None:
         """Put a fine-tuning's changed tensors in place, in exchange for an adapter loaded before."""

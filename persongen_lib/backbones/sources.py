@@ -21,13 +21,14 @@ _HEAD = 1 << 20
 class Source:
     """A backbone's place: `folder` when it lies on this machine, else the hub's `repo` and `revision`.
 
-    `fine_tune` holds the defaults of fine-tuning methods on this backbone, by the method's name.
+    `family` is known of short names; `fine_tune` holds the defaults of fine-tuning methods by their names.
     """
 
     name: str
     folder: Path | None = None
     repo: str | None = None
     revision: str | None = None
+    family: str | None = None
     fine_tune: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -42,19 +43,44 @@ def locate(name: str | Path) -> Source:
     about = _known().get(text, {})
     source = about.get("source", text)
     in_repository = DATA / source
+    known = {key: about[key] for key in ("family", "fine_tune") if key in about}
     folder = in_repository if about and in_repository.is_dir() else Path(source)
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():
             raise UserError(f"{folder} is no diffusers model folder: it has no model_index.json")
-        return Source(text, folder=folder, fine_tune=about.get("fine_tune", {}))
+        return Source(text, folder=folder, **known)
     if about and source.startswith("models/"):
         raise UserError(f"the backbone {text!r} is missing: its model folder should be {in_repository}")
     if HUB_ID.fullmatch(source):
-        return Source(text, repo=source, revision=about.get("revision"), fine_tune=about.get("fine_tune", {}))
+        return Source(text, repo=source, revision=about.get("revision"), **known)
     raise UserError(
         f"unknown backbone {text!r}: give {', '.join(list_backbones())}, "
         "a diffusers folder or a hub id (owner/name)"
     )
+
+
+def pipeline_class(place: Source) -> str:
+    """The class that a model's model_index.json names; from the hub only that file is fetched."""
+    try:
+        path = place.folder / "model_index.json" if place.folder else _fetched_index(place)
+        return str(json.loads(Path(path).read_text(encoding="utf-8"))["_class_name"])
+    except Exception as error:
+        raise unloadable(place, error) from None
+
+
+def unloadable(place: Source, error: Exception) -> UserError:
+    """What to tell of a model that failed to load."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(f"the model {place.folder or f'{place.repo} (from the hub)'} can't be loaded: {reason}")
+
+
+def _fetched_index(place: Source) -> str:
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(place.repo, "model_index.json", revision=place.revision)
+    if not isinstance(cached, str):
+        HfApi().model_info(place.repo, revision=place.revision, timeout=10)
+    return hf_hub_download(place.repo, "model_index.json", revision=place.revision)
 
 
 def weights_digest(name: str | Path) -> str:

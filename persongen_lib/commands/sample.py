@@ -11,9 +11,17 @@ from persongen_lib.specs import FineTuneSpec, UserError
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the command's options."""
-    parser.add_argument("--strategy", required=True, help="base, superclass, switching or mixed")
     parser.add_argument(
-        "--param", action="append", default=[], metavar="NAME=VALUE", help="of the strategy; repeatable"
+        "--strategy",
+        required=True,
+        help="base, superclass, switching, mixed, multistage, masked, photoswap or profusion",
+    )
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the strategy; repeatable (default: the backbone's)",
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--concept", metavar="NAME|FOLDER", help="a shipped concept or your pictures")
@@ -21,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--class-name", metavar="WORD", help="what is in your pictures, such as dog")
     parser.add_argument("--token", help="the placeholder word (default: sks)")
     parser.add_argument("--method", default="dreambooth", help="of the fine-tuning (default: dreambooth)")
-    parser.add_argument("--backbone", help="micro (the default), sd2, a diffusers folder or a hub id")
+    parser.add_argument("--backbone", help="micro (default), sd2, sdxl, pixart, a folder or a hub id")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--template", action="append", help="such as 'a photo of {} in the snow'; repeatable")
     what.add_argument(
@@ -30,7 +38,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", default="0-3", help="0-7 or 0,5,9: one picture each a template (default: 0-3)"
     )
-    parser.add_argument("--steps", type=int, default=50, metavar="N", help="sampling steps (default: 50)")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="sampling steps (default: the backbone's, 25 of micro)"
+    )
+    parser.add_argument("--scheduler", help="ddim, dpm++ or euler (default: the backbone's)")
     parser.add_argument(
         "--batch-size", type=int, default=8, metavar="N", help="pictures at a time (default: 8)"
     )
@@ -66,6 +77,7 @@ def run(args: Namespace) -> int:
         backbone=args.backbone,
         class_name=args.class_name,
         token=args.token or "sks",
+        scheduler=args.scheduler,
         **parse_parameters(args.param),
     )
     check_steps(args.batch_size, what="the batch size")

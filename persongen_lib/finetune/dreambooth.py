@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from persongen_lib.backbones import Backbone, Conditioning, overlay
 from persongen_lib.data import Concept, read_picture
@@ -104,21 +105,22 @@ class DreamBoothTraining:
         self._layers = {
             name: overlay.parameter_of(backbone.modules, name).requires_grad_() for name in chosen
         }
-        self._row: dict[str, Tensor] = {}
-        self._hook = None
+        self._rows: dict[str, Tensor] = {}
+        self._hooks: list[RemovableHandle] = []
         if method.token_learning_rate > 0:
-            self._train_token_row(*backbone.token_row(token))
+            for table, index in backbone.token_rows(token).items():
+                self._train_token_row(table, index)
         self._fixed = None
-        if not self._row:
+        if not self._rows:
             with torch.no_grad():
                 self._fixed = backbone.encode(self.prompts)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        return {**self._layers, **self._row}
+        return {**self._layers, **self._rows}
 
     def groups(self) -> list[dict[str, Any]]:
-        rates = (self._layers, self.method.learning_rate), (self._row, self.method.token_learning_rate)
+        rates = (self._layers, self.method.learning_rate), (self._rows, self.method.token_learning_rate)
         return [
             {"params": list(tensors.values()), "lr": rate} for tensors, rate in rates if tensors and rate > 0
         ]
@@ -130,18 +132,15 @@ class DreamBoothTraining:
             chosen.append(draw(self.priors, half, generator))
         latents = torch.cat(chosen)
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-        scheduler = self.backbone.scheduler
-        timesteps = torch.randint(scheduler.config.num_train_timesteps, (len(latents),), generator=generator)
-        timesteps = timesteps.to(latents.device)
-        noisy = scheduler.add_noise(latents, noise, timesteps)
-        is_v = scheduler.config.prediction_type == "v_prediction"
-        target = scheduler.get_velocity(latents, noise, timesteps) if is_v else noise
+        levels = self.backbone.scheduler.config.num_train_timesteps
+        timesteps = torch.randint(levels, (len(latents),), generator=generator).to(latents.device)
+        noisy, target = self.backbone.add_noise(latents, noise, timesteps)
         output = self.backbone.forward(noisy, timesteps, self._conditioning().repeat(half))
         return prior_preservation_loss(output, target, half, self.method.prior_weight)
 
     def close(self) -> None:
-        if self._hook is not None:
-            self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
         for parameter in self._layers.values():
             parameter.requires_grad_(False)
             parameter.grad = None
@@ -158,8 +157,8 @@ class DreamBoothTraining:
         def put_row(_, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             return torch.where((inputs[0] == index).unsqueeze(-1), row, output)
 
-        self._hook = embedding.register_forward_hook(put_row)
-        self._row = {f"{table}[{index}]": row}
+        self._hooks.append(embedding.register_forward_hook(put_row))
+        self._rows[f"{table}[{index}]"] = row
 
 
 def draw(latents: Tensor, count: int, generator: torch.Generator) -> Tensor:

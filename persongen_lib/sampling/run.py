@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from persongen_lib.backbones import SCHEDULERS, Backbone, load_backbone, weights_digest
+from persongen_lib.backbones import SCHEDULERS, Backbone, load_backbone, sampling_defaults, weights_digest
 from persongen_lib.sampling.predictions import Encoder
 from persongen_lib.sampling.prompts import Prompts
 from persongen_lib.sampling.sampler import sample
@@ -23,36 +23,45 @@ def sample_spec(
     strategy: str,
     prompts: Sequence[str],
     seeds: str | int | Sequence[int],
-    num_steps: int = 50,
+    num_steps: int | None = None,
     fine_tune: FineTuneSpec | None = None,
     backbone: str | None = None,
     class_name: str | None = None,
     token: str = "sks",
-    scheduler: str = "ddim",
+    scheduler: str | None = None,
     **parameters: Any,
 ) -> SampleSpec:
     """The spec of a sample run, with every parameter of the strategy filled in and checked.
 
     With `fine_tune` the backbone, class name and token are its own; without, give `class_name` (and
-    `backbone`, "micro" by default).
+    `backbone`, "micro" by default). The steps, scheduler and parameters that are not given are the
+    backbone's `sampling_defaults`.
     """
     if fine_tune is not None:
         backbone, class_name, token = fine_tune.backbone, fine_tune.class_name, fine_tune.token
     if class_name is None:
         raise UserError("what is sampled? Give the class name, a word such as 'dog'")
+    backbone = backbone or "micro"
+    usual = sampling_defaults(backbone)
+    made = make_strategy(strategy, **{**usual["strategies"].get(strategy, {}), **parameters})
+    if scheduler is None:
+        allowed = made.schedulers or SCHEDULERS
+        scheduler = usual["scheduler"] if usual["scheduler"] in allowed else allowed[0]
     check_known("scheduler", [scheduler], SCHEDULERS)
+    num_steps = usual["num_steps"] if num_steps is None else num_steps
+    made.check_run(num_steps, scheduler)
     return SampleSpec(
         fine_tune=fine_tune,
-        backbone=backbone or "micro",
+        backbone=backbone,
         strategy=strategy,
-        parameters=make_strategy(strategy, **parameters).parameters(),
+        parameters=made.parameters(),
         token=token,
         class_name=class_name,
         prompts=prompts,
         seeds=parse_seeds(seeds),
         num_steps=num_steps,
         scheduler=scheduler,
-        weights=fine_tune.weights if fine_tune else weights_digest(backbone or "micro"),
+        weights=fine_tune.weights if fine_tune else weights_digest(backbone),
     )
 
 
@@ -144,31 +153,36 @@ def _sample_missing(spec: SampleSpec, backbone: Backbone, folder: Path, batch_si
     from tqdm.auto import tqdm
 
     strategy = STRATEGIES.make(spec.strategy, **spec.parameters)
-    encoder, rows = Encoder(backbone), []
+    encoder, rows = Encoder(backbone), {}
+    at_once = max(1, batch_size // len(spec.seeds))
     with tqdm(
         total=len(spec.prompts) * len(spec.seeds), desc=f"sample {spec.strategy}", unit="picture"
     ) as bar:
-        for index, template in enumerate(spec.prompts):
-            prompt = Prompts(template, spec.token, spec.class_name)["concept"]
+        for first in range(0, len(spec.prompts), at_once):
+            templates = spec.prompts[first : first + at_once]
             for start in range(0, len(spec.seeds), batch_size):
                 seeds = spec.seeds[start : start + batch_size]
-                names = [picture_name(index, seed) for seed in seeds]
+                wanted = [(index, seed) for index in range(first, first + len(templates)) for seed in seeds]
+                names = [picture_name(*one) for one in wanted]
                 if not all((folder / name).exists() for name in names):
                     result = sample(
-                        backbone, strategy, template, spec.token, spec.class_name, spec.num_steps, seeds,
+                        backbone, strategy, templates, spec.token, spec.class_name, spec.num_steps, seeds,
                         scheduler=spec.scheduler, batch_size=batch_size, encoder=encoder,
                     )  # fmt: skip
-                    for name, seed, image in zip(names, seeds, result.images, strict=True):
+                    for name, (index, seed), image in zip(names, wanted, result.images, strict=True):
+                        template = spec.prompts[index]
                         row = {
-                            "file": name, "prompt_index": index, "template": template, "prompt": prompt,
+                            "file": name, "prompt_index": index, "template": template,
+                            "prompt": Prompts(template, spec.token, spec.class_name)["concept"],
                             "seed": seed, "evaluations": result.evaluations,
                         }  # fmt: skip
                         write_atomic(
                             folder / name, lambda path, image=image, row=row: _save(path, image, row)
                         )
-                rows += [_row(folder / name) for name in names]
-                bar.update(len(seeds))
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                rows.update({one: _row(folder / name) for one, name in zip(wanted, names, strict=True)})
+                bar.update(len(wanted))
+    ordered = [rows[index, seed] for index in range(len(spec.prompts)) for seed in spec.seeds]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ordered)
     write_atomic(folder / "pictures.jsonl", lines)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from persongen_lib.parameters import Parameters, Registry
-from persongen_lib.specs import UserError, check_known
+from persongen_lib.specs import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,8 +57,10 @@ class Strategy(Parameters):
 
     def check_run(self, num_steps: int, scheduler: str) -> None:
         """A UserError where the strategy can't be run with so many steps, or with this scheduler."""
-        if self.schedulers:
-            check_known("scheduler", [scheduler], self.schedulers, where=f" of strategy {self.name}")
+        if self.schedulers and scheduler not in self.schedulers:
+            raise UserError(
+                f"{self.name} needs the scheduler {' or '.join(self.schedulers)}, not {scheduler}"
+            )
         for name, values in self._scheduled().items():
             if len(values) != num_steps:
                 raise UserError(

@@ -1,0 +1,141 @@
+"""What latent-diffusion pipelines of diffusers have in common: loading, words, the network's call, pictures."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from PIL import ImageOps
+from PIL.Image import Image, Resampling
+from torch import Tensor
+
+from persongen_lib.backbones.backbone import Backbone, Conditioning
+from persongen_lib.specs import UserError
+
+
+class LatentDiffusion(Backbone):
+    """Wraps a diffusers pipeline: text encoders, a denoiser and an autoencoder.
+
+    A family names its pipeline's class and loading options, the tokenizer of each text encoder, and which
+    tensors of its conditioning are conditions beside the text (`added`).
+    """
+
+    pipeline_class: ClassVar[str]
+    load_options: ClassVar[Mapping[str, Any]] = {}
+    tokenizers: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer"}
+    added: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, pipeline, name: str = "", device: torch.device | None = None) -> None:
+        super().__init__()
+        self.name = name
+        self.scheduler = pipeline.scheduler
+        self.modules = {module: getattr(pipeline, part) for module, part in self.original_parts.items()}
+        for module in (*self.modules.values(), pipeline.vae):
+            module.eval().requires_grad_(False)
+        network = self.modules["network"]
+        self.device, self.dtype = device or network.device, network.dtype
+        size = network.config.sample_size
+        height, width = size if isinstance(size, list | tuple) else (size, size)
+        self.latent_shape = (network.config.in_channels, height, width)
+        self.image_size = height * pipeline.vae_scale_factor
+        self._pipeline = pipeline
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        compile: bool = False,
+        channels_last: bool = False,
+        vae_slicing: bool = False,
+        offload: bool = False,
+        **options: Any,
+    ) -> Self:
+        """From a folder or hub id in diffusers format; safetensors only. See `load_backbone`."""
+        import diffusers
+
+        pipeline = getattr(diffusers, cls.pipeline_class).from_pretrained(
+            path, dtype=dtype, use_safetensors=True, **cls.load_options, **options
+        )
+        if offload:
+            pipeline.enable_model_cpu_offload(device=device)
+        else:
+            pipeline.to(device)
+        backbone = cls(pipeline, name, device)
+        if channels_last:
+            for module in (backbone.modules["network"], pipeline.vae):
+                module.to(memory_format=torch.channels_last)
+        if vae_slicing:
+            pipeline.vae.enable_slicing()
+        if compile:
+            backbone.modules["network"].compile()
+        return backbone
+
+    def forward(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        text = dict(conditioning.tensors)
+        added = {name: text.pop(name) for name in self.added if name in text}
+        network = self.modules["network"]
+        output = network(
+            latents.to(self.dtype), timestep=timesteps, added_cond_kwargs=added, return_dict=False, **text
+        )[0]
+        return output[:, : self.latent_shape[0]].float()
+
+    def decode(self, latents: Tensor) -> list[Image]:
+        vae = self._pipeline.vae
+        pixels = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
+        return self._pipeline.image_processor.postprocess(pixels.float(), output_type="pil")
+
+    def encode_images(self, images: Sequence[Image]) -> Tensor:
+        vae, size = self._pipeline.vae, (self.image_size, self.image_size)
+        squares = [ImageOps.fit(image.convert("RGB"), size, Resampling.LANCZOS) for image in images]
+        pixels = self._pipeline.image_processor.preprocess(squares).to(self.device, vae.dtype)
+        encoded = vae.encode(pixels)
+        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+        return latents.float() * vae.config.scaling_factor
+
+    def token_rows(self, token: str) -> dict[str, int]:
+        rows = {}
+        for module, name in self.tokenizers.items():
+            ids, tokenizer = self._ids(token, name), getattr(self._pipeline, name)
+            if len(ids) != 1 or ids[0] in (tokenizer.eos_token_id, tokenizer.unk_token_id):
+                raise UserError(
+                    f"the token {token!r} is not one word of {self.name}'s vocabulary: "
+                    "take one that is, as 'sks'"
+                )
+            rows[f"{module}.{_table(self.modules[module])}"] = ids[0]
+        return rows
+
+    def span(self, before: str, words: str) -> tuple[int, int]:
+        first = len(self._pipeline.tokenizer("").input_ids) - 1
+        start, stop = (first + len(self._ids(text.strip())) for text in (before, before + words))
+        room = self.max_length - 1
+        if stop > room:
+            raise UserError(
+                f"{words!r} lies too far back in the prompt: {self.name} reads {room - first} pieces of words"
+            )
+        return start, stop
+
+    @property
+    def max_length(self) -> int:
+        """Length of the conditioning sequence, start and end tokens included."""
+        return self._pipeline.tokenizer.model_max_length
+
+    def _ids(self, text: str, tokenizer: str = "tokenizer") -> list[int]:
+        return getattr(self._pipeline, tokenizer)(text, add_special_tokens=False).input_ids
+
+    def _warn_of_unknown_words(self, prompts: Sequence[str]) -> None:
+        for prompt in prompts:
+            if self._pipeline.tokenizer.unk_token_id in self._ids(prompt):
+                warnings.warn(f"{self.name} does not know every word of {prompt!r}", stacklevel=3)
+
+
+def _table(text_encoder: torch.nn.Module) -> str:
+    """The embedding table's name; of names for one table (T5's) the last, where the encoder looks words up."""
+    table = text_encoder.get_input_embeddings().weight
+    parameters = text_encoder.named_parameters(remove_duplicate=False)
+    return [name for name, parameter in parameters if parameter is table][-1]

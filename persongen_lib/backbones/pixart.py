@@ -1,0 +1,40 @@
+"""PixArt-alpha: a T5 text encoder and a transformer, which also predicts a variance that nobody needs here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from persongen_lib.backbones.backbone import Conditioning
+from persongen_lib.backbones.latent import LatentDiffusion
+
+
+class PixArtAlpha(LatentDiffusion):
+    """Wraps a `diffusers.PixArtAlphaPipeline`; prompts are read in lower case.
+
+    Conditioning: encoder_hidden_states (rows, 120, D), encoder_attention_mask (rows, 120); for models that
+    ask for them (of 1024 pixels) resolution (rows, 2) in pixels and aspect_ratio (rows, 1).
+    """
+
+    family = "pixart"
+    pipeline_class = "PixArtAlphaPipeline"
+    original_parts = {"network": "transformer", "text_encoder": "text_encoder"}
+    added = ("resolution", "aspect_ratio")
+    max_length = 120
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        self._warn_of_unknown_words(prompts)
+        states, mask, _, _ = self._pipeline.encode_prompt(
+            list(prompts), False, device=self.device, max_sequence_length=self.max_length
+        )
+        tensors = {"encoder_hidden_states": states, "encoder_attention_mask": mask}
+        if self.modules["network"].use_additional_conditions:
+            height, width = (side * self._pipeline.vae_scale_factor for side in self.latent_shape[1:])
+            told = {"resolution": [height, width], "aspect_ratio": [height / width]}
+            for name, values in told.items():
+                tensors[name] = torch.tensor([values] * len(prompts), dtype=states.dtype, device=self.device)
+        return Conditioning(tensors)
+
+    def _ids(self, text: str, tokenizer: str = "tokenizer") -> list[int]:
+        return super()._ids(text.lower().strip(), tokenizer)

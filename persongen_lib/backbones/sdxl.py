@@ -1,0 +1,46 @@
+"""Stable Diffusion XL: two CLIP text encoders, a UNet that is told the picture's size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from persongen_lib.backbones.backbone import Conditioning
+from persongen_lib.backbones.latent import LatentDiffusion
+
+
+class StableDiffusionXL(LatentDiffusion):
+    """Wraps a `diffusers.StableDiffusionXLPipeline`.
+
+    Conditioning: encoder_hidden_states (rows, 77, D) of both encoders side by side, text_embeds (rows, P) of
+    the second, time_ids (rows, 6): original size, crop (0, 0) and target size in pixels. The prompt "" is the
+    null prompt, all zeros where the model was trained so. An autoencoder that overflows in fp16 stays in fp32.
+    """
+
+    family = "sdxl"
+    pipeline_class = "StableDiffusionXLPipeline"
+    load_options = {"feature_extractor": None, "image_encoder": None, "add_watermarker": False}
+    original_parts = {
+        "network": "unet", "text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2",
+    }  # fmt: skip
+    tokenizers = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+    added = ("text_embeds", "time_ids")
+
+    def __init__(self, pipeline, name: str = "", device: torch.device | None = None) -> None:
+        super().__init__(pipeline, name, device)
+        vae = pipeline.vae
+        if vae.dtype == torch.float16 and vae.config.force_upcast:
+            vae.float()
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        self._warn_of_unknown_words(prompts)
+        states, _, pooled, _ = self._pipeline.encode_prompt(
+            list(prompts), device=self.device, do_classifier_free_guidance=False
+        )
+        if self._pipeline.config.force_zeros_for_empty_prompt:
+            null = torch.tensor([prompt == "" for prompt in prompts], device=self.device)
+            states, pooled = states.masked_fill(null[:, None, None], 0), pooled.masked_fill(null[:, None], 0)
+        size = [side * self._pipeline.vae_scale_factor for side in self.latent_shape[1:]]
+        time_ids = torch.tensor([[*size, 0, 0, *size]] * len(prompts), dtype=states.dtype, device=self.device)
+        return Conditioning({"encoder_hidden_states": states, "text_embeds": pooled, "time_ids": time_ids})
