@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from persongen_lib.specs import UserError, check_steps
+from persongen_lib.specs import UserError, check_known, check_steps
 from persongen_lib.store import provenance
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ PIPELINE = "diffusers"
 RUN = ("backbone", "device", "dtype", "compile", "num_steps", "pictures")
 """Columns that tell one benchmark from another."""
 RATIOS = ("ratio_to_diffusers", "ratio_to_base")
+CLOCKS = {"wall": "seconds", "cpu": "cpu_seconds"}
+"""The columns of the two clocks. The processor's is the steadier one where other programs run on a CPU."""
 _OPTIONS = {"clean_caption": False, "use_resolution_binning": False}
 
 
@@ -56,12 +58,13 @@ def benchmark(
     `strategies`: all by default; base is always among them, and its guidance scale is the pipeline's. All
     sample `pictures` in one batch by DDIM in `num_steps`. `compile` compiles the backbone's network in place.
 
-    Columns: strategy ("diffusers" is the pipeline), repeat, place (in the repeat's order), seconds (of the
-    whole batch), evaluations (network rows a picture), rows_per_second, ratio_to_diffusers and ratio_to_base (of
-    seconds in the same repeat), peak_memory (bytes that torch holds at most during a run beyond what it held
-    before, from a run that is not timed), model_memory (bytes of the modules' weights), the strategy's
-    parameters (JSON), and about the run: those of `RUN`, the device's name, processors, threads, versions, git
-    commit and date. UserError for wrong values.
+    Columns: strategy ("diffusers" is the pipeline), repeat, place (in the repeat's order), seconds and
+    cpu_seconds (of the whole batch, by the wall's clock and by the process's, all threads added), evaluations
+    (network rows a picture), rows_per_second, ratio_to_diffusers and ratio_to_base (of seconds in the same
+    repeat), peak_memory (bytes that torch holds at most during a run beyond what it held before, from a run that
+    is not timed), model_memory (bytes of the modules' weights), the strategy's parameters (JSON), and about the
+    run: those of `RUN`, the device's name, processors, threads, versions, git commit and date. UserError for
+    wrong values.
     """
     import pandas as pd
     from tqdm.auto import tqdm
@@ -87,13 +90,15 @@ def benchmark(
                 bar.update()
     table = pd.DataFrame(rows)
     table["rows_per_second"] = pictures * table["evaluations"] / table["seconds"]
-    return _with_ratios(table).assign(
+    return _with_ratios(table, "seconds").assign(
         pictures=pictures, num_steps=num_steps, compile=compile, date=date, **_about(backbone)
     )
 
 
-def summarize(table: pd.DataFrame, num_resamples: int = 4000, seed: int = 0) -> pd.DataFrame:
-    """One row a run (see `RUN`) and strategy, by increasing time.
+def summarize(
+    table: pd.DataFrame, clock: str = "wall", num_resamples: int = 4000, seed: int = 0
+) -> pd.DataFrame:
+    """One row a run (see `RUN`) and strategy, by increasing time on a clock of `CLOCKS`.
 
     Columns: seconds_per_picture (median), evaluations, repeats, peak_memory (bytes, the largest), and for each of
     `RATIOS` its median with `_low` and `_high`, a 95 % percentile bootstrap of the median over repeats.
@@ -101,10 +106,12 @@ def summarize(table: pd.DataFrame, num_resamples: int = 4000, seed: int = 0) -> 
     import numpy as np
     import pandas as pd
 
-    rows = []
+    check_known("clock", [clock], CLOCKS)
+    seconds, rows = CLOCKS[clock], []
+    table = pd.concat(_with_ratios(run, seconds) for _, run in table.groupby([*RUN, "date"], sort=False))
     for key, group in table.groupby([*RUN, "strategy"], sort=False):
         row = dict(zip((*RUN, "strategy"), key, strict=True))
-        row["seconds_per_picture"] = group["seconds"].median() / row["pictures"]
+        row["seconds_per_picture"] = group[seconds].median() / row["pictures"]
         row["evaluations"], row["repeats"] = group["evaluations"].iloc[0], len(group)
         row["peak_memory"] = group["peak_memory"].max()
         picks = np.random.default_rng(seed).integers(len(group), size=(num_resamples, len(group)))
@@ -156,12 +163,14 @@ class _Contestant:
     def timed(self) -> dict[str, Any]:
         gc.collect()
         _synchronize(self.device)
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         self.run()
         _synchronize(self.device)
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
         return {
             "strategy": self.name,
-            "seconds": time.perf_counter() - started,
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
             "evaluations": self.evaluations,
             "peak_memory": self.peak_memory,
             "parameters": json.dumps(self.parameters),
@@ -255,11 +264,14 @@ def pipeline_sampler(
     return run
 
 
-def _with_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    seconds = table.pivot(index="repeat", columns="strategy", values="seconds")
-    for column, name in zip(RATIOS, (PIPELINE, "base"), strict=True):
-        table[column] = table["seconds"] / table["repeat"].map(seconds[name])
-    return table
+def _with_ratios(table: pd.DataFrame, seconds: str) -> pd.DataFrame:
+    """One run's table with `RATIOS` of this column within each repeat."""
+    paired = table.pivot(index="repeat", columns="strategy", values=seconds)
+    ratios = {
+        column: table[seconds] / table["repeat"].map(paired[name])
+        for column, name in zip(RATIOS, (PIPELINE, "base"), strict=True)
+    }
+    return table.assign(**ratios)
 
 
 def _synchronize(device: torch.device) -> None:

@@ -26,6 +26,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=25, metavar="N", help="sampling steps (default: 25)")
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="timed runs of each (default: 7)")
     parser.add_argument("--compile", action="store_true", help="compile the network first")
+    parser.add_argument(
+        "--clock", default="wall", choices=("wall", "cpu"), help="of the summary; the table holds both"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
     parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: the backbone's; bf16 of a random one)")
     parser.add_argument("--output", type=Path, metavar="FILE.parquet", help="one row a strategy and repeat")
@@ -49,14 +52,14 @@ def run(args: Namespace) -> int:
     else:
         backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
     table = benchmark(backbone, strategies, args.pictures, args.steps, args.repeats, args.compile)
-    about = table.iloc[0]
+    dtype, device, threads = table.loc[0, ["dtype", "device_name", "threads"]]
     print(
-        f"{about.backbone} in {about.dtype} on {about.device_name} ({about.threads} threads): {args.pictures} "
-        f"pictures in one batch, {args.steps} steps, median of {args.repeats} repeats"
+        f"{backbone.name} in {dtype} on {device} ({threads} threads): {args.pictures} pictures in one batch, "
+        f"{args.steps} steps, median of {args.repeats} repeats by the {args.clock} clock"
     )
-    print(to_text(summarize(table)))
+    print(to_text(summarize(table, args.clock)))
     print(
-        "ratios of seconds within a repeat: median and its 95 % interval; peak memory beside the model's own"
+        "ratios within a repeat: median and its 95 % interval; peak memory is what comes on top of the model"
     )
     if args.output:
         write_atomic(args.output, lambda path: table.to_parquet(path, index=False))
