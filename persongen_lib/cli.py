@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": ("persongen_lib.evaluation.cli", "measure the pictures of a folder"),
     "study": ("persongen_lib.study.cli", "run and collect a whole study from a file"),
     "world": ("persongen_lib.world.cli", "render the micro-world and train its models"),
+    "benchmark": ("persongen_lib.commands.benchmark", "time the strategies beside diffusers' own pipeline"),
     "data": ("persongen_lib.commands.data", "list the concepts and prompts that come with it"),
 }
 EXAMPLE = """example:
