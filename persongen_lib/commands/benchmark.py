@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Check, measure, write the table where one is wanted, and print its summary."""
-    from persongen_lib.backbones import load_backbone
+    from persongen_lib.backbones import load_backbone, sampling_defaults
     from persongen_lib.benchmark import benchmark, summarize, to_text
     from persongen_lib.sampling import list_strategies, make_strategy
 
@@ -46,11 +46,13 @@ def run(args: Namespace) -> int:
     check_steps(args.steps)
     check_steps(args.repeats, what="the number of repeats")
     names = args.strategies.split(",") if args.strategies is not None else list_strategies()
-    strategies = [make_strategy(name.strip()) for name in names]
+    check_known("strategy", [name.strip() for name in names], list_strategies())
     if args.backbone in list_random_models():
-        backbone = random_backbone(args.backbone, args.device, args.dtype or "bf16")
+        usual, backbone = {}, random_backbone(args.backbone, args.device, args.dtype or "bf16")
     else:
+        usual = sampling_defaults(args.backbone)["strategies"]
         backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
+    strategies = [make_strategy(name.strip(), **usual.get(name.strip(), {})) for name in names]
     table = benchmark(backbone, strategies, args.pictures, args.steps, args.repeats, args.compile)
     dtype, device, threads = table.loc[0, ["dtype", "device_name", "threads"]]
     print(
