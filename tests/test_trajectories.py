@@ -30,7 +30,7 @@ def test_trajectories_of_chosen_pictures(tmp_path):
     spec, base = follow("base")
     assert base.distance.shape == base.cosine.shape == base.timesteps.shape == (12,)
     assert base.distance_maps.shape == (12, 8, 8) and base.latents.shape == (13, 4, 8, 8)
-    assert base.film_concept.shape == base.film_superclass.shape == (8, 16, 16, 3)
+    assert base.film_concept.shape == base.film_superclass.shape == (6, 16, 16, 3)
     assert base.frames[0] == 0 and base.frames[-1] == 11
     assert np.allclose(base.distance, base.distance_maps.astype(float).mean(axis=(1, 2)), rtol=1e-2)
     assert (np.abs(base.cosine) <= 1).all() and (base.distance > 0).all()
