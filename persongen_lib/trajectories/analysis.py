@@ -71,11 +71,8 @@ def decision_steps(table: pd.DataFrame, share: float = 0.5) -> pd.DataFrame:
 
     `table`: see `decided`.
     """
-    ordered = table.sort_values("step")
-    below = ordered["step"].where(ordered["share"] < share, -1)
-    return (
-        ordered.assign(step=below + 1).groupby(["band", "picture"], sort=False, as_index=False)["step"].max()
-    )
+    after = (table["step"] + 1).where(table["share"] < share, 0)
+    return table.assign(step=after).groupby(["band", "picture"], sort=False, as_index=False)["step"].max()
 
 
 def _rows(picture: tuple[int, int], name: str, values: np.ndarray, **constant: str) -> pd.DataFrame:
