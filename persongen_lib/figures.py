@@ -65,6 +65,7 @@ TITLES = {
     "evaluations": "network evaluations a picture",
     "distance": "distance ‖c − s‖",
     "cosine": "cosine of c − u with s − u",
+    "latents": "distance of the latents",
 }
 
 
@@ -239,7 +240,8 @@ def branch_distance(
 ) -> Figure:
     """A quantity at every step: thin lines single pictures, thick lines their mean.
 
-    `trajectory`: see `trajectory_table`. `value`: "distance" or "cosine".
+    `trajectory`: see `trajectory_table`. `value`: "distance" or "cosine"; or see
+    `trajectories.latent_distances`, and "latents".
     `mark`: a step to point at, where switching switches for example.
     """
     figure, axis = plt.subplots(figsize=(width, 0.62 * width), layout="constrained")

@@ -42,7 +42,7 @@ def decided(followed: Followed, layout: int = 2, shapes: int = 5) -> pd.DataFram
 
         share_i = 1 - sum_k |F(z_i)_k - F(z)_k|^2 / sum_k |F(z)_k|^2,
 
-    summed over channels: 1 where the band is final, 0 where it is no better than a flat grey, below 0 where it is
+    summed over channels: 1 where the band is final, 0 where it is no better than latents of zero, below 0 where it is
     worse. The bands, in cycles a picture: "overall colour" 0, "layout" up to `layout`, "shapes" up to `shapes`,
     "detail" above.
     """
