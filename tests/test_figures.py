@@ -128,6 +128,39 @@ def test_film_strips_and_maps_keep_first_and_last():
         figures.film_strip({"concept": images}, range(3))
 
 
+def test_attention_stands_below_its_picture_and_the_mask_darkens():
+    film = [np.full((4, 4, 3), 10 * (step + 1), np.uint8) for step in range(8)]
+    attention = np.arange(8.0)[:, None, None] * np.ones((8, 2, 2))
+    masks = np.zeros((8, 2, 2), bool)
+    masks[:, 0, 0] = True
+    figure = figures.attention_film(film, attention, range(8), masks, columns=3)
+    shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
+    assert [picture[0, 0, 0] for picture in shown[:3]] == [10, 50, 80]
+    assert [attended[0, 0] for attended in shown[3:6]] == [0, 4, 7]
+    assert shown[8][:, :, 0].tolist() == [[80, 80, 16, 16]] * 2 + [[16] * 4] * 2
+    assert {"step 0", "step 4", "step 7", "inside the mask"} <= set(texts(figure))
+    assert len(figures.attention_film(film, attention, range(8)).axes) == 2 * 6 + 1
+    with pytest.raises(UserError, match="attention has 7 pictures for 8 steps"):
+        figures.attention_film(film, attention[1:], range(8))
+
+
+def test_decided_and_spectrum_show_the_numbers():
+    rows = [
+        {"band": band, "picture": picture, "step": step, "share": step / 4 + place}
+        for band in ("layout", "detail")
+        for picture, place in (("a", 0.0), ("b", 0.2))
+        for step in range(3)
+    ]
+    figure = figures.decided(pd.DataFrame(rows), mark=1)
+    axis = figure.axes[0]
+    assert list(axis.lines[2].get_ydata()) == pytest.approx([0.1, 0.35, 0.6])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["layout", "detail"]
+    assert "step 1" in texts(figure)
+    spectra = np.array([[4.0, 2.0, 1.0], [1.0, 1.0, 1.0]])
+    axis = figures.power_spectrum(spectra).axes[0]
+    assert [list(line.get_ydata()) for line in axis.lines] == spectra.tolist()
+
+
 def test_small_figures_draw(tmp_path):
     images = [Image.new("RGB", (4, 4))] * 7
     losses = pd.DataFrame({"step": range(50), "loss": np.linspace(1, 0.1, 50)})

@@ -1,0 +1,81 @@
+"""What recorded trajectories tell: how far runs are apart, and when layout, colour and detail are decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from persongen_lib.specs import UserError
+from persongen_lib.trajectories.spectrum import rings
+from persongen_lib.trajectories.trajectory import Trajectory
+
+Followed = Mapping[tuple[int, int], Trajectory]
+"""Trajectories by (prompt index, seed)."""
+
+
+def latent_distance(one: Trajectory, other: Trajectory) -> np.ndarray:
+    """(N + 1,): mean over pixels of the channel norm of the difference of two runs' latents."""
+    if one.latents.shape != other.latents.shape:
+        raise UserError("only trajectories with the same steps and sizes can be compared")
+    difference = one.latents.astype(np.float32) - other.latents.astype(np.float32)
+    return np.linalg.norm(difference, axis=1).mean(axis=(1, 2))
+
+
+def latent_distances(followed: Followed, others: Mapping[str, Followed]) -> pd.DataFrame:
+    """`latent_distance` to other runs from the same noise: `label` (of the other), `picture`, `step`, `latents`."""
+    parts = []
+    for label, other in others.items():
+        for picture, one in followed.items():
+            if picture not in other:
+                raise UserError(f"prompt {picture[0]} with seed {picture[1]} is not followed in {label!r}")
+            parts.append(_rows(picture, "latents", latent_distance(one, other[picture]), label=label))
+    return pd.concat(parts, ignore_index=True)
+
+
+def decided(followed: Followed, layout: int = 2, shapes: int = 5) -> pd.DataFrame:
+    """How much of the finished picture is there at each step: `band`, `picture`, `step`, `share`.
+
+    For the spatial frequencies k of a band, with F the Fourier transform over pixels, z_i the x0 implied by the guided
+    prediction at step i (`Trajectory.clean`) and z the final latents,
+
+        share_i = 1 - sum_k |F(z_i)_k - F(z)_k|^2 / sum_k |F(z)_k|^2,
+
+    summed over channels: 1 where the band is final, 0 where it is no better than latents of zero, below 0 where it is
+    worse. The bands, in cycles a picture: "overall colour" 0, "layout" up to `layout`, "shapes" up to `shapes`,
+    "detail" above.
+    """
+    if not 1 <= layout < shapes:
+        raise UserError(f"bands need 1 <= layout < shapes, not layout {layout} and shapes {shapes}")
+    parts = []
+    for picture, one in followed.items():
+        final = np.fft.fft2(one.latents[-1].astype(np.float32))
+        missing = np.fft.fft2(one.clean.astype(np.float32)) - final
+        ring = rings(*final.shape[1:])
+        for name, low, high in (
+            ("overall colour", 0, 0),
+            (f"layout (1–{layout})", 1, layout),
+            (f"shapes ({layout + 1}–{shapes})", layout + 1, shapes),
+            (f"detail (over {shapes})", shapes + 1, ring.max()),
+        ):
+            inside = (low <= ring) & (ring <= high)
+            left = (np.abs(missing[..., inside]) ** 2).sum((1, 2))
+            share = 1 - left / (np.abs(final[..., inside]) ** 2).sum()
+            parts.append(_rows(picture, "share", share, band=name))
+    return pd.concat(parts, ignore_index=True)
+
+
+def decision_steps(table: pd.DataFrame, share: float = 0.5) -> pd.DataFrame:
+    """From which step on a band stays above this share: `band`, `picture`, `step`, N where it never does.
+
+    `table`: see `decided`.
+    """
+    after = (table["step"] + 1).where(table["share"] < share, 0)
+    return table.assign(step=after).groupby(["band", "picture"], sort=False, as_index=False)["step"].max()
+
+
+def _rows(picture: tuple[int, int], name: str, values: np.ndarray, **constant: str) -> pd.DataFrame:
+    index, seed = picture
+    about = {**constant, "picture": f"prompt {index}, seed {seed}", "step": np.arange(len(values))}
+    return pd.DataFrame({**about, name: values})

@@ -1,0 +1,100 @@
+"""Trajectories of some pictures of a sample run, in the store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from persongen_lib.backbones import Backbone
+from persongen_lib.sampling import make_strategy, ready_backbone, sample
+from persongen_lib.sampling.predictions import Encoder
+from persongen_lib.specs import SampleSpec, Spec, UserError, check_steps
+from persongen_lib.store import Store
+from persongen_lib.trajectories.recorder import TrajectoryWriter
+from persongen_lib.trajectories.trajectory import FRAMES, Trajectory
+
+
+@dataclass(frozen=True)
+class TrajectorySpec(Spec):
+    """Which pictures, as (prompt index, seed), of a sample run are followed, with film strips of `frames` pictures.
+
+    In which order they are named makes no difference.
+    """
+
+    sample: SampleSpec
+    pictures: tuple[tuple[int, int], ...]
+    frames: int = FRAMES
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sample, dict):
+            object.__setattr__(self, "sample", SampleSpec.from_dict(self.sample))
+        pictures = sorted({(int(index), int(seed)) for index, seed in self.pictures})
+        object.__setattr__(self, "pictures", tuple(pictures))
+        check_steps(self.frames, what="the number of frames")
+        if not pictures:
+            raise UserError("no picture given to follow: name at least one as (prompt index, seed)")
+        for index, seed in pictures:
+            if index not in range(len(self.sample.prompts)) or seed not in self.sample.seeds:
+                raise UserError(f"the run has no picture of prompt {index} with seed {seed}")
+
+
+def run_trajectories(
+    spec: SampleSpec,
+    store: Store,
+    pictures: Sequence[tuple[int, int]],
+    device: str = "auto",
+    dtype: str | None = None,
+    backbone: Backbone | None = None,
+    adapter: str | Path | None = None,
+    frames: int = FRAMES,
+    batch_size: int = 8,
+) -> Path:
+    """The folder with one p03_s0007.npz a picture (prompt index, seed), made now where it is missing.
+
+    Only these pictures are sampled, `batch_size` at a time; a killed run goes on with those it did not finish.
+    """
+    wanted = TrajectorySpec(spec, tuple(pictures), frames)
+
+    def work(folder: Path) -> dict[str, Any]:
+        model = ready_backbone(spec, store, device, dtype, backbone, adapter)
+        strategy, encoder = make_strategy(spec.strategy, **spec.parameters), Encoder(model)
+        files = {(index, seed): folder / f"p{index:02d}_s{seed:04d}.npz" for index, seed in wanted.pictures}
+        for prompts, seeds in _products([picture for picture, path in files.items() if not path.exists()]):
+            order = [(index, seed) for index in prompts for seed in seeds]
+            sample(
+                model, strategy, [spec.prompts[index] for index in prompts], spec.token, spec.class_name,
+                spec.num_steps, seeds, output="latents", scheduler=spec.scheduler, batch_size=batch_size,
+                recorders=[
+                    TrajectoryWriter(model, strategy, dict(enumerate(files[p] for p in order)), frames)
+                ],
+                encoder=encoder,
+            )  # fmt: skip
+        return {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
+
+    return store.ensure("trajectory", wanted, work)
+
+
+def load_trajectories(folder: str | Path) -> dict[tuple[int, int], Trajectory]:
+    """The trajectories of a `run_trajectories` folder by (prompt index, seed)."""
+    found = {}
+    for path in sorted(Path(folder).glob("p*_s*.npz")):
+        index, seed = path.stem[1:].split("_s")
+        with np.load(path, allow_pickle=False) as arrays:
+            found[int(index), int(seed)] = Trajectory(**arrays)
+    return dict(sorted(found.items()))
+
+
+def _products(pictures: Sequence[tuple[int, int]]) -> list[tuple[list[int], tuple[int, ...]]]:
+    """The pictures as groups of prompts that all have the same seeds."""
+    seeds = defaultdict(list)
+    for index, seed in pictures:
+        seeds[index].append(seed)
+    groups = defaultdict(list)
+    for index, its in seeds.items():
+        groups[tuple(its)].append(index)
+    return [(prompts, seeds) for seeds, prompts in groups.items()]
