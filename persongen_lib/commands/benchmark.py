@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from persongen_lib.random_models import list_random_models, random_backbone
-from persongen_lib.specs import UserError, check_steps
+from persongen_lib.specs import UserError, check_known, check_steps
 from persongen_lib.store import write_atomic
 
 
