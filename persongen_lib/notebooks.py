@@ -44,7 +44,7 @@ def check_parameters(history: list[str]) -> None:
 
 
 def score_table(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a measure, a column a label of a results table: means with 95 % intervals, ready to read.
+    """A row a label of a results table, a column a measure: means with 95 % intervals, ready to read.
 
     Measures that the pictures do not have (there is no truth outside the micro-world) are left out.
     """
@@ -53,7 +53,7 @@ def score_table(table: pd.DataFrame) -> pd.DataFrame:
 
     known = [name for name in MEASURES if name in table and table[name].notna().any()]
     cells = wide(summarize(table, known)).map(lambda cell: cell.replace(", ", ",\N{NO-BREAK SPACE}"))
-    return cells.rename(columns=figures.title).T.rename_axis(columns=None)
+    return cells.rename(columns=figures.title).rename_axis(index=None)
 
 
 def run_notebook(source: Path, output: Path, parameters: dict[str, Any] | None = None) -> Path:
