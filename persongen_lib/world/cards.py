@@ -26,7 +26,7 @@ CLIPTextModel trained jointly, a CLIPTokenizer with the world's {words} words as
 
 The world changed on the way: the first 2,250 steps of the autoencoder saw pictures without the lens blur, and the
 first 2,400 steps of the generator saw every other subject mirrored. The scarf became broader after the
-generator's first 128,000 pictures, when the autoencoder and the evaluators were finished.
+generator's first 180,000 pictures, when the autoencoder and the evaluators were finished.
 
 **Measured** on scenes that training has not seen (`persongen world measure`):
 
