@@ -1,7 +1,6 @@
 """Trajectories: the numbers, batches, costs, kills, and what is told from them."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from tiny import tiny_backbone, tiny_pipeline
@@ -18,7 +17,6 @@ from persongen_lib.trajectories import (
     TrajectoryRecorder,
     TrajectoryWriter,
     decided,
-    decision_steps,
     latent_distance,
     latent_distances,
     load_trajectories,
@@ -266,15 +264,8 @@ def test_bands_are_decided_one_after_the_other():
     shares = table.pivot(index="step", columns="band", values="share")[list(table["band"].unique())]
     np.testing.assert_allclose(shares, np.tril(np.ones((4, 4))), atol=1e-6)
     assert list(shares.columns) == ["overall colour", "layout (1–2)", "shapes (3–5)", "detail (over 5)"]
-    steps = decision_steps(table, 0.9)
-    assert list(steps["step"]) == [0, 1, 2, 3] and set(steps["picture"]) == {"prompt 1, seed 0"}
+    assert set(table["picture"]) == {"prompt 1, seed 0"}
     half = decided({(1, 0): still(clean[-1:] / 2, clean[-1])})
     np.testing.assert_allclose(half["share"], 0.75, atol=1e-6)
     with pytest.raises(UserError, match="1 <= layout < shapes"):
         decided({(1, 0): still(clean, clean[-1])}, layout=5)
-
-
-def test_a_band_that_falls_back_is_not_decided_yet():
-    table = pd.DataFrame({"band": "layout", "picture": "a", "step": range(4), "share": [0.9, 0.2, 0.6, 0.7]})
-    assert list(decision_steps(table)["step"]) == [2]
-    assert list(decision_steps(table, 0.8)["step"]) == [4]

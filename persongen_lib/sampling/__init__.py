@@ -1,6 +1,6 @@
 """Sampling strategies, the loop that runs them, and sample runs in the store."""
 
-from persongen_lib.sampling import (  # noqa: F401 - they register themselves, in this order
+from persongen_lib.sampling import (  # noqa: F401 - they register themselves
     base,
     masked,
     mixed,

@@ -1,6 +1,6 @@
 """What happens on the way from noise to picture, recorded for a chosen few pictures and kept on disk."""
 
-from persongen_lib.trajectories.analysis import decided, decision_steps, latent_distance, latent_distances
+from persongen_lib.trajectories.analysis import decided, latent_distance, latent_distances
 from persongen_lib.trajectories.recorder import TrajectoryRecorder, TrajectoryWriter
 from persongen_lib.trajectories.run import TrajectorySpec, load_trajectories, run_trajectories
 from persongen_lib.trajectories.spectrum import power_spectrum
@@ -13,7 +13,6 @@ __all__ = [
     "TrajectorySpec",
     "TrajectoryWriter",
     "decided",
-    "decision_steps",
     "latent_distance",
     "latent_distances",
     "load_trajectories",

@@ -66,15 +66,6 @@ def decided(followed: Followed, layout: int = 2, shapes: int = 5) -> pd.DataFram
     return pd.concat(parts, ignore_index=True)
 
 
-def decision_steps(table: pd.DataFrame, share: float = 0.5) -> pd.DataFrame:
-    """From which step on a band stays above this share: `band`, `picture`, `step`, N where it never does.
-
-    `table`: see `decided`.
-    """
-    after = (table["step"] + 1).where(table["share"] < share, 0)
-    return table.assign(step=after).groupby(["band", "picture"], sort=False, as_index=False)["step"].max()
-
-
 def _rows(picture: tuple[int, int], name: str, values: np.ndarray, **constant: str) -> pd.DataFrame:
     index, seed = picture
     about = {**constant, "picture": f"prompt {index}, seed {seed}", "step": np.arange(len(values))}
