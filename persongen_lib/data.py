@@ -34,8 +34,6 @@ class Concept:
     images: tuple[Image, ...]
     folder: Path
     digest: str
-    masks: tuple = (None,) * 5
-    captions: tuple = (None,) * 5
 
 
 def list_concepts() -> tuple[str, ...]:

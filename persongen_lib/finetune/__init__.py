@@ -9,5 +9,6 @@ from persongen_lib.finetune import (  # noqa: F401 - they register themselves
 )
 from persongen_lib.finetune.method import Method, fine_tune_spec, list_methods, make_method
 from persongen_lib.finetune.run import finetune
+from persongen_lib.finetune.validation import VALIDATION
 
-__all__ = ["Method", "fine_tune_spec", "finetune", "list_methods", "make_method"]
+__all__ = ["VALIDATION", "Method", "fine_tune_spec", "finetune", "list_methods", "make_method"]
