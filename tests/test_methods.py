@@ -73,9 +73,7 @@ def parameters_of(backbone):
 
 def expected_names(backbone, method):
     """What must be trained, told from the names of the model's own parameters alone."""
-    names = [
-        name for name, value in parameters_of(backbone).items() if name.startswith("network.") and value.ndim
-    ]
+    names = [name for name in parameters_of(backbone) if name.startswith("network.")]
     rows = [f"{table}[{row}]" for table, rows in backbone.token_rows("sks").items() for row in rows]
     if method == "dreambooth":
         return [name for name in names if {"to_q", "to_k", "to_v"} & set(name.split("."))]
@@ -97,16 +95,15 @@ def test_only_the_intended_parameters_are_trained(method, family):
     expected = expected_names(backbone, method)
     with Trainable(backbone) as trainable:
         training = start(trainable, method)
-        if method == "custom_diffusion" and family == "pixart":
-            expected = [name for name in expected if not name.endswith(".bias") or True]
         assert sorted(trainable.tensors) == sorted(expected)
         training.loss(torch.Generator().manual_seed(0)).backward()
         own = {id(tensor) for tensor in trainable.tensors.values()}
         with_gradient = [name for name, value in parameters_of(backbone).items() if value.grad is not None]
         assert all(id(parameters_of(backbone)[name]) in own for name in with_gradient)
-        without = [name for name, tensor in trainable.tensors.items() if tensor.grad is None]
-        assert not without or method == "svdiff"
-    assert not any(value.requires_grad or value.grad is not None for value in parameters_of(backbone).values())
+        assert all(tensor.grad is not None for tensor in trainable.tensors.values())
+    assert not any(
+        value.requires_grad or value.grad is not None for value in parameters_of(backbone).values()
+    )
 
 
 def test_text_encoders_join_where_asked():
@@ -174,13 +171,11 @@ def test_a_shifted_weight_is_u_relu_s_plus_delta_v(shape):
     parts = spectrum(weight)
     length = shape[0] if len(shape) == 1 else min(shape[0], int(np.prod(shape[1:])))
     torch.testing.assert_close(respectrum(parts, torch.zeros(length)).view(shape), weight)
-    shift = torch.randn(length, generator=generator) * 2
+    shift = torch.randn(length, generator=generator) * 2 - 2
     if len(shape) == 1:
         expected = weight.double().numpy() + shift.double().numpy()
     else:
-        left, values, right = np.linalg.svd(
-            weight.flatten(1).numpy().astype(np.float64), full_matrices=False
-        )
+        left, values, right = np.linalg.svd(weight.flatten(1).numpy().astype(np.float64), full_matrices=False)
         moved = np.maximum(values + shift.numpy(), 0)
         assert (moved == 0).any()
         expected = (left @ np.diag(moved) @ right).reshape(shape)
@@ -206,7 +201,9 @@ def test_textual_inversion_touches_no_other_row(tmp_path, token, monkeypatch):
         for table, rows in backbone.token_rows(token).items():
             first = backbone.token_rows("dog")[table][0]
             for row in rows:
-                assert torch.equal(trainable.tensors[f"{table}[{row}]"], parameters_of(backbone)[table][first])
+                assert torch.equal(
+                    trainable.tensors[f"{table}[{row}]"], parameters_of(backbone)[table][first]
+                )
         assert len(trainable.tensors) == 2 * len(token.split())
         training.loss(torch.Generator().manual_seed(0)).backward()
         for tensor in trainable.tensors.values():
@@ -225,9 +222,7 @@ def test_textual_inversion_touches_no_other_row(tmp_path, token, monkeypatch):
 @EACH_METHOD
 def test_every_method_with_every_strategy(tmp_path, method, family):
     backbone = tiny_backbone(family=family)
-    plain = {
-        name: latents(backbone, name) for name in ("superclass", "base")
-    }
+    plain = {name: latents(backbone, name) for name in ("superclass", "base")}
     trained(backbone, method, tmp_path)
     backbone.load_adapter(tmp_path)
     for name in list_strategies():

@@ -92,6 +92,10 @@ class Backbone(ABC):
         A placeholder is one word or several; UserError unless each is one token of its own.
         """
 
+    def check_token(self, token: str) -> None:
+        """UserError for a placeholder that is no rare word to this model."""
+        self.token_rows(token)
+
     @abstractmethod
     def span(self, before: str, words: str) -> tuple[int, int]:
         """Positions [start, stop) that `words` take in the conditioning sequence of a prompt.

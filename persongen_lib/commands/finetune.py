@@ -22,7 +22,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--backbone", default="micro", help="micro (the default), sd2, sdxl, pixart, a folder or a hub id"
     )
-    parser.add_argument("--token", default="sks", help="the placeholder, a rare word or several (default: sks)")
+    parser.add_argument(
+        "--token", default="sks", help="the placeholder, a rare word or several (default: sks)"
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: the backbone's)")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
     parser.add_argument(
@@ -33,7 +35,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--snapshots", default="", metavar="N,N", help="keep the adapters after so many steps too"
     )
     parser.add_argument(
-        "--checkpoint-every", type=int, default=100, metavar="N", help="steps that a kill may cost (default: 100)"
+        "--checkpoint-every",
+        type=int,
+        default=100,
+        metavar="N",
+        help="steps that a kill may cost (default: 100)",
     )
     pictures = parser.add_mutually_exclusive_group()
     pictures.add_argument(

@@ -67,6 +67,7 @@ def finetune(
         if model is None or model.dtype != torch.float32:
             model = load_backbone(spec.backbone, device=device, dtype="fp32")
         model.unload_adapter()
+        model.check_token(spec.token)
         precision = dtype or ("fp32" if model.device.type == "cpu" else "bf16")
         accelerator = _accelerator(model, precision, report, folder)
         facts = {"device": str(model.device), "dtype": str(DTYPES[precision]).removeprefix("torch.")}
