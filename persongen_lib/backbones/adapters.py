@@ -10,6 +10,7 @@ Names begin with that of a parameter or a layer, "<module>.<name>":
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 
 import torch
@@ -31,6 +32,16 @@ def read_adapter(folder: str | Path) -> dict[str, Tensor]:
         return load_file(Path(folder) / WEIGHTS)
     except (OSError, SafetensorError):
         raise UserError(f"{folder} is no adapter: it has no readable {WEIGHTS}") from None
+
+
+def adapter_size(folder: str | Path) -> tuple[int, int]:
+    """How many numbers an adapter holds, and the bytes of its file."""
+    from safetensors import safe_open
+
+    path = Path(folder) / WEIGHTS
+    with safe_open(path, "pt") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    return sum(map(prod, shapes)), path.stat().st_size
 
 
 def adapted(
