@@ -15,7 +15,7 @@ from persongen_lib.cli import main
 from persongen_lib.data import load_concept
 from persongen_lib.finetune import fine_tune_spec, finetune
 from persongen_lib.finetune.card import model_card
-from persongen_lib.finetune.export import export, formats, write_companions
+from persongen_lib.finetune.export import export_adapter, formats, write_companions
 from persongen_lib.finetune.trainable import LAYERS
 from persongen_lib.sampling import initial_noise, make_strategy, sample
 from persongen_lib.specs import FineTuneSpec, UserError
@@ -144,7 +144,7 @@ def assert_same(pipe, model, adapter, token="sks", prompt="a photo of sks dog"):
 @CLIP
 def test_diffusers_loads_a_lora(tmp_path, models, family, format):
     adapter = save_adapter(tmp_path / "adapter", models / family, lora(tiny_backbone(family=family), "all"))
-    folder = export(adapter, tmp_path / "out", format)
+    folder = export_adapter(adapter, tmp_path / "out", format)
     name = {"lora": "pytorch_lora_weights.safetensors", "kohya": "my_rex.safetensors"}[format]
     assert {path.name for path in folder.iterdir()} == {name, "README.md"}
     tensors = load_file(folder / name)
@@ -167,7 +167,7 @@ def test_a_trained_lora_whose_alpha_is_not_its_rank(tmp_path, models, trained_lo
     from peft import PeftModel
 
     folder, pipe = (
-        export(trained_lora, tmp_path / "out", format),
+        export_adapter(trained_lora, tmp_path / "out", format),
         diffusers.DiffusionPipeline.from_pretrained(models / "sd"),
     )
     if format == "peft":
@@ -185,7 +185,7 @@ def test_peft_loads_a_folder_a_module(tmp_path, models, family):
     adapter = save_adapter(
         tmp_path / "adapter", models / family, lora(tiny_backbone(family=family), "all", rank=2)
     )
-    folder = export(adapter, tmp_path / "out", "peft")
+    folder = export_adapter(adapter, tmp_path / "out", "peft")
     pipe = diffusers.DiffusionPipeline.from_pretrained(models / family)
     parts = {path.name for path in folder.iterdir() if path.is_dir()}
     assert parts == set(type(tiny_backbone(family=family)).original_parts.values())
@@ -200,7 +200,7 @@ def test_diffusers_loads_embeddings(tmp_path, models, token):
         tmp_path / "adapter", models / "sd", rows(tiny_backbone(), token), "textual_inversion", token
     )
     folder, pipe = (
-        export(adapter, tmp_path / "out"),
+        export_adapter(adapter, tmp_path / "out"),
         diffusers.DiffusionPipeline.from_pretrained(models / "sd"),
     )
     word = f"<{token.replace(' ', '-')}>"
@@ -218,7 +218,7 @@ def test_embeddings_of_two_text_encoders(tmp_path, models, token):
     tensors |= {name: tensors[name] + 1 for name in second}
     adapter = save_adapter(tmp_path / "adapter", models / "sdxl", tensors, "textual_inversion", token)
     folder, pipe = (
-        export(adapter, tmp_path / "out"),
+        export_adapter(adapter, tmp_path / "out"),
         diffusers.DiffusionPipeline.from_pretrained(models / "sdxl"),
     )
     state, word = load_file(folder / "learned_embeds.safetensors"), f"<{token.replace(' ', '-')}>"
@@ -237,7 +237,7 @@ def test_a_whole_pipeline_holds_what_any_method_trains(tmp_path, models, family,
     adapter = save_adapter(
         tmp_path / "adapter", models / family, trained(method, tiny_backbone(family=family)), method
     )
-    folder = export(adapter, tmp_path / "out", "pipeline", "cpu")
+    folder = export_adapter(adapter, tmp_path / "out", "pipeline", "cpu")
     pipe = diffusers.DiffusionPipeline.from_pretrained(folder)
     assert pipe.text_encoder.dtype == torch.float32
     assert not list(folder.rglob("*.bin")) and not list(tmp_path.glob(".*"))
@@ -250,16 +250,16 @@ def test_a_lora_with_embeddings_is_two_files(tmp_path, models):
     tensors = {**lora(backbone), **rows(backbone)}
     adapter = save_adapter(tmp_path / "adapter", models / "sd", tensors, token_learning_rate=0.1)
     folder, pipe = (
-        export(adapter, tmp_path / "out"),
+        export_adapter(adapter, tmp_path / "out"),
         diffusers.DiffusionPipeline.from_pretrained(models / "sd"),
     )
     pipe.load_textual_inversion(str(folder), token="<sks>")
     pipe.load_lora_weights(str(folder))
     assert_same(pipe, models / "sd", adapter, prompt="a photo of <sks> dog")
     with pytest.warns(UserWarning, match="lora does not hold the embedding of 'sks', which"):
-        export(adapter, folder, "lora")
+        export_adapter(adapter, folder, "lora")
     with pytest.warns(UserWarning, match="does not hold what was trained beside"):
-        export(adapter, folder, "textual_inversion")
+        export_adapter(adapter, folder, "textual_inversion")
 
 
 def test_formats_follow_from_the_tensors(tmp_path, models):
@@ -275,7 +275,7 @@ def test_formats_follow_from_the_tensors(tmp_path, models):
             tmp_path / f"{family}-{kind}", models / family, trained(kind, tiny_backbone(family=family)), kind
         )
         assert formats(adapter) == (*expected, "pipeline")
-        out = export(adapter, tmp_path / f"{family}-{kind}-out", device="cpu")
+        out = export_adapter(adapter, tmp_path / f"{family}-{kind}-out", device="cpu")
         found = sorted(path.name for path in out.iterdir())
         assert "model_index.json" in found if natural is None else found == ["README.md", *natural]
 
@@ -337,36 +337,36 @@ def test_wrong_exports(tmp_path, models):
     adapter = save_adapter(tmp_path / "pixart", models / "pixart", {**lora(pixart), **rows(pixart)})
     for format in ("lora", "kohya", "textual_inversion"):
         with pytest.raises(UserError, match=f"PixArtAlphaPipeline.* as {format}: take peft or pipeline"):
-            export(adapter, tmp_path / "out", format)
+            export_adapter(adapter, tmp_path / "out", format)
     with pytest.raises(UserError, match="unknown format: onnx; known: lora, peft"):
-        export(adapter, tmp_path / "out", "onnx")
+        export_adapter(adapter, tmp_path / "out", "onnx")
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(UserError, match="no adapter"):
-            export(folder, tmp_path / "out")
+            export_adapter(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match="is a file"):
-        export(adapter, adapter / "adapter.json")
+        export_adapter(adapter, adapter / "adapter.json")
 
 
 def test_nothing_is_overwritten(tmp_path, models):
     one = save_adapter(tmp_path / "one", models / "sd", lora(tiny_backbone()))
     two = save_adapter(tmp_path / "two", models / "sd", lora(tiny_backbone(), rank=2))
-    folder = export(one, tmp_path / "out")
+    folder = export_adapter(one, tmp_path / "out")
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    assert export(one, folder) == folder
+    assert export_adapter(one, folder) == folder
     for again, format, said in [(two, "lora", "differs"), (one, "pipeline", "not empty")]:
         with pytest.raises(UserError, match=said):
-            export(again, folder, format)
+            export_adapter(again, folder, format)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     (tmp_path / "empty").mkdir()
-    assert (export(one, tmp_path / "empty", "pipeline", "cpu") / "model_index.json").exists()
+    assert (export_adapter(one, tmp_path / "empty", "pipeline", "cpu") / "model_index.json").exists()
 
 
 def test_a_tokenizer_that_has_changed(tmp_path, models):
     tensors = rows(tiny_backbone(), "snow cat")
     adapter = save_adapter(tmp_path / "one", models / "sd", tensors, "textual_inversion", "sks cat")
     with pytest.raises(UserError, match="are not those of 'sks cat'"):
-        export(adapter, tmp_path / "out")
+        export_adapter(adapter, tmp_path / "out")
 
 
 def test_the_command(tmp_path, models, capsys):

@@ -196,7 +196,8 @@ def test_an_adapter_holds_only_what_changed(setting):
     with (folder / "loss.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["0", "1", "2"]
     assert {path.name for path in folder.iterdir()} == {
-        "adapter.safetensors", "adapter.json", "loss.csv", "spec.json", "provenance.json", "DONE",
+        "adapter.safetensors", "adapter.json", "learned_embeds.safetensors", "README.md", "loss.csv", "spec.json",
+        "provenance.json", "DONE",
     }  # fmt: skip
 
 
@@ -393,6 +394,8 @@ def test_defaults_come_from_the_backbone_and_wrong_values_are_refused(setting):
     ]:
         with pytest.raises(UserError):
             fine_tune_spec(concept, model, method, **parameters)
+    with pytest.raises(UserError, match="shares the word 'dog'"):
+        fine_tune_spec(concept, model, token="sks Dog")
 
 
 def test_a_token_is_words_of_the_vocabulary_each_once():

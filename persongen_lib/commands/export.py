@@ -19,8 +19,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Export, and say where the files are and how they are loaded."""
-    from persongen_lib.finetune.export import export
+    from persongen_lib.finetune.export import export_adapter
 
-    folder = export(args.adapter, args.output, args.format, args.device)
+    folder = export_adapter(args.adapter, args.output, args.format, args.device)
     print(f"{folder}: how it is loaded is written in README.md there")
     return 0

@@ -7,8 +7,17 @@ from persongen_lib.finetune import (  # noqa: F401 - they register themselves
     svdiff,
     textual_inversion,
 )
+from persongen_lib.finetune.export import export_adapter
 from persongen_lib.finetune.method import Method, fine_tune_spec, list_methods, make_method
 from persongen_lib.finetune.run import finetune
 from persongen_lib.finetune.validation import VALIDATION
 
-__all__ = ["VALIDATION", "Method", "fine_tune_spec", "finetune", "list_methods", "make_method"]
+__all__ = [
+    "VALIDATION",
+    "Method",
+    "export_adapter",
+    "fine_tune_spec",
+    "finetune",
+    "list_methods",
+    "make_method",
+]

@@ -37,7 +37,9 @@ def formats(adapter: str | Path) -> tuple[str, ...]:
     return _Adapter.read(adapter).formats
 
 
-def export(adapter: str | Path, output: str | Path, format: str | None = None, device: str = "auto") -> Path:
+def export_adapter(
+    adapter: str | Path, output: str | Path, format: str | None = None, device: str = "auto"
+) -> Path:
     """Write an adapter into the folder `output` in a format of others, with a model card; returns the folder.
 
     - "lora": pytorch_lora_weights.safetensors, for `pipe.load_lora_weights`;

@@ -102,6 +102,10 @@ def fine_tune_spec(
             f"masked_loss needs a mask for every picture of {concept.name}: put them into {concept.folder}/masks "
             "under the names of the pictures, white where the concept is"
         )
+    if shared := set(token.lower().split()) & set(concept.class_name.lower().split()):
+        raise UserError(
+            f"the token {token!r} shares the word {shared.pop()!r} with the class name: take a rare word, as 'sks'"
+        )
     return FineTuneSpec(
         backbone=backbone,
         method=method,

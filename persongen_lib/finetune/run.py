@@ -1,4 +1,5 @@
-"""Fine-tuning runs in the store: adapter.safetensors, adapter.json, loss.csv, and strips of pictures on the way."""
+"""Fine-tuning runs in the store: adapter.safetensors and adapter.json, what other programs load, a model card,
+loss.csv, and strips of pictures on the way."""
 
 from __future__ import annotations
 
@@ -15,13 +16,14 @@ from persongen_lib.backbones import DTYPES, Backbone, load_backbone
 from persongen_lib.backbones.adapters import WEIGHTS
 from persongen_lib.data import Concept
 from persongen_lib.finetune.examples import class_examples, concept_examples
+from persongen_lib.finetune.export import write_companions
 from persongen_lib.finetune.loop import CHECKPOINT, Loop
 from persongen_lib.finetune.method import make_method
 from persongen_lib.finetune.trainable import Trainable
 from persongen_lib.finetune.training import Training
 from persongen_lib.finetune.validation import VALIDATION, write_strip
 from persongen_lib.specs import FineTuneSpec, UserError, check_known, check_steps, check_template
-from persongen_lib.store import Store, write_atomic, write_json
+from persongen_lib.store import Store, provenance, write_atomic, write_json
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -80,7 +82,7 @@ def finetune(
                 trainable.save_memory()
             training = Training(method, trainable, examples, priors)
             loop = Loop(training, own.num_steps, own.seed, folder, accelerator, checkpoint_every)
-            _follow(loop, own, shorter, store, folder, templates, facts)
+            _follow(loop, own, concept, shorter, store, folder, templates, facts)
         accelerator.end_training()
         return facts
 
@@ -94,6 +96,7 @@ def finetune(
 def _follow(
     loop: Loop,
     spec: FineTuneSpec,
+    concept: Concept,
     shorter: Sequence[FineTuneSpec],
     store: Store,
     folder: Path,
@@ -114,18 +117,19 @@ def _follow(
                 passed = {**facts, "seconds": round(time.monotonic() - clock, 3)}
                 with store.run("finetune", snapshots[steps], passed) as place:
                     if place is not None:
-                        _write(loop, snapshots[steps], place)
+                        _write(loop, snapshots[steps], concept, place, facts)
             if templates and steps and (steps % loop.every == 0 or steps == spec.num_steps):
                 write_strip(folder, steps, spec, loop.trainable.backbone, templates)
-    _write(loop, spec, folder)
+    _write(loop, spec, concept, folder, facts)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _write(loop: Loop, spec: FineTuneSpec, folder: Path) -> None:
+def _write(loop: Loop, spec: FineTuneSpec, concept: Concept, folder: Path, facts: dict[str, Any]) -> None:
     write_atomic(folder / WEIGHTS, lambda path: save_file(loop.adapter(), path))
     write_json(folder / "adapter.json", spec.to_dict())
     rows = "".join(f"{step},{loss:.6g}\n" for step, loss in enumerate(loop.losses))
     write_atomic(folder / "loss.csv", "step,loss\n" + rows)
+    write_companions(folder, spec, concept, {**provenance(), **facts})
 
 
 def _accelerator(model: Backbone, precision: str, report: str | None, folder: Path) -> Accelerator:
