@@ -53,13 +53,14 @@ LOOKS = {
     "masked": ("#CC79A7", "P"),
     "photoswap": ("#E69F00", "X"),
     "profusion": ("#7A5C00", "*"),
+}
+METHOD_LOOKS = {
     "dreambooth": ("#440154", "o"),
     "lora": ("#3B528B", "s"),
     "svdiff": ("#21918C", "^"),
     "custom_diffusion": ("#5EC962", "D"),
     "textual_inversion": ("#B8A800", "v"),
 }
-"""Strategies, then fine-tuning methods."""
 TITLES = {
     "clip_image": "image similarity (CLIP)",
     "clip_text": "text similarity (CLIP)",
@@ -84,7 +85,7 @@ TITLES = {
 
 def look(label: str) -> tuple[str, str]:
     """Colour and marker of a method, or of a label by the strategy's name that it begins with; black for others."""
-    return LOOKS.get(label.split()[0] if label else "", ("#000000", "o"))
+    return {**LOOKS, **METHOD_LOOKS}.get(label.split()[0] if label else "", ("#000000", "o"))
 
 
 def title(metric: str) -> str:
