@@ -462,7 +462,9 @@ def effects(
     for axis, metric in zip(axes[:, 0], metrics, strict=True):
         for index, name in enumerate(names):
             color, marker = look(name)
-            part = paired[(paired["metric"] == metric) & (paired[within] == name)].set_index(by).reindex(groups)
+            part = (
+                paired[(paired["metric"] == metric) & (paired[within] == name)].set_index(by).reindex(groups)
+            )
             places = np.arange(len(groups)) + 0.7 * ((index + 0.5) / len(names) - 0.5)
             axis.errorbar(
                 part["mean"], places, xerr=_arms(part), fmt=marker, color=color, markersize=5.5, capsize=2,

@@ -18,7 +18,7 @@ from persongen_lib.finetune.examples import Examples
 from persongen_lib.finetune.trainable import Trainable
 from persongen_lib.finetune.training import Training
 from persongen_lib.sampling import list_strategies, make_strategy, sample
-from persongen_lib.specs import FineTuneSpec
+from persongen_lib.specs import FineTuneSpec, UserError
 from persongen_lib.store import Store
 
 SPEC = FineTuneSpec("tiny", "any", "rex", "dog", "sks", "", 1)
@@ -273,3 +273,24 @@ def test_a_training_killed_by_the_system_ends_with_the_same_weights(tmp_path, me
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
     losses = [(file.parent / "loss.csv").read_text() for file in files]
     assert losses[0] == losses[1] and losses[0].count("\n") == 31
+
+
+@pytest.mark.parametrize("method", ["lora", "svdiff"])
+def test_adapters_of_another_model_are_refused_and_leave_it_as_it_is(tmp_path, method):
+    backbone = tiny_backbone()
+    trained(backbone, method, tmp_path / "own")
+    tensors, before = load_file(tmp_path / "own/adapter.safetensors"), predictions(backbone)
+    name = next(name for name in tensors if name.endswith((".lora_B.weight", ".shift")))
+    layer = "network.nowhere." + name.split(".", 2)[2]
+    for wrong in (
+        {**tensors, name: torch.zeros(3, 2) if method == "lora" else torch.zeros(3)},
+        {
+            **tensors,
+            layer: tensors[name].clone(),
+            layer.replace("lora_B", "lora_A"): tensors[name].clone() * 2,
+        },
+    ):
+        save_file(wrong, tmp_path / "adapter.safetensors")
+        with pytest.raises(UserError, match="made for another model: .* does not fit"):
+            backbone.load_adapter(tmp_path)
+        assert backbone.adapter is None and torch.equal(predictions(backbone), before)
