@@ -14,6 +14,7 @@ from persongen_lib.specs import UserError
 COMMANDS = {
     "finetune": ("persongen_lib.commands.finetune", "teach a model one concept from a few pictures"),
     "sample": ("persongen_lib.commands.sample", "make pictures of a concept with a strategy"),
+    "export": ("persongen_lib.commands.export", "write a fine-tuning in the formats of other programs"),
     "evaluate": ("persongen_lib.evaluation.cli", "measure the pictures of a folder"),
     "study": ("persongen_lib.study.cli", "run and collect a whole study from a file"),
     "world": ("persongen_lib.world.cli", "render the micro-world and train its models"),

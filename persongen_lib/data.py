@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from persongen_lib.concepts import KINDS, SUFFIXES, Entry, digest_of, read_folder
 from persongen_lib.specs import UserError, check_template, check_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-KINDS = ("live", "object")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,9 @@ class Concept:
     """A few pictures of one thing.
 
     `kind` is "live" or "object" and `context` the word for the background of its pictures; both are None
-    where unknown. `images` are RGB and of any size; `digest` is 12 hexadecimal digits of the picture files.
+    where unknown. `images` are RGB and of any size. `masks` (mode "L", of the picture's size, 255 = the
+    concept) and `captions` (templates with one `{}`) hold one a picture, None where there is none. `digest`
+    is 12 hexadecimal digits of the picture files and of what masks, crops and captions there are.
     """
 
     name: str
@@ -32,8 +32,14 @@ class Concept:
     kind: str | None
     context: str | None
     images: tuple[Image, ...]
+    masks: tuple[Image | None, ...] = field(default=(), kw_only=True)
+    captions: tuple[str | None, ...] = field(default=(), kw_only=True)
     folder: Path
     digest: str
+
+    def __post_init__(self) -> None:
+        for name in ("masks", "captions"):
+            object.__setattr__(self, name, getattr(self, name) or (None,) * len(self.images))
 
 
 def list_concepts() -> tuple[str, ...]:
@@ -44,9 +50,16 @@ def list_concepts() -> tuple[str, ...]:
 def load_concept(name_or_folder: str | Path, class_name: str | None = None) -> Concept:
     """A shipped concept by its name, or any folder of pictures.
 
-    A folder may hold a concept.json with `class_name`, `kind` and `context`; without one, `class_name`
-    (the word for what the thing is, such as "dog") must be given. UserError for an unknown name, a folder
-    with no pictures and a picture that can't be read.
+    What is in the pictures must be known: the `class_name`, a word such as "dog". A folder may also hold
+
+    - concept.json: an object with `class_name`, `kind` and `context`;
+    - masks/: a grayscale picture for each picture, of the same name but for the suffix;
+    - metadata.jsonl: an object a line with the `file_name` of a picture and, where wanted, its `text` (the
+      caption), `mask` (a file), `crop` ([left, top, right, bottom] in pixels of the upright picture, for the
+      mask as well) and the keys of concept.json. Then only the pictures it lists count, in its order.
+
+    UserError for an unknown name, a folder with no pictures, files that can't be read or say what they may
+    not, and masks and crops that don't fit their pictures.
     """
     folder = DATA / "concepts" / name_or_folder
     if str(name_or_folder) not in list_concepts():
@@ -56,41 +69,39 @@ def load_concept(name_or_folder: str | Path, class_name: str | None = None) -> C
         raise UserError(
             f"unknown concept {str(name_or_folder)!r}: give a folder of pictures or one of {known}"
         )
-    about = _about(folder)
+    about, entries = read_folder(folder)
     class_name = class_name or about.get("class_name")
     if class_name is None:
         raise UserError(f"what is in the pictures of {folder}? Give the class name, a word such as 'dog'")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise UserError(f"there are no pictures in {folder}: put a few there ({', '.join(SUFFIXES)})")
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    if not entries:
+        raise UserError(
+            f"there are no pictures in {folder}: put a few there ({', '.join(SUFFIXES)}) "
+            "and list them in its metadata.jsonl if it has one"
+        )
+    images = _read_all(read_picture, [entry.picture for entry in entries], folder)
+    masks = _read_all(_read_mask, [entry.mask for entry in entries], folder)
+    fitted = [_fit(*each) for each in zip(entries, images, masks, strict=True)]
     return Concept(
         name=folder.resolve().name,
         class_name=check_words("class name", class_name),
         kind=about.get("kind"),
         context=about.get("context"),
-        images=tuple(read_picture(path) for path in paths),
+        images=tuple(image for image, _ in fitted),
+        masks=tuple(mask for _, mask in fitted),
+        captions=tuple(entry.text for entry in entries),
         folder=folder,
-        digest=digest.hexdigest()[:12],
+        digest=digest_of(entries),
     )
 
 
 def read_picture(path: str | Path) -> Image:
     """An RGB picture, turned upright by its EXIF tag, transparency laid over white."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    try:
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file)
-            if picture.has_transparency_data:
-                picture = Image.alpha_composite(
-                    Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")
-                )
-            return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise UserError(f"the picture {path} can't be read: replace or remove it") from None
+    with _upright(path) as picture:
+        if picture.has_transparency_data:
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+        return picture.convert("RGB")
 
 
 def load_prompts(prompts: str | Path | Sequence[str], kind: str | None = None) -> tuple[str, ...]:
@@ -125,14 +136,55 @@ def load_prompts(prompts: str | Path | Sequence[str], kind: str | None = None) -
     return templates
 
 
-def _about(folder: Path) -> dict[str, str]:
-    path = folder / "concept.json"
-    if not path.exists():
-        return {}
+@contextmanager
+def _upright(path: str | Path) -> Iterator[Image]:
+    """A picture turned upright by its EXIF tag; UserError when it can't be read or the block fails."""
+    from PIL import Image, ImageOps
+
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(about, dict):
-            raise ValueError
-    except ValueError:
-        raise UserError(f"{path} is not a JSON object with class_name, kind and context") from None
-    return about
+        with Image.open(path) as file:
+            yield ImageOps.exif_transpose(file)
+    except Exception:  # decoders of broken files raise whatever they stumble over
+        raise UserError(f"the picture {path} can't be read: replace or remove it") from None
+
+
+def _read_mask(path: Path) -> Image:
+    with _upright(path) as mask:
+        return mask.convert("L")
+
+
+def _read_all(read: Callable[[Path], Image], paths: list[Path | None], folder: Path) -> list[Image | None]:
+    """What `read` makes of each path, None of None; one UserError names all that can't be read."""
+    pictures, broken = [], []
+    for path in paths:
+        try:
+            pictures.append(path and read(path))
+        except UserError:
+            broken.append(path.relative_to(folder).as_posix())
+    if broken:
+        raise UserError(f"in {folder}, {', '.join(broken)} can't be read: replace or remove what is broken")
+    return pictures
+
+
+def _fit(entry: Entry, image: Image, mask: Image | None) -> tuple[Image, Image | None]:
+    """The picture and its mask, cropped; UserError when mask or crop don't fit, or the mask is black."""
+    size = f"{image.width} x {image.height}"
+    if mask and mask.size != image.size:
+        raise UserError(
+            f"the mask {entry.mask} is {mask.width} x {mask.height} pixels and its picture "
+            f"{entry.picture.name} {size}: they must be of the same size"
+        )
+    if entry.crop:
+        left, top, right, bottom = entry.crop
+        if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
+            raise UserError(
+                f"the crop {list(entry.crop)} of {entry.picture} must be [left, top, right, bottom] "
+                f"of a part of its {size} pixels"
+            )
+        image, mask = image.crop(entry.crop), mask and mask.crop(entry.crop)
+    if mask and mask.getextrema()[1] < 128:
+        raise UserError(
+            f"the mask {entry.mask} shows nothing of the concept{' within the crop' if entry.crop else ''}: "
+            "make the concept white (255), or remove the mask"
+        )
+    return image, mask

@@ -54,6 +54,13 @@ LOOKS = {
     "photoswap": ("#E69F00", "X"),
     "profusion": ("#7A5C00", "*"),
 }
+METHOD_LOOKS = {
+    "dreambooth": ("#440154", "o"),
+    "lora": ("#3B528B", "s"),
+    "svdiff": ("#21918C", "^"),
+    "custom_diffusion": ("#5EC962", "D"),
+    "textual_inversion": ("#B8A800", "v"),
+}
 TITLES = {
     "clip_image": "image similarity (CLIP)",
     "clip_text": "text similarity (CLIP)",
@@ -69,12 +76,16 @@ TITLES = {
     "distance": "distance ‖c − s‖",
     "cosine": "cosine of c − u with s − u",
     "latents": "distance of the latents",
+    "fine_tune_num_steps": "fine-tuning steps",
+    "fine_tune_seconds": "fine-tuning seconds",
+    "trainable_parameters": "trained numbers",
+    "adapter_bytes": "adapter file in bytes",
 }
 
 
 def look(label: str) -> tuple[str, str]:
-    """Colour and marker of a label, told from the strategy's name that it begins with; black for others."""
-    return LOOKS.get(label.split()[0] if label else "", ("#000000", "o"))
+    """Colour and marker of a method, or of a label by the strategy's name that it begins with; black for others."""
+    return {**LOOKS, **METHOD_LOOKS}.get(label.split()[0] if label else "", ("#000000", "o"))
 
 
 def title(metric: str) -> str:
@@ -142,8 +153,9 @@ def contact_sheet(
     if captions is None:
         return _grid(lines, None, None, width, columns=columns)
     rows = -(-len(images) // columns)
+    height = width / columns * images[0].height / images[0].width + 0.3
     figure, axes = plt.subplots(
-        rows, columns, figsize=(width, rows * (width / columns + 0.3)), squeeze=False, layout="constrained"
+        rows, columns, figsize=(width, rows * height), squeeze=False, layout="constrained"
     )
     for axis in axes.flat:
         axis.axis("off")
@@ -427,6 +439,99 @@ def differences(
         axis.set_title(title(metric))
         axis.grid(axis="x", alpha=0.25)
     axes[-1, 0].set_xlabel(f"difference to {reference}, same prompt and noise")
+    return figure
+
+
+@styled
+def effects(
+    paired: pd.DataFrame,
+    by: str = "label",
+    within: str = "method",
+    reference: str = "base",
+    width: float = WIDTH,
+) -> Figure:
+    """Paired differences to the reference, a group of lines for every `by`, in it a line for every `within`.
+
+    `paired`: `statistics.paired_differences` of every value of `within`, with a column of its name. A panel a metric.
+    """
+    metrics, groups, names = (list(paired[column].unique()) for column in ("metric", by, within))
+    height = len(metrics) * (len(groups) * (0.11 * len(names) + 0.12) + 0.5) + 0.9
+    figure, axes = plt.subplots(
+        len(metrics), 1, figsize=(width, height), sharex=True, squeeze=False, layout="constrained"
+    )
+    for axis, metric in zip(axes[:, 0], metrics, strict=True):
+        for index, name in enumerate(names):
+            color, marker = look(name)
+            part = (
+                paired[(paired["metric"] == metric) & (paired[within] == name)].set_index(by).reindex(groups)
+            )
+            places = np.arange(len(groups)) + 0.7 * ((index + 0.5) / len(names) - 0.5)
+            axis.errorbar(
+                part["mean"], places, xerr=_arms(part), fmt=marker, color=color, markersize=5.5, capsize=2,
+                elinewidth=1.3, label=name.replace("_", " "),
+            )  # fmt: skip
+        axis.axvline(0, color="black", linewidth=1)
+        axis.set_yticks(range(len(groups)), groups)
+        axis.set_ylim(len(groups) - 0.4, -0.6)
+        axis.set_title(title(metric))
+        axis.grid(axis="x", alpha=0.25)
+    axes[-1, 0].set_xlabel(f"difference to {reference}, same prompt and noise")
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+@styled
+def repair(points: pd.DataFrame, level: str, effect: str, by: str = "method", width: float = WIDTH) -> Figure:
+    """What there was to repair against what was repaired, a point a row of `points`; on the diagonal all of it."""
+    figure, axis = plt.subplots(figsize=(width, 0.85 * width), layout="constrained")
+    for name, part in points.groupby(by, sort=False):
+        color, marker = look(name)
+        axis.plot(part[level], part[effect], marker, color=color, markersize=7, label=name.replace("_", " "))
+    axis.axline((0, 0), slope=1, color="black", linewidth=1, linestyle=":")
+    axis.axhline(0, color="black", linewidth=1)
+    axis.set(xlabel=title(level), ylabel=title(effect))
+    _legend(figure, axis)
+    return figure
+
+
+@styled
+def over_training(
+    table: pd.DataFrame,
+    metrics: Sequence[str],
+    by: str = "method",
+    dashed: str = "mixed",
+    width: float = WIDTH,
+) -> Figure:
+    """Means over the length of the fine-tuning: a panel a metric, a colour for every `by`.
+
+    Lines are solid for one label of the table and dashed for the label `dashed`; `table` has `fine_tune_num_steps`.
+    """
+    figure, axes = plt.subplots(
+        len(metrics),
+        1,
+        figsize=(width, 1.9 * len(metrics) + 1),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    means = (
+        table.groupby([by, "label", "fine_tune_num_steps"], sort=False)[list(metrics)].mean().reset_index()
+    )
+    for axis, metric in zip(axes[:, 0], metrics, strict=True):
+        for (name, label), line in means.groupby([by, "label"], sort=False):
+            color, marker = look(name)
+            line = line.sort_values("fine_tune_num_steps")
+            axis.plot(
+                line["fine_tune_num_steps"], line[metric], marker=marker, color=color, markersize=5.5,
+                linestyle="--" if label == dashed else "-", fillstyle="none" if label == dashed else "full",
+                label=f"{name.replace('_', ' ')}, {label}",
+            )  # fmt: skip
+        axis.set_title(title(metric))
+        axis.set_ylim(-0.05, 1.05)
+        axis.grid(axis="y", alpha=0.25)
+    axes[-1, 0].set_xlabel("fine-tuning steps")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=2)
     return figure
 
 

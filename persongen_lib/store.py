@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib.metadata
 import json
@@ -20,11 +21,16 @@ from typing import Any, TypeVar
 from persongen_lib.specs import Spec, UserError
 
 S = TypeVar("S", bound=Spec)
-PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "pillow", "safetensors")
+PACKAGES = (
+    "torch", "diffusers", "transformers", "accelerate", "peft", "open_clip_torch", "numpy", "pillow", "safetensors",
+)  # fmt: skip
 
 
 def write_atomic(path: str | Path, content: bytes | str | Callable[[Path], Any]) -> Path:
-    """Write a file whole or not at all; a callable is given the temporary path (same suffix) to write to."""
+    """Write a file whole or not at all; a callable is given the temporary path (same suffix) to write to.
+
+    UserError when the disk is full; what was there before stays.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -34,9 +40,19 @@ def write_atomic(path: str | Path, content: bytes | str | Callable[[Path], Any])
         else:
             temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(temporary, path)
+    except Exception as error:
+        if _is_full_disk(error):
+            raise UserError(f"the disk is full: {path} was not written; make room and run it again") from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _is_full_disk(error: Exception) -> bool:
+    """Also as safetensors tells it, in words."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in full or any(f"os error {code})" in str(error) for code in full)
 
 
 def write_json(path: str | Path, value: Any) -> Path:

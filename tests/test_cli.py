@@ -17,8 +17,11 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny_pipeline().save_pretrained(tmp_path / "model")
     save_pictures(tmp_path / "rex")
-    about = {"model": {"source": str(tmp_path / "model"), "fine_tune": {"dreambooth": QUICK}}}
-    monkeypatch.setattr("persongen_lib.backbones.sources._known", lambda: about)
+    monkeypatch.setattr(
+        "persongen_lib.backbones.sources._known", lambda: {"model": {"source": str(tmp_path / "model")}}
+    )
+    usual = {"num_steps": {}, "families": {}, "backbones": {"model": {"dreambooth": QUICK}}}
+    monkeypatch.setattr("persongen_lib.finetune.method._usual", lambda: usual)
     return tmp_path
 
 

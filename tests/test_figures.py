@@ -103,8 +103,9 @@ def test_differences_and_concepts_are_labelled(table):
 
 def test_a_strategy_keeps_its_look_and_no_two_share_one():
     assert figures.look("switching switch_step=4") == figures.look("switching")
-    assert len(set(figures.LOOKS.values())) == len({color for color, _ in figures.LOOKS.values()})
-    assert len({marker for _, marker in figures.LOOKS.values()}) == len(figures.LOOKS)
+    for looks in (figures.LOOKS, figures.METHOD_LOOKS):
+        assert len(set(looks.values())) == len({color for color, _ in looks.values()})
+        assert len({marker for _, marker in looks.values()}) == len(looks)
 
 
 def test_trajectories_become_a_table_and_a_figure():
@@ -168,3 +169,45 @@ def test_small_figures_draw(tmp_path):
     for figure in (sheet, figures.contact_sheet(images), figures.loss_curve(losses)):
         assert figure.get_figwidth() == pytest.approx(figures.WIDTH)
         figure.savefig(tmp_path / "figure.png")
+
+
+def methods_table(table):
+    parts = [
+        table.assign(
+            method=method, fine_tune=method, fine_tune_num_steps=steps, identity=table["identity"] * share
+        )
+        for method, share in (("lora", 1.0), ("svdiff", 0.5))
+        for steps in (10, 20)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_effects_stand_at_the_differences_in_the_methods_colours(table):
+    last = methods_table(table).query("fine_tune_num_steps == 20")
+    paired = pd.concat(
+        [paired_differences(part, ["identity"]).assign(method=name) for name, part in last.groupby("method")]
+    )
+    axis = figures.effects(paired).axes[0]
+    ends = {bar.lines[0].get_color(): list(bar.lines[0].get_xdata()) for bar in axis.containers}
+    assert ends == {figures.look("lora")[0]: [-0.5, 0.5], figures.look("svdiff")[0]: [-0.25, 0.25]}
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["superclass", "mixed"]
+
+
+def test_lines_over_the_training_tell_methods_and_strategies_apart(table):
+    several = methods_table(table).query("label != 'superclass'")
+    axis = figures.over_training(several, ["identity"]).axes[0]
+    found = {(line.get_color(), line.get_linestyle()): list(line.get_ydata()) for line in axis.lines}
+    assert found == {
+        (figures.look("lora")[0], "-"): [0.5, 0.5], (figures.look("lora")[0], "--"): [1, 1],
+        (figures.look("svdiff")[0], "-"): [0.25, 0.25], (figures.look("svdiff")[0], "--"): [0.5, 0.5],
+    }  # fmt: skip
+    assert list(axis.lines[0].get_xdata()) == [10, 20]
+
+
+def test_repairs_are_points_of_their_methods():
+    points = pd.DataFrame(
+        {"method": ["lora", "lora", "svdiff"], "leak": [0, 0.5, 1], "mended": [0, 0.4, 0.3]}
+    )
+    axis = figures.repair(points, "leak", "mended").axes[0]
+    assert [list(line.get_xdata()) for line in axis.lines[:2]] == [[0, 0.5], [1]]
+    assert [list(line.get_ydata()) for line in axis.lines[:2]] == [[0, 0.4], [0.3]]

@@ -7,6 +7,7 @@ import pytest
 from persongen_lib.specs import UserError
 from persongen_lib.study.statistics import (
     bootstrap_means,
+    explained_variance,
     interval,
     pair,
     paired_differences,
@@ -129,3 +130,19 @@ def test_a_missing_column_and_a_wrong_confidence_are_named():
         summarize(pictures(), ["beauty"])
     with pytest.raises(UserError, match="between 0 and 1"):
         interval(pictures(), "identity", confidence=95)
+
+
+def test_explained_variance_is_that_of_least_squares():
+    rng = np.random.default_rng(4)
+    level, group = rng.normal(size=3000), rng.choice(list("abc"), 3000)
+    effect = 2 * level + np.select([group == "a", group == "b"], [1.0, -1.0], 0) + rng.normal(size=3000)
+    points = pd.DataFrame({"effect": effect, "level": level, "group": group})
+    shares = explained_variance(points, "effect", "level", "group")
+    groups = 2 / 3
+    assert shares["level"] == pytest.approx(4 / (4 + groups + 1), abs=0.03)
+    assert shares["group"] == pytest.approx(groups / (4 + groups + 1), abs=0.03)
+    assert shares["level and group"] == pytest.approx((4 + groups) / (4 + groups + 1), abs=0.03)
+    nothing = explained_variance(points.assign(effect=rng.normal(size=3000)), "effect", "level", "group")
+    assert nothing.abs().max() < 0.01
+    with pytest.raises(UserError, match="too few"):
+        explained_variance(points.head(4).assign(group=list("abca")), "effect", "level", "group")

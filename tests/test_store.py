@@ -1,3 +1,4 @@
+import errno
 import json
 import multiprocessing
 import time
@@ -90,3 +91,24 @@ def test_a_runs_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "runs").write_text("")
     with pytest.raises(UserError, match="is a file"):
         Store(tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("I/O error: No space left (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, error):
+    write_atomic(tmp_path / "kept.bin", b"before")
+
+    def fill(path):
+        path.write_bytes(b"half")
+        raise error
+
+    with pytest.raises(UserError, match=r"the disk is full: .*kept\.bin was not written; make room"):
+        write_atomic(tmp_path / "kept.bin", fill)
+    assert (tmp_path / "kept.bin").read_bytes() == b"before" and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(OSError, match="other"):
+        write_atomic(tmp_path / "kept.bin", lambda path: (_ for _ in ()).throw(OSError(5, "other")))

@@ -51,6 +51,7 @@ def load_backbone(
     channels_last: bool = False,
     vae_slicing: bool = False,
     offload: bool = False,
+    adapter: str | Path | None = None,
 ) -> Backbone:
     """Load a model by its short name, diffusers folder or hub id.
 
@@ -58,7 +59,8 @@ def load_backbone(
     a model whose own weights are personalized. `device`: "auto" takes a GPU when there is one. `dtype`: fp32,
     bf16 or fp16; by default fp32 on a CPU and fp16 elsewhere. For large models: `compile` the network, put
     convolutions in the `channels_last` memory format, decode pictures one by one (`vae_slicing`), keep on a
-    GPU only the part that computes (`offload`). UserError for what is unknown or can't be reached.
+    GPU only the part that computes (`offload`). `adapter`: the folder of a fine-tuning to load at once. UserError
+    for what is unknown or can't be reached.
     """
     place = locate(source)
     device = resolve_device(device)
@@ -77,6 +79,8 @@ def load_backbone(
         )  # fmt: skip
         if original is not None:
             backbone.set_original(_changed(backbone, Path(original)))
+    if adapter is not None:
+        backbone.load_adapter(adapter)
     return backbone
 
 

@@ -15,6 +15,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from persongen_lib.backbones import overlay
+from persongen_lib.backbones.adapters import adapted, read_adapter
 from persongen_lib.backbones.schedules import Schedule, Step
 from persongen_lib.specs import FineTuneSpec, UserError
 
@@ -27,9 +28,9 @@ class Conditioning:
 
     tensors: Mapping[str, Tensor]
 
-    def repeat(self, rows: int) -> Conditioning:
-        """Every row `rows` times, without copying."""
-        return self._map(lambda t: t.unsqueeze(1).expand(-1, rows, *t.shape[1:]).flatten(0, 1))
+    def rows(self, numbers: Sequence[int]) -> Conditioning:
+        """These rows, in this order."""
+        return self._map(lambda t: t[list(numbers)])
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
@@ -60,7 +61,7 @@ class Backbone(ABC):
     scheduler: Any
 
     def __init__(self) -> None:
-        self.adapter: Path | None = None
+        self.adapter: tuple[Path, float] | None = None
         self._own: dict[str, Tensor] = {}
         self._original: dict[str, Tensor] = {}
 
@@ -81,11 +82,19 @@ class Backbone(ABC):
         """Latents (rows, C, H, W) of pictures, cropped to a square in the middle and resized."""
 
     @abstractmethod
-    def token_rows(self, token: str) -> dict[str, int]:
-        """A placeholder's row in every text encoder's table, by the table's full name.
+    def latent_masks(self, masks: Sequence[Image]) -> Tensor:
+        """Masks ("L" pictures) as `encode_images` crops, (rows, 1, H, W) on the latents' grid, from 0 to 1."""
 
-        UserError unless it is one token of each.
+    @abstractmethod
+    def token_rows(self, token: str) -> dict[str, list[int]]:
+        """Rows of a placeholder's words in every text encoder's table, by the table's full name.
+
+        A placeholder is one word or several; UserError unless each is one token of its own.
         """
+
+    def check_token(self, token: str) -> None:
+        """UserError for a placeholder that is no rare word to this model."""
+        self.token_rows(token)
 
     @abstractmethod
     def span(self, before: str, words: str) -> tuple[int, int]:
@@ -113,19 +122,15 @@ class Backbone(ABC):
         is_v = self.scheduler.config.prediction_type == "v_prediction"
         return signal * latents + spread * noise, signal * noise - spread * latents if is_v else noise
 
-    def load_adapter(self, folder: str | Path) -> None:
-        """Put a fine-tuning's changed tensors in place, in exchange for an adapter loaded before."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+    def load_adapter(self, folder: str | Path, scale: float = 1.0) -> None:
+        """Put a fine-tuning's weights in place, in exchange for an adapter loaded before.
 
-        folder = Path(folder)
-        try:
-            tensors = load_file(folder / "adapter.safetensors")
-        except (OSError, SafetensorError):
-            raise UserError(f"{folder} is no adapter: it has no readable adapter.safetensors") from None
+        `scale`: 0 leaves the model as it is, bit for bit, 1 is the fine-tuned model; see `adapters.adapted`.
+        """
+        tensors = read_adapter(folder)
         self.unload_adapter()
-        self._own = overlay.install(self.modules, overlay.fitted(self.modules, tensors))
-        self.adapter = folder.resolve()
+        self._own = overlay.install(self.modules, adapted(self.modules, tensors, scale))
+        self.adapter = Path(folder).resolve(), float(scale)
 
     def unload_adapter(self) -> None:
         """The model as it was loaded, bit for bit."""

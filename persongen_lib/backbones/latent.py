@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from PIL import ImageOps
 from PIL.Image import Image, Resampling
@@ -98,16 +99,25 @@ class LatentDiffusion(Backbone):
         latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
         return latents.float() * vae.config.scaling_factor
 
-    def token_rows(self, token: str) -> dict[str, int]:
+    def latent_masks(self, masks: Sequence[Image]) -> Tensor:
+        size = self.latent_shape[:0:-1]
+        grids = [np.asarray(ImageOps.fit(mask, size, Resampling.BOX)) for mask in masks]
+        return torch.tensor(np.stack(grids), device=self.device).unsqueeze(1) / 255
+
+    def token_rows(self, token: str) -> dict[str, list[int]]:
         rows = {}
         for module, name in self.tokenizers.items():
-            ids, tokenizer = self._ids(token, name), getattr(self._pipeline, name)
-            if len(ids) != 1 or ids[0] in (tokenizer.eos_token_id, tokenizer.unk_token_id):
-                raise UserError(
-                    f"the token {token!r} is not one word of {self.name}'s vocabulary: "
-                    "take one that is, as 'sks'"
-                )
-            rows[f"{module}.{_table(self.modules[module])}"] = ids[0]
+            tokenizer = getattr(self._pipeline, name)
+            rows[f"{module}.{_table(self.modules[module])}"] = found = []
+            for word in token.split():
+                ids = self._ids(word, name)
+                if len(ids) != 1 or ids[0] in (tokenizer.eos_token_id, tokenizer.unk_token_id):
+                    raise UserError(
+                        f"{word!r} is not one word of {self.name}'s vocabulary: take one that is, as 'sks'"
+                    )
+                found += ids
+            if len(set(found)) < len(found):
+                raise UserError(f"the token {token!r} repeats a word: take different ones")
         return rows
 
     def span(self, before: str, words: str) -> tuple[int, int]:

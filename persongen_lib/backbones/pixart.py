@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
 
 from persongen_lib.backbones.backbone import Conditioning
 from persongen_lib.backbones.latent import LatentDiffusion
+from persongen_lib.specs import UserError
 
 
 class PixArtAlpha(LatentDiffusion):
@@ -35,6 +37,13 @@ class PixArtAlpha(LatentDiffusion):
             for name, values in told.items():
                 tensors[name] = torch.tensor([values] * len(prompts), dtype=states.dtype, device=self.device)
         return Conditioning(tensors)
+
+    def check_token(self, token: str) -> None:
+        """T5 spells rare words in pieces: they may still serve, so this only warns."""
+        try:
+            super().check_token(token)
+        except UserError as error:
+            warnings.warn(f"{error}; the pieces stand for it together", stacklevel=2)
 
     def _ids(self, text: str, tokenizer: str = "tokenizer") -> list[int]:
         return super()._ids(text.lower().strip(), tokenizer)

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ _HEAD = 1 << 20
 class Source:
     """A backbone's place: `folder` when it lies on this machine, else the hub's `repo` and `revision`.
 
-    `family` is known of short names; `fine_tune` holds the defaults of fine-tuning methods by their names.
+    `family` is known of short names.
     """
 
     name: str
@@ -29,7 +29,6 @@ class Source:
     repo: str | None = None
     revision: str | None = None
     family: str | None = None
-    fine_tune: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def list_backbones() -> tuple[str, ...]:
@@ -43,16 +42,15 @@ def locate(name: str | Path) -> Source:
     about = _known().get(text, {})
     source = about.get("source", text)
     in_repository = DATA / source
-    known = {key: about[key] for key in ("family", "fine_tune") if key in about}
     folder = in_repository if about and in_repository.is_dir() else Path(source)
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():
             raise UserError(f"{folder} is no diffusers model folder: it has no model_index.json")
-        return Source(text, folder=folder, **known)
+        return Source(text, folder=folder, family=about.get("family"))
     if about and source.startswith("models/"):
         raise UserError(f"the backbone {text!r} is missing: its model folder should be {in_repository}")
     if HUB_ID.fullmatch(source):
-        return Source(text, repo=source, revision=about.get("revision"), **known)
+        return Source(text, repo=source, revision=about.get("revision"), family=about.get("family"))
     raise UserError(
         f"unknown backbone {text!r}: give {', '.join(list_backbones())}, "
         "a diffusers folder or a hub id (owner/name)"

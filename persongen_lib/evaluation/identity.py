@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from persongen_lib.data import Concept
 from persongen_lib.evaluation.metric import mean_cosine
-from persongen_lib.evaluation.micro import load_judge
+from persongen_lib.evaluation.micro import ORACLE, load_judge
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,6 +32,13 @@ class Identity:
     def __call__(self, images: Sequence[Image], prompts: Sequence[str], concept: Concept) -> dict[str, list]:
         features = self.oracle.identity(list(images))
         return {"identity": mean_cosine(features, self.oracle.identity(list(concept.images)))}
+
+
+def reference_identity(concept: Concept, device: str = "cpu") -> float:
+    """Mean cosine of the identity features of different references; there must be two of them."""
+    features = load_identity(str(ORACLE), device).oracle.identity(list(concept.images))
+    cosines, count = features @ features.T, len(features)
+    return float((cosines.sum() - cosines.trace()) / (count * (count - 1)))
 
 
 def load_identity(folder: str, device: str = "cpu") -> Identity:

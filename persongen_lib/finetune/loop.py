@@ -2,71 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from persongen_lib.finetune.method import Training
+from persongen_lib.finetune.method import Method
+from persongen_lib.finetune.training import Training
 from persongen_lib.specs import UserError, short_hash
 from persongen_lib.store import write_atomic
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 CHECKPOINT = "checkpoint.safetensors"
 
 
-def train(
-    training: Training,
-    num_steps: int,
-    seed: int,
-    folder: Path,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
-    every: int = 50,
-) -> Iterator[list[float]]:
-    """Train with AdamW to `num_steps`, yielding all losses so far after every step.
+class Loop:
+    """Trains to `num_steps` with AdamW and clipped gradients; its state is saved in `folder` each `every` steps.
 
-    The state is saved in `folder` each `every` steps. Step i draws from a generator that depends on `seed`
-    and i only, so a continued training equals an uninterrupted one. `autocast` surrounds the loss.
+    Step i draws from a generator that depends on `seed` and i only, and the learning rates are constant: so a
+    continued training equals an uninterrupted one, and a longer one begins with a shorter one. `losses` holds one
+    loss a step so far. `accelerator` decides the precision; what is trained is float32.
     """
-    optimizer = torch.optim.AdamW(training.groups(), weight_decay=0.0)
-    losses = _restore(training, optimizer, folder / CHECKPOINT)
-    yield losses
-    while len(losses) < num_steps:
-        generator = torch.Generator().manual_seed(int(short_hash(f"{seed} {len(losses)}"), 16))
-        with autocast():
-            loss = training.loss(generator)
-        if not torch.isfinite(loss):
-            raise UserError(f"the fine-tuning broke down at step {len(losses)}: lower the learning rates")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(training.parameters.values()), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-        if len(losses) % every == 0 and len(losses) < num_steps:
-            write_atomic(folder / CHECKPOINT, lambda path: _save(path, training, optimizer, losses))
-        yield losses
+
+    def __init__(
+        self,
+        training: Training,
+        num_steps: int,
+        seed: int,
+        folder: Path,
+        accelerator: Accelerator,
+        every: int,
+    ) -> None:
+        self.training, self.trainable = training, training.trainable
+        self.num_steps, self.seed, self.every = num_steps, seed, every
+        self.accelerator, self.path = accelerator, folder / CHECKPOINT
+        self.optimizer = accelerator.prepare(_optimizer(training.method, self.trainable.groups()))
+        decay = training.method.ema_decay
+        self.average = (
+            {name: t.detach().clone() for name, t in self.trainable.tensors.items()} if decay else None
+        )
+        self.losses: list[float] = []
+        self._restore()
+
+    def __iter__(self) -> Iterator[int]:
+        """Yields the number of steps taken: of a continued training at its start, then after every step.
+
+        UserError when the loss or its gradient is no longer finite; the last checkpoint stays.
+        """
+        yield len(self.losses)
+        while len(self.losses) < self.num_steps:
+            self._step()
+            if len(self.losses) % self.every == 0:
+                write_atomic(self.path, self._save)
+            yield len(self.losses)
+
+    def adapter(self) -> dict[str, Tensor]:
+        """The adapter file's tensors as they are now."""
+        return self.trainable.adapter(self.average)
+
+    def _step(self) -> None:
+        generator = torch.Generator().manual_seed(int(short_hash(f"{self.seed} {len(self.losses)}"), 16))
+        with self.accelerator.autocast():
+            loss = self.training.loss(generator)
+        tensors, method = list(self.trainable.tensors.values()), self.training.method
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(tensors, method.max_gradient_norm)
+        value = loss.item()
+        overflown = self.accelerator.scaler is None and not torch.isfinite(norm)
+        if overflown or not torch.isfinite(loss):
+            raise UserError(self._breakdown())
+        self.optimizer.step()
+        if self.average is not None:
+            torch._foreach_lerp_(list(self.average.values()), tensors, 1 - method.ema_decay)
+        self.losses.append(value)
+
+    def _breakdown(self) -> str:
+        step, kept = len(self.losses), len(self.losses) // self.every * self.every
+        good = (
+            f"the checkpoint of step {kept} stays in {self.path.parent}" if kept else "no checkpoint is lost"
+        )
+        return f"the loss is not finite at step {step}: lower the learning rates ({good})"
+
+    def _save(self, path: Path) -> None:
+        tensors: dict[str, Tensor] = {"losses": torch.tensor(self.losses, dtype=torch.float64)}
+        for name, parameter in self.trainable.tensors.items():
+            tensors[f"value {name}"] = parameter.detach().contiguous()
+            if self.average is not None:
+                tensors[f"average {name}"] = self.average[name].contiguous()
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"state.{key} {name}"] = torch.as_tensor(value).contiguous()
+        if self.accelerator.scaler is not None:
+            for key, value in self.accelerator.scaler.state_dict().items():
+                tensors[f"scaler.{key}"] = torch.tensor(value, dtype=torch.float64)
+        save_file(tensors, path)
+
+    def _restore(self) -> None:
+        if not self.path.exists():
+            return
+        tensors = load_file(self.path)
+        for name, parameter in self.trainable.tensors.items():
+            parameter.data.copy_(tensors.pop(f"value {name}"))
+            if self.average is not None:
+                self.average[name].copy_(tensors.pop(f"average {name}"))
+            state = {key.removeprefix("state."): key for key in tensors if key.startswith("state.")}
+            self.optimizer.state[parameter] = {
+                short.split(" ", 1)[0]: tensors[key].to(parameter.device if tensors[key].ndim else "cpu")
+                for short, key in state.items()
+                if short.split(" ", 1)[1] == name
+            }
+        if self.accelerator.scaler is not None:
+            scaler = {
+                k.removeprefix("scaler."): v.item() for k, v in tensors.items() if k.startswith("scaler.")
+            }
+            self.accelerator.scaler.load_state_dict(scaler)
+        self.losses = tensors["losses"].tolist()
 
 
-def _save(path: Path, training: Training, optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
-    tensors: dict[str, Tensor] = {"losses": torch.tensor(losses, dtype=torch.float64)}
-    for name, parameter in training.parameters.items():
-        tensors[f"value {name}"] = parameter.detach().contiguous()
-        for key, value in optimizer.state[parameter].items():
-            tensors[f"{key} {name}"] = value.contiguous()
-    save_file(tensors, path)
-
-
-def _restore(training: Training, optimizer: torch.optim.Optimizer, path: Path) -> list[float]:
-    if not path.exists():
-        return []
-    tensors = load_file(path)
-    for name, parameter in training.parameters.items():
-        parameter.data.copy_(tensors.pop(f"value {name}"))
-        state = {key.split(" ", 1)[0]: key for key in tensors if key.split(" ", 1)[-1] == name}
-        optimizer.state[parameter] = {
-            short: tensors[key].to(parameter.device if tensors[key].ndim else "cpu")
-            for short, key in state.items()
-        }
-    return tensors["losses"].tolist()
+def _optimizer(method: Method, groups: list[dict]) -> torch.optim.Optimizer:
+    if method.optimizer == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=method.weight_decay)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise UserError("adamw8bit needs bitsandbytes: pip install bitsandbytes, or take adamw") from None
+    return AdamW8bit(groups, weight_decay=method.weight_decay)

@@ -110,7 +110,7 @@ def ready_backbone(
     backbone = backbone or load_backbone(spec.backbone, device=device, dtype=dtype)
     if not spec.fine_tune:
         backbone.unload_adapter()
-    elif backbone.adapter != folder.resolve():
+    elif backbone.adapter != (folder.resolve(), 1.0):
         backbone.load_adapter(folder)
     return backbone
 

@@ -120,7 +120,7 @@ def run_cell(
     if store.find("sample", cell.sample_spec) is None:
         backbone = shared_backbone(cell.backbone, cell.sample_spec.weights, device, dtype)
     trainable = backbone if backbone and backbone.dtype.itemsize == 4 else None
-    adapter = finetune(cell.fine_tune_spec, cell.references, store, device, trainable)
+    adapter = finetune(cell.fine_tune_spec, cell.references, store, device, backbone=trainable)
     sample = run_sample(cell.sample_spec, store, device, dtype, backbone)
     return CellRun(cell, adapter, sample, score(cell, store, device))
 

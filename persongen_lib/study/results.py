@@ -28,9 +28,13 @@ def result_rows(cell: Cell, store: Store, scores: pd.DataFrame) -> pd.DataFrame:
     under the runs folder, `fine_tune` and `sample` are the hashes of the runs, `seconds` the wall time a
     picture (missing where a killed run was continued).
     """
+    from persongen_lib.backbones.adapters import adapter_size
+
     spec, tune, concept = cell.sample_spec, cell.fine_tune_spec, cell.references
     folder = store.folder("sample", spec)
-    made, trained = _provenance(folder), _provenance(store.folder("finetune", tune))
+    adapter = store.folder("finetune", tune)
+    made, trained = _provenance(folder), _provenance(adapter)
+    parameters, size = adapter_size(adapter)
     asked = {
         "label": cell.name,
         "strategy": spec.strategy,
@@ -55,6 +59,8 @@ def result_rows(cell: Cell, store: Store, scores: pd.DataFrame) -> pd.DataFrame:
         "fine_tune_seed": tune.seed,
         "concept_digest": tune.concept_digest,
         **{f"fine_tune_{name}": value for name, value in tune.parameters.items()},
+        "trainable_parameters": parameters,
+        "adapter_bytes": size,
         "fine_tune_seconds": None if trained["resumed"] else trained["seconds"],
         "fine_tune_device": trained.get("device"),
         "seconds": None if made["resumed"] else made["seconds"] / len(scores),

@@ -139,6 +139,27 @@ def paired_differences(
     return summarize(pairs, metrics, by, confidence, num_resamples, seed)
 
 
+def explained_variance(points: pd.DataFrame, effect: str, level: str, group: str) -> pd.Series:
+    """Adjusted R^2 of least squares for `effect`: by `level` (a number), by `group` (names), and by both.
+
+    1 is all of the variance; 0 or less none. UserError with fewer rows than the largest fit needs.
+    """
+    _require(points, (effect, level, group))
+    known = points.dropna(subset=[effect, level])
+    names = pd.get_dummies(known[group], drop_first=True, dtype=float)
+    if len(known) < names.shape[1] + 3:
+        raise UserError(f"{len(known)} points are too few to tell {level} from {group}")
+    slope, target = known[[level]].to_numpy(float), known[effect].to_numpy(float)
+    fits = {level: slope, group: names.to_numpy(), f"{level} and {group}": np.hstack([slope, names])}
+    return pd.Series({name: _adjusted_r2(columns, target) for name, columns in fits.items()})
+
+
+def _adjusted_r2(columns: np.ndarray, target: np.ndarray) -> float:
+    design = np.column_stack([np.ones(len(target)), columns])
+    left = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
+    return 1 - (left @ left / (len(target) - design.shape[1])) / target.var(ddof=1)
+
+
 def wide(summary: pd.DataFrame, digits: int = 2, by: str = "label") -> pd.DataFrame:
     """A summary as a table to read: a row for every `by`, a column a metric, cells like "0.93 [0.91,
     0.95]"."""

@@ -63,13 +63,20 @@ def world_concepts() -> list[WorldConcept]:
 
 
 def write_concepts(folder: str | Path) -> None:
-    """Write every concept as `folder/NAME/` with 0.png to 4.png and concept.json."""
+    """Write every concept as `folder/NAME/` with 0.png to 4.png, their masks in masks/ and concept.json.
+
+    A mask is 1-bit: white where the subject covers at least half of a pixel.
+    """
     for concept in world_concepts():
         place = Path(folder) / concept.name
         for index, scene in enumerate(concept.references()):
-            picture = Image.fromarray(render(scene)[0])
-            write_atomic(
-                place / f"{index}.png", lambda path, picture=picture: picture.save(path, optimize=True)
-            )
+            picture, coverage = render(scene)
+            _write_png(place / f"{index}.png", picture)
+            _write_png(place / "masks" / f"{index}.png", coverage >= 0.5)
         about = {"class_name": concept.identity.class_name, "kind": concept.kind, "context": concept.context}
         write_atomic(place / "concept.json", (json.dumps(about, indent=2) + "\n").encode())
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    picture = Image.fromarray(pixels)
+    write_atomic(path, lambda temporary: picture.save(temporary, optimize=True))
