@@ -13,7 +13,7 @@ from persongen_lib.specs import UserError, canonical_json, check_known, check_te
 
 KINDS = ("live", "object")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-ABOUT = ("class_name", "kind", "context")
+ABOUT = ("class_name", "kind", "context", "token")
 METADATA = ("file_name", "text", "mask", "crop", *ABOUT)
 
 
@@ -45,7 +45,7 @@ def read_folder(folder: Path) -> tuple[dict[str, str], list[Entry]]:
                 said[where] = _parse(line, METADATA, where)
                 lines.append(said[where])
     else:
-        lines = [{"file_name": path.name} for path in _picture_files(folder)]
+        lines = [{"file_name": path.name} for path in picture_files(folder)]
     return _agreed(said), _entries(folder, lines)
 
 
@@ -112,7 +112,7 @@ def _agreed(said: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def _entries(folder: Path, lines: list[dict[str, Any]]) -> list[Entry]:
-    masks = {path.stem: path for path in _picture_files(folder / "masks")}
+    masks = {path.stem: path for path in picture_files(folder / "masks")}
     entries = []
     for line in lines:
         picture = folder / line["file_name"]
@@ -128,7 +128,7 @@ def _entries(folder: Path, lines: list[dict[str, Any]]) -> list[Entry]:
     return entries
 
 
-def _picture_files(folder: Path) -> list[Path]:
+def picture_files(folder: Path) -> list[Path]:
     """The pictures in a folder, sorted, without hidden files; none where there is no folder."""
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     return [p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image, ImageFilter
 from tiny import save_pictures
 
-from persongen_lib.data import load_concept, load_prompts
+from persongen_lib import data
+from persongen_lib.data import list_prompts, load_concept, load_prompts
 from persongen_lib.specs import UserError
 from persongen_lib.world.concepts import world_concepts, write_concepts
 from persongen_lib.world.scene import render
@@ -49,11 +50,103 @@ def test_the_digest_follows_the_pictures(tmp_path):
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_pictures_are_turned_upright(tmp_path):
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_upright(tmp_path, orientation, suffix):
+    """Stored as the tag's camera would: its corner is red, and then blue the longer and white the shorter way."""
+    upright = Image.new("RGB", (64, 32), "white")
+    upright.paste("red", (0, 0, 32, 16))
+    upright.paste("blue", (32, 0, 64, 16))
+    how = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}.get(orientation)
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (8, 4)).save(tmp_path / "0.jpg", exif=exif)
-    assert load_concept(tmp_path, "dog").images[0].size == (4, 8)
+    exif[0x0112] = orientation
+    stored = upright if how is None else upright.transpose(Image.Transpose(how))
+    stored.save(tmp_path / f"0.{suffix}", exif=exif, quality=100)
+    picture = load_concept(tmp_path, "dog").images[0]
+    assert picture.size == (64, 32) and np.abs(np.subtract(picture, upright, dtype=int)).mean() < 6
+
+
+COLOUR = (200, 40, 90)
+GRAY = (200, 200, 200)
+
+
+def picture_of(mode, colour):
+    return Image.new(mode, (40, 20), colour)
+
+
+def half_palette():
+    """The left half of the given colour, the right half see-through."""
+    picture = Image.new("P", (40, 20), 1)
+    picture.putpalette([*GRAY, *COLOUR])
+    picture.paste(0, (20, 0, 40, 20))
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("picture", "suffix", "options", "left", "right"),
+    [
+        (picture_of("RGBA", (*COLOUR, 255)), "png", {}, COLOUR, COLOUR),
+        (picture_of("RGBA", (0, 0, 0, 0)), "webp", {}, (255,) * 3, (255,) * 3),
+        (picture_of("LA", (0, 55)), "png", {}, GRAY, GRAY),
+        (half_palette(), "png", {}, COLOUR, GRAY),
+        (half_palette(), "png", {"transparency": 0}, COLOUR, (255,) * 3),
+        (half_palette(), "png", {"transparency": b"\0\xff"}, COLOUR, (255,) * 3),
+        (picture_of("RGB", COLOUR), "png", {"transparency": COLOUR}, (255,) * 3, (255,) * 3),
+        (picture_of("1", 1), "png", {}, (255,) * 3, (255,) * 3),
+        (picture_of("1", 0), "bmp", {}, (0,) * 3, (0,) * 3),
+        (picture_of("L", 200), "jpg", {}, GRAY, GRAY),
+        (picture_of("I;16", 200 * 257), "png", {}, GRAY, GRAY),
+        (picture_of("I;16", 200 * 256), "png", {}, GRAY, GRAY),
+        (picture_of("RGB", COLOUR).convert("CMYK"), "jpg", {}, COLOUR, COLOUR),
+        (picture_of("RGB", COLOUR), "jpg", {"progressive": True}, COLOUR, COLOUR),
+        (picture_of("RGB", COLOUR), "jpg", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x09"}, COLOUR, COLOUR),
+    ],
+)
+def test_pictures_of_all_modes(tmp_path, picture, suffix, options, left, right, recwarn):
+    picture.save(tmp_path / f"0.{suffix}", **options)
+    image = load_concept(tmp_path, "dog").images[0]
+    assert image.mode == "RGB" and image.size == (40, 20) and not recwarn
+    for place, colour in (((2, 10), left), ((37, 10), right)):
+        assert np.abs(np.subtract(image.getpixel(place), colour)).max() <= 3
+
+
+def test_a_jpeg_may_be_named_png(tmp_path):
+    picture_of("RGB", COLOUR).save(tmp_path / "0.png", "JPEG")
+    assert np.abs(np.subtract(load_concept(tmp_path, "dog").images[0].getpixel((9, 9)), COLOUR)).max() <= 3
+
+
+def test_masks_of_16_bits_are_shades(rex):
+    (rex / "masks").mkdir()
+    mask = Image.fromarray(np.full((20, 20), 180 * 257, np.uint16))
+    mask.save(rex / "masks" / "0.png")
+    assert load_concept(rex, "dog").masks[0].getextrema() == (180, 180)
+
+
+def test_pictures_of_40_megapixels_are_shrunk(tmp_path):
+    Image.new("RGB", (8000, 5000), COLOUR).save(tmp_path / "0.jpg")
+    picture = load_concept(tmp_path, "dog").images[0]
+    assert picture.size == (3277, 2048)
+    assert np.abs(np.subtract(picture.getpixel((3000, 9)), COLOUR)).max() <= 3
+
+
+def test_pictures_and_masks_are_cropped_and_then_shrunk(rex, monkeypatch):
+    monkeypatch.setattr(data, "SHORTER_SIDE", 10)
+    save_mask(rex / "masks" / "1.png", box=(4, 8, 20, 20))
+    save_lines(rex, {"file_name": "1.png", "crop": [2, 0, 18, 20]})
+    concept = load_concept(rex, "dog")
+    assert concept.images[0].size == concept.masks[0].size == (10, 12)
+    shape = np.asarray(concept.masks[0]) > 127
+    assert shape[5:, 2:].all() and not shape[:5].any() and not shape[:, :1].any()
+
+
+def test_a_picture_may_have_178_megapixels_but_not_more(rex, monkeypatch, recwarn):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+    assert len(load_concept(rex, "dog").images) == 3 and not recwarn
+    Image.new("L", (10, 10)).save(rex / "1.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 150)
+    names = r"0\.png \(more than 0 megapixels\), 2\.png \(more than 0 megapixels\)"
+    with pytest.raises(UserError, match=rf"rex, {names} can't be read: replace or remove"):
+        load_concept(rex, "dog")
 
 
 def test_wrong_concepts(tmp_path):
@@ -67,9 +160,17 @@ def test_wrong_concepts(tmp_path):
 
 
 def test_one_sentence_names_all_broken_pictures(rex):
-    for name in ("7.png", "9.jpg"):
-        (rex / name).write_bytes((rex / "0.png").read_bytes()[:200])
-    with pytest.raises(UserError, match=r"rex, 7\.png, 9\.jpg can't be read"):
+    Image.effect_noise((64, 64), 50).save(rex / "4.jpg")
+    for name, content in {
+        "4.jpg": (rex / "4.jpg").read_bytes()[:-200],
+        "5.jpg": b"",
+        "6.jpg": b"a text",
+        "7.png": (rex / "0.png").read_bytes()[:200],
+    }.items():
+        (rex / name).write_bytes(content)
+    save_mask(rex / "masks" / "0.png")
+    (rex / "masks" / "5.png").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"rex, 4\.jpg, 5\.jpg, masks/5\.png, 6\.jpg, 7\.png can't be read"):
         load_concept(rex, "dog")
 
 
@@ -106,10 +207,11 @@ def test_metadata_lists_the_pictures_that_count(rex):
 
 
 def test_concept_json_and_metadata_add_up(rex):
-    (rex / "concept.json").write_text('{"class_name": "dog", "kind": "live"}')
+    (rex / "concept.json").write_text('{"class_name": "dog", "kind": "live", "token": "zwx"}')
     save_lines(rex, {"file_name": "0.png", "kind": "live", "context": "snow"})
     concept = load_concept(rex)
     assert (concept.class_name, concept.kind, concept.context) == ("dog", "live", "snow")
+    assert concept.token == "zwx" and load_concept("dog").token is None
 
 
 def test_picture_and_mask_are_turned_upright_and_then_cropped(tmp_path):
@@ -175,7 +277,8 @@ def test_the_digest_follows_order_crops_captions_and_masks(rex):
             {"tag": 1},
             r"unknown key in .*metadata\.jsonl line 2: tag; known: file_name, text, mask, crop, class",
         ),
-        ({"token": "sks"}, "unknown key in .* line 2: token"),
+        ({"token": "a {}"}, "line 2: token must be a word"),
+        ({"token": "sks"}, "token is 'zwx' in .*jsonl line 1 but 'sks' in .*jsonl line 2: .* only one"),
         ([], "line 2 is not a JSON object"),
         ({"file_name": None}, "line 2: file_name is missing"),
         ({"file_name": "../rex/1.png"}, "line 2: file_name must be a file in the concept's folder"),
@@ -206,7 +309,7 @@ def test_the_digest_follows_order_crops_captions_and_masks(rex):
 def test_wrong_metadata(rex, line, message):
     (rex / "concept.json").write_text('{"class_name": "dog"}')
     line = {"file_name": "1.png", **line} if isinstance(line, dict) else line
-    save_lines(rex, {"file_name": "0.png", "context": "snow"}, line)
+    save_lines(rex, {"file_name": "0.png", "context": "snow", "token": "zwx"}, line)
     with pytest.raises(UserError, match=message):
         load_concept(rex)
 
@@ -283,6 +386,12 @@ def test_prompts_from_a_file_a_list_and_one_template(tmp_path):
     (tmp_path / "mine.txt").write_text("# mine\na photo of {}\n\n{} in the snow\n")
     assert load_prompts(tmp_path / "mine.txt") == ("a photo of {}", "{} in the snow")
     assert load_prompts(["{}"]) == load_prompts("{}") == ("{}",)
+
+
+def test_prompt_sets_have_25_templates():
+    assert list_prompts() == ("live", "object", "dreambooth_live", "dreambooth_object")
+    assert all(len(set(load_prompts(name))) == 25 for name in list_prompts())
+    assert load_prompts("auto", "object") == load_prompts("object") != load_prompts("dreambooth_object")
 
 
 def test_wrong_prompts(tmp_path):
