@@ -1,20 +1,28 @@
-"""Scores against hand-made judges, a tiny random CLIP called on its own, and pictures of known content."""
+"""Scores against hand-made judges, tiny random models called on their own, and pictures of known content."""
 
 import json
+import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tiny_clip import save_tiny_clip
+from tiny_dino import save_tiny_dino
 
 from persongen_lib import evaluation
 from persongen_lib.data import Concept
-from persongen_lib.evaluation.clip import Clip, load_clip
+from persongen_lib.evaluation.clip import OpenClip, load_clip, open_clip_model
+from persongen_lib.evaluation.dino import dino_network
 from persongen_lib.evaluation.identity import Identity
+from persongen_lib.evaluation.judge import Judge
 from persongen_lib.evaluation.metric import source_digest
-from persongen_lib.evaluation.truth import Truth
+from persongen_lib.evaluation.truth import SUBJECTS, Truth
+from persongen_lib.sampling.prompts import Prompts
 from persongen_lib.specs import UserError
+
+TEMPLATES = ("a photo of {} in the snow", "a photo of {}")
 
 
 def noise(seed, size=64):
@@ -30,12 +38,17 @@ def clip_folder(tmp_path_factory):
     return save_tiny_clip(tmp_path_factory.mktemp("clip") / "tiny")
 
 
+@pytest.fixture(scope="module")
+def dino_folder(tmp_path_factory):
+    return save_tiny_dino(tmp_path_factory.mktemp("dino") / "tiny")
+
+
 @pytest.fixture
 def run(tmp_path):
     """A sample run of 2 templates and 3 seeds."""
     rows = []
     (tmp_path / "images").mkdir()
-    for index, template in enumerate(("a photo of {} in the snow", "a photo of {}")):
+    for index, template in enumerate(TEMPLATES):
         for seed in range(3):
             file = f"images/p{index:02d}_s{seed:04d}.png"
             noise(10 * index + seed).save(tmp_path / file)
@@ -54,31 +67,96 @@ def test_clip_scores_are_those_of_the_model_called_by_hand(run, clip_folder):
     table = evaluation.evaluate_run(run, concept, ["clip"], "cpu", f"local-dir:{clip_folder}")
     network, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{clip_folder}")
     network.eval()
-    tokens = open_clip.get_tokenizer(f"local-dir:{clip_folder}")(["a photo of dog in the snow"])
+    prompts = Prompts(TEMPLATES[0], "sks", "dog")
+    read = open_clip.get_tokenizer(f"local-dir:{clip_folder}")
     with torch.no_grad():
         picture = network.encode_image(preprocess(noise(1))[None])[0]
-        text = network.encode_text(tokens)[0]
+        text, context = network.encode_text(read([prompts["superclass"], prompts["empty"]]))
         references = [network.encode_image(preprocess(image)[None])[0] for image in concept.images]
     cosine = torch.nn.functional.cosine_similarity
     row = table.iloc[1]
     assert row["clip_text"] == pytest.approx(cosine(picture, text, dim=0).item(), abs=1e-5)
+    assert row["clip_text_no_class"] == pytest.approx(cosine(picture, context, dim=0).item(), abs=1e-5)
+    assert abs(row["clip_text_no_class"] - row["clip_text"]) > 1e-4
     expected = sum(cosine(picture, reference, dim=0).item() for reference in references) / 2
     assert row["clip_image"] == pytest.approx(expected, abs=1e-5)
     assert len(table) == 6 and set(table["clip_model"]) == {"tiny"}
 
 
+@pytest.mark.parametrize("kind", ["dinov2", "vit"])
+def test_dino_scores_are_those_of_the_model_called_by_hand(run, tmp_path, kind):
+    from transformers import BitImageProcessor, Dinov2Model, ViTImageProcessor, ViTModel
+
+    folder = save_tiny_dino(tmp_path / kind, kind)
+    concept = make_concept(run, images=[noise(100, 80), noise(101), noise(1)])
+    table = evaluation.evaluate_run(run, concept, ["dino"], "cpu", dino_model=str(folder))
+    network = (Dinov2Model if kind == "dinov2" else ViTModel).from_pretrained(folder).eval()
+    process = (BitImageProcessor if kind == "dinov2" else ViTImageProcessor).from_pretrained(folder)
+
+    def features(image):
+        with torch.no_grad():
+            outputs = network(**process(image, return_tensors="pt"))
+        return outputs.last_hidden_state[0, 0].double().numpy()
+
+    picture, references = features(noise(1)), [features(image) for image in concept.images]
+    cosines = [picture @ one / np.linalg.norm(picture) / np.linalg.norm(one) for one in references]
+    assert table["dino"][1] == pytest.approx(np.mean(cosines), abs=1e-5)
+    assert cosines[2] == pytest.approx(1) and max(cosines[:2]) < 0.999
+    assert set(table["dino_model"]) == {kind}
+
+
 def test_a_reference_picture_is_most_like_itself(clip_folder, tmp_path):
-    clip = load_clip(f"local-dir:{clip_folder}")
-    scores = clip([noise(100), noise(7)], ["a dog", "a dog"], make_concept(tmp_path, images=[noise(100)]))
+    clip = load_clip(f"local-dir:{clip_folder}", "cpu", make_concept(tmp_path, images=[noise(100)]))
+    scores = clip([noise(100), noise(7)], ["a {}", "a {}"])
     assert scores["clip_image"][0] == pytest.approx(1.0, abs=1e-5) and scores["clip_image"][1] < 1
 
 
-def test_scores_do_not_depend_on_the_batch(run, clip_folder, monkeypatch):
-    whole = evaluation.evaluate_run(run, make_concept(run), ["clip"], "cpu", f"local-dir:{clip_folder}")
+def test_scores_depend_neither_on_the_batch_nor_on_the_order(run, clip_folder, dino_folder, monkeypatch):
+    def scores():
+        models = (f"local-dir:{clip_folder}", str(dino_folder))
+        return evaluation.evaluate_run(
+            run, make_concept(run), ["clip", "dino", "identity", "truth"], "cpu", *models
+        )
+
+    whole = scores()
+    lines = (run / "pictures.jsonl").read_text().splitlines()
+    (run / "pictures.jsonl").write_text("\n".join([*lines[1::2], *lines[::2]]) + "\n")
     monkeypatch.setattr(evaluation, "BATCH", 4)
-    split = evaluation.evaluate_run(run, make_concept(run), ["clip"], "cpu", f"local-dir:{clip_folder}")
-    assert whole["clip_image"].to_numpy() == pytest.approx(split["clip_image"].to_numpy(), abs=1e-6)
-    assert list(whole["file"]) == list(split["file"])
+    mixed = scores()
+    assert list(mixed["file"]) != list(whole["file"])
+    mixed = mixed.sort_values("file", ignore_index=True)
+    for column in ("clip_image", "clip_text", "clip_text_no_class", "dino", "identity"):
+        assert mixed[column].to_numpy() == pytest.approx(whole[column].to_numpy(), abs=1e-5)
+    assert mixed["seen_context"].equals(whole["seen_context"])
+
+
+def test_references_and_prompts_are_read_once(run, clip_folder, monkeypatch):
+    open_clip_model.cache_clear()
+    network = open_clip_model(f"local-dir:{clip_folder}", "cpu").network
+    counts = dict.fromkeys(("encode_image", "encode_text"), 0)
+
+    def count(name, encode, rows):
+        counts[name] += len(rows)
+        return encode(rows)
+
+    for name in counts:
+        monkeypatch.setattr(network, name, partial(count, name, getattr(network, name)))
+    monkeypatch.setattr(evaluation, "BATCH", 2)
+    concept = make_concept(run)
+    evaluation.evaluate_run(run, concept, ["clip"], "cpu", f"local-dir:{clip_folder}")
+    assert counts == {"encode_image": 6 + len(concept.images), "encode_text": 2 * len(TEMPLATES)}
+
+
+def test_half_precision_scores_nearly_the_same(run, clip_folder, dino_folder):
+    if not torch.cuda.is_available():
+        pytest.skip("half precision is for GPUs, and there is none")
+    models = (f"local-dir:{clip_folder}", str(dino_folder))
+    exact, half = (
+        evaluation.evaluate_run(run, make_concept(run), ["clip", "dino"], device, *models)
+        for device in ("cpu", "cuda")
+    )
+    for column in ("clip_image", "clip_text", "clip_text_no_class", "dino"):
+        assert half[column].to_numpy() == pytest.approx(exact[column].to_numpy(), abs=1e-2)
 
 
 class Seer:
@@ -104,7 +182,7 @@ def picture(dog=1, context=0, hat=0):
 
 
 def test_truth_answers_only_what_the_prompt_asks(tmp_path):
-    truth = Truth("seer", Seer())
+    truth = Truth("seer", Seer(), make_concept(tmp_path, "beach"))
     images = [
         picture(context=1),
         picture(context=0),
@@ -112,14 +190,8 @@ def test_truth_answers_only_what_the_prompt_asks(tmp_path):
         picture(context=0),
         picture(context=0),
     ]
-    prompts = [
-        "dog in the snow",
-        "dog in the snow",
-        "dog on the grass wearing hat",
-        "dog",
-        "dog on the beach",
-    ]
-    scores = truth(images, prompts, make_concept(tmp_path, "beach"))
+    templates = ["{} in the snow", "{} in the snow", "{} on the grass wearing hat", "{}", "{} on the beach"]
+    scores = truth(images, templates)
     assert scores["class_right"] == [1, 1, 0, 1, 1]
     assert scores["context_right"] == [1, 0, 1, None, 1]
     assert scores["accessory_right"] == [None, None, 1, None, None]
@@ -128,27 +200,72 @@ def test_truth_answers_only_what_the_prompt_asks(tmp_path):
 
 
 def test_without_a_known_training_background_nothing_leaks(tmp_path):
-    scores = Truth("seer", Seer())([picture()], ["dog in the snow"], make_concept(tmp_path, None))
+    scores = Truth("seer", Seer(), make_concept(tmp_path, None))([picture()], ["{} in the snow"])
     assert scores["leak"] == [None] and scores["context_right"] == [0]
 
 
 def test_identity_is_the_mean_cosine_with_the_references(tmp_path):
     concept = make_concept(tmp_path, images=[picture(0), picture(60)])
-    scores = Identity("seer", Seer())([picture(0), picture(90)], ["", ""], concept)
+    scores = Identity("seer", Seer(), concept)([picture(0), picture(90)], ["{}", "{}"])
     degrees = np.deg2rad
     expected = [(1 + np.cos(degrees(60))) / 2, (np.cos(degrees(90)) + np.cos(degrees(30))) / 2]
     assert scores["identity"] == pytest.approx(expected, abs=1e-6)
+
+
+class Network(torch.nn.Module):
+    """An oracle's network that gives the same answer to every picture, and counts its calls."""
+
+    def __init__(self, value=1.0):
+        super().__init__()
+        self.value, self.calls = value, 0
+
+    def forward(self, pixels):
+        self.calls += 1
+        return {name: torch.full((len(pixels), 2), self.value) for name in (*SUBJECTS, "identity")}
+
+
+def test_identity_and_truth_share_one_look_at_a_batch(tmp_path):
+    judge, concept = Judge(Network()), make_concept(tmp_path)
+    identity, truth = Identity("one", judge, concept), Truth("one", judge, concept)
+    for images in ([picture(), picture()], [picture(), picture()]):
+        identity(images, ["{}", "{}"])
+        truth(images, ["{}", "{}"])
+    assert judge.network.calls == 1 + 2
+
+
+def test_what_is_not_a_number_is_refused(run, clip_folder, dino_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    for name, source in (("clip", clip_folder), ("dino", dino_folder)):
+        folder = tmp_path / f"nan_{name}"
+        shutil.copytree(source, folder)
+        (weights,) = folder.glob("*.safetensors")
+        broken = {key: torch.full_like(value, torch.nan) for key, value in load_file(weights).items()}
+        save_file(broken, weights, {"format": "pt"})
+        with pytest.raises(UserError, match=f"{name} .nan_{name}. gives nan for images/p00_s0000.png"):
+            evaluation.evaluate_run(
+                run,
+                make_concept(run),
+                [name],
+                "cpu",
+                **{f"{name}_model": f"local-dir:{folder}"},
+            )
+    with pytest.raises(UserError, match="not numbers"):
+        Judge(Network(torch.nan)).classify([picture()])
 
 
 def test_the_digest_follows_the_weights(clip_folder, tmp_path):
     other = save_tiny_clip(tmp_path / "tiny", seed=1)
     same = save_tiny_clip(tmp_path / "again", seed=0)
     assert source_digest(str(other)) != source_digest(f"local-dir:{clip_folder}") == source_digest(str(same))
+    (same / "faces.onnx").write_bytes(b"a network")
+    assert source_digest(str(same)) != source_digest(str(clip_folder))
+    assert source_digest("facebook/dinov2-small") == "facebook/dinov2-small"
 
 
 def test_wrong_input_is_told_in_one_sentence(run, clip_folder, tmp_path):
     concept = make_concept(run)
-    with pytest.raises(UserError, match="beauty.*clip, identity, truth"):
+    with pytest.raises(UserError, match="beauty.*clip, dino, face, identity, truth"):
         evaluation.evaluate_run(run, concept, ["beauty"])
     with pytest.raises(UserError, match="no metric is named"):
         evaluation.evaluate_run(run, concept, [])
@@ -156,11 +273,48 @@ def test_wrong_input_is_told_in_one_sentence(run, clip_folder, tmp_path):
         evaluation.evaluate_run(run, concept, ["clip"], "cpu", f"local-dir:{tmp_path}")
     with pytest.raises(UserError, match="unknown CLIP model 'ViT-Z/nobody'"):
         evaluation.evaluate_run(run, concept, ["clip"], "cpu", "ViT-Z/nobody")
+    with pytest.raises(UserError, match="no reference pictures"):
+        evaluation.evaluate_run(
+            run, Concept("rex", "dog", "live", None, (), folder=run, digest="0"), ["truth"]
+        )
     with pytest.raises(UserError, match="pictures.jsonl"):
         evaluation.evaluate_run(run / "images", concept)
     (run / "images" / "p00_s0001.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match="p00_s0001.png can't be read"):
         evaluation.evaluate_run(run, concept, ["clip"], "cpu", f"local-dir:{clip_folder}")
+    (run / "pictures.jsonl").write_text("")
+    with pytest.raises(UserError, match="holds no pictures"):
+        evaluation.evaluate_run(run, concept)
+
+
+def test_a_dino_that_can_not_judge_is_told_in_one_sentence(dino_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for name in ("nobody/dino", str(tmp_path / "nowhere")):
+        with pytest.raises(UserError, match="is no folder and can't be fetched"):
+            dino_network(name)
+    for file in ("config.json", "preprocessor_config.json", "model.safetensors"):
+        folder = shutil.copytree(dino_folder, tmp_path / file)
+        (folder / file).rename(folder / "pytorch_model.bin")
+        with pytest.raises(UserError, match=f"has no {file}"):
+            dino_network(str(folder))
+    deeper = shutil.copytree(dino_folder, tmp_path / "deeper")
+    config = json.loads((deeper / "config.json").read_text())
+    (deeper / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    with pytest.raises(UserError, match="not those that its config.json describes"):
+        dino_network(str(deeper))
+    (deeper / "model.safetensors").write_bytes(b"\x00" * 20)
+    with pytest.raises(UserError, match="can't be loaded"):
+        dino_network(str(deeper))
+
+
+def test_without_a_choice_dino_judges_only_where_its_weights_are(run, dino_folder, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(run))
+    assert list(evaluation.choose_models(run)) == ["clip", "identity", "truth"]
+    noise(0, 96).save(run / "images" / "p00_s0000.png")
+    assert evaluation.choose_models(run) == {"clip": evaluation.FULL_SIZE}
+    assert list(evaluation.choose_models(run, ["dino", "clip"])) == ["clip", "dino"]
+    assert evaluation.choose_models(run, dino_model=str(dino_folder))["dino"] == str(dino_folder)
 
 
 def test_large_pictures_are_not_given_to_the_micro_world(run):
@@ -173,5 +327,5 @@ def test_a_broken_weights_file_is_refused(clip_folder, tmp_path):
     folder = save_tiny_clip(tmp_path / "broken")
     (folder / "open_clip_model.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(UserError, match="can't be loaded"):
-        load_clip(f"local-dir:{folder}")
-    assert isinstance(load_clip(f"local-dir:{clip_folder}"), Clip)
+        open_clip_model(f"local-dir:{folder}")
+    assert isinstance(open_clip_model(f"local-dir:{clip_folder}"), OpenClip)

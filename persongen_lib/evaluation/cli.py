@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clip-model", metavar="MODEL", help="local-dir:FOLDER or ARCHITECTURE/TAG of open_clip"
     )
+    parser.add_argument("--dino-model", metavar="MODEL", help="a folder, or a model of the hub")
+    parser.add_argument("--face-model", metavar="PACK", help="a pack of InsightFace: a folder or a name")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="a .csv or .parquet file (default: FOLDER/scores.csv)"
@@ -39,14 +41,15 @@ def run(args: argparse.Namespace) -> int:
         None if args.metrics is None else [name.strip() for name in args.metrics.split(",") if name.strip()]
     )
     concept = _concept(args)
-    table = evaluate_run(args.folder, concept, metrics, args.device, args.clip_model)
+    models = (args.clip_model, args.dino_model, args.face_model)
+    table = evaluate_run(args.folder, concept, metrics, args.device, *models)
     write = table.to_csv if output.suffix == ".csv" else table.to_parquet
     write_atomic(output, lambda path: write(path, index=False))
     scores = [name for name in table.select_dtypes("float") if table[name].notna().any()]
     summary = summarize(table.assign(concept=concept.name, label="all"), scores)
-    print(f"{'':16} mean   95 % interval over prompts")
+    print(f"{'':18} mean   95 % interval over prompts")
     for row in summary.to_dict("records"):
-        print(f"{row['metric']:16} {row['mean']:5.3f}  {row['low']:5.3f} to {row['high']:5.3f}")
+        print(f"{row['metric']:18} {row['mean']:5.3f}  {row['low']:5.3f} to {row['high']:5.3f}")
     print(f"{len(table)} pictures, one row each: {output}")
     return 0
 

@@ -6,13 +6,13 @@ The model is named in the column `clip_model`: similarities of two models can no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from persongen_lib.data import DATA, Concept
-from persongen_lib.evaluation.metric import LOCAL, mean_cosine
+from persongen_lib.evaluation.metric import LOCAL, half_on_gpu, mean_cosine, unit
 from persongen_lib.specs import UserError
 
 if TYPE_CHECKING:
@@ -26,51 +26,78 @@ FULL_SIZE = "ViT-B-32/openai"
 
 
 @dataclass(frozen=True)
-class Clip:
-    """Scores of one open_clip model; make it with `load_clip`.
-
-    `clip_image`: mean cosine of the picture with every reference picture (CLIP-I).
-    `clip_text`: cosine of the picture with its prompt, written without the placeholder (CLIP-T). Both in
-    [-1, 1].
-    """
+class OpenClip:
+    """Features of an open_clip model; make it with `open_clip_model`."""
 
     model: str
     network: Any
     preprocess: Any
     tokenizer: Any
     device: str
-    columns: ClassVar = {"clip_image": "float64", "clip_text": "float64"}
+    texts: dict[str, Tensor] = field(default_factory=dict)
 
     def embed_images(self, images: Sequence[Image]) -> Tensor:
         """Unit features, a float tensor of shape (images, features) on the CPU."""
         import torch
 
         pixels = torch.stack([self.preprocess(image.convert("RGB")) for image in images])
-        with torch.inference_mode():
-            return self.network.encode_image(pixels.to(self.device), normalize=True).float().cpu()
+        with torch.inference_mode(), half_on_gpu(self.device):
+            return unit(self.network.encode_image(pixels.to(self.device)))
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit features, a float tensor of shape (texts, features) on the CPU."""
+        """Unit features, a float tensor of shape (texts, features) on the CPU; every text is read once."""
         import torch
 
-        with torch.inference_mode():
-            return (
-                self.network.encode_text(self.tokenizer(list(texts)).to(self.device), normalize=True)
-                .float()
-                .cpu()
-            )
+        if new := [text for text in dict.fromkeys(texts) if text not in self.texts]:
+            with torch.inference_mode(), half_on_gpu(self.device):
+                features = unit(self.network.encode_text(self.tokenizer(new).to(self.device)))
+            self.texts.update(zip(new, features, strict=True))
+        return torch.stack([self.texts[text] for text in texts])
 
-    def __call__(self, images: Sequence[Image], prompts: Sequence[str], concept: Concept) -> dict[str, list]:
-        features = self.embed_images(images)
-        texts = self.embed_texts(prompts)
+
+@dataclass(frozen=True)
+class Clip:
+    """Scores of one open_clip model, all cosines in [-1, 1].
+
+    `clip_image`: mean over the reference pictures (CLIP-I). `clip_text`: with the picture's prompt, written
+    without the placeholder, "a photo of dog in the snow" (CLIP-T). `clip_text_no_class`: without the class
+    word as well, "a photo of in the snow": what the picture owes to the context alone.
+    """
+
+    open_clip: OpenClip
+    concept: Concept
+    columns: ClassVar = {
+        "clip_image": "float64",
+        "clip_text": "float64",
+        "clip_text_no_class": "float64",
+    }
+
+    @property
+    def model(self) -> str:
+        return self.open_clip.model
+
+    @cached_property
+    def references(self) -> Tensor:
+        return self.open_clip.embed_images(self.concept.images)
+
+    def __call__(self, images: Sequence[Image], templates: Sequence[str]) -> dict[str, list]:
+        features = self.open_clip.embed_images(images)
+        prompts = [template.format(self.concept.class_name) for template in templates]
+        contexts = [" ".join(template.replace("{}", " ").split()) for template in templates]
         return {
-            "clip_image": mean_cosine(features, self.embed_images(concept.images)),
-            "clip_text": (features * texts).sum(dim=1).tolist(),
+            "clip_image": mean_cosine(features, self.references),
+            "clip_text": (features * self.open_clip.embed_texts(prompts)).sum(dim=1).tolist(),
+            "clip_text_no_class": (features * self.open_clip.embed_texts(contexts)).sum(dim=1).tolist(),
         }
 
 
+def load_clip(model: str, device: str, concept: Concept) -> Clip:
+    """Scores against `concept`; for `model` and errors see `open_clip_model`."""
+    return Clip(open_clip_model(model, device), concept)
+
+
 @lru_cache(maxsize=2)
-def load_clip(model: str = MICRO, device: str = "cpu") -> Clip:
+def open_clip_model(model: str = MICRO, device: str = "cpu") -> OpenClip:
     """Load `local-dir:FOLDER` (in open_clip's form) or `ARCHITECTURE/TAG` (downloaded once by open_clip).
 
     UserError when the folder lacks a file, the tag is unknown, or its weights can't be reached or are not
@@ -81,7 +108,7 @@ def load_clip(model: str = MICRO, device: str = "cpu") -> Clip:
     return _from_tag(model, device)
 
 
-def _from_folder(folder: Path, device: str) -> Clip:
+def _from_folder(folder: Path, device: str) -> OpenClip:
     import open_clip
     from safetensors import SafetensorError
 
@@ -96,10 +123,10 @@ def _from_folder(folder: Path, device: str) -> Clip:
         raise UserError(
             f"the CLIP model in {folder} can't be loaded: {str(error).splitlines()[0]}"
         ) from error
-    return Clip(folder.name, network.eval(), preprocess, tokenizer, device)
+    return OpenClip(folder.name, network.eval(), preprocess, tokenizer, device)
 
 
-def _from_tag(model: str, device: str) -> Clip:
+def _from_tag(model: str, device: str) -> OpenClip:
     import open_clip
 
     architecture, _, tag = model.partition("/")
@@ -119,4 +146,4 @@ def _from_tag(model: str, device: str) -> Clip:
     network, preprocess = open_clip.create_model_from_pretrained(
         architecture, tag, device=device, force_quick_gelu=settings.get("quick_gelu", False)
     )
-    return Clip(model, network.eval(), preprocess, open_clip.get_tokenizer(architecture), device)
+    return OpenClip(model, network.eval(), preprocess, open_clip.get_tokenizer(architecture), device)

@@ -1,24 +1,27 @@
-"""What every metric offers, and the two small things that several of them need."""
+"""What every metric offers, and the small things that several of them need."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from persongen_lib.data import Concept
 from persongen_lib.specs import canonical_json, short_hash
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from PIL.Image import Image
     from torch import Tensor
 
 LOCAL = "local-dir:"
+WEIGHTS = (".safetensors", ".onnx")
 
 
 class Metric(Protocol):
-    """Scores of pictures, as columns of the results table.
+    """Scores of pictures against one concept, as columns of the results table.
 
     `model` names what judged, for the table; `columns` gives every column's pandas type.
     """
@@ -26,11 +29,18 @@ class Metric(Protocol):
     model: str
     columns: ClassVar[Mapping[str, str]]
 
-    def __call__(self, images: Sequence[Image], prompts: Sequence[str], concept: Concept) -> dict[str, list]:
+    def __call__(self, images: Sequence[Image], templates: Sequence[str]) -> dict[str, list]:
         """One value a picture for every column; None where the score is not defined.
 
-        `prompts` are the pictures' prompts without the placeholder ("a photo of dog in the snow").
+        `templates` are the pictures' prompts with `{}` for the concept ("a photo of {} in the snow").
         """
+
+
+def unit(features: Tensor) -> Tensor:
+    """Rows of length 1, float32, on the CPU."""
+    from torch.nn import functional as F
+
+    return F.normalize(features.float().cpu(), dim=-1)
 
 
 def mean_cosine(features: Tensor, references: Tensor) -> list[float]:
@@ -38,13 +48,31 @@ def mean_cosine(features: Tensor, references: Tensor) -> list[float]:
     return (features @ references.T).mean(dim=1).tolist()
 
 
+def half_on_gpu(device: str) -> AbstractContextManager:
+    """Half precision within the block where `device` is a GPU."""
+    import torch
+
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.float16, enabled=kind == "cuda")
+
+
 def source_digest(source: str) -> str:
     """12 hexadecimal digits of a model folder's weights and configuration; any other name as it is."""
     folder = Path(source.removeprefix(LOCAL))
     if not folder.is_dir():
         return source
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".json"))
-    digests = {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
-    return short_hash(canonical_json(digests))
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (*WEIGHTS, ".json"))
+    return short_hash(
+        canonical_json({path.relative_to(folder).as_posix(): _file_digest(path) for path in files})
+    )
+
+
+def _file_digest(path: Path) -> str:
+    about = path.stat()
+    return _hash_once(path.resolve(), about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hash_once(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from persongen_lib.data import DATA
 
 if TYPE_CHECKING:
-    from persongen_lib.world.oracle import Oracle
+    from persongen_lib.evaluation.judge import Judge
 
 PICTURE_SIZE = 64
 """Height and width in pixels of the pictures that the judge knows."""
@@ -16,8 +16,9 @@ ORACLE = DATA / "models" / "micro-oracle"
 
 
 @lru_cache(maxsize=2)
-def load_judge(folder: str = str(ORACLE), device: str = "cpu") -> Oracle:
+def load_judge(folder: str = str(ORACLE), device: str = "cpu") -> Judge:
     """The identity encoder and the ground-truth classifiers in `folder`."""
+    from persongen_lib.evaluation.judge import Judge
     from persongen_lib.world.oracle import load_oracle
 
-    return load_oracle(folder, device=device)
+    return Judge(load_oracle(folder, device=device).network, device)

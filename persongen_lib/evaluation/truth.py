@@ -33,6 +33,7 @@ class Truth:
 
     model: str
     oracle: Oracle
+    concept: Concept
     columns: ClassVar = {
         **{f"{subject}_right": "float64" for subject in SUBJECTS},
         "leak": "float64",
@@ -40,10 +41,10 @@ class Truth:
         **{f"seen_{subject}": "string" for subject in SUBJECTS},
     }
 
-    def __call__(self, images: Sequence[Image], prompts: Sequence[str], concept: Concept) -> dict[str, list]:
+    def __call__(self, images: Sequence[Image], templates: Sequence[str]) -> dict[str, list]:
         from persongen_lib.world.captions import parse
 
-        parsed = [parse(prompt) for prompt in prompts]
+        parsed = [parse(template.format(self.concept.class_name)) for template in templates]
         asked = {
             "class": [words.class_name for words in parsed],
             "context": [words.context for words in parsed],
@@ -57,10 +58,9 @@ class Truth:
             ]
             for subject in SUBJECTS
         }
+        trained = self.concept.context
         scores["leak"] = [
-            None
-            if concept.context is None or wanted in (None, concept.context)
-            else float(found == concept.context)
+            None if trained is None or wanted in (None, trained) else float(found == trained)
             for wanted, found in zip(asked["context"], seen["context"], strict=True)
         ]
         scores |= {f"asked_{subject}": asked[subject] for subject in SUBJECTS}
@@ -68,6 +68,6 @@ class Truth:
         return scores
 
 
-def load_truth(folder: str, device: str = "cpu") -> Truth:
+def load_truth(folder: str, device: str, concept: Concept) -> Truth:
     """The ground-truth classifiers of the micro-world (64 x 64 pictures only)."""
-    return Truth(Path(folder).name, load_judge(folder, device))
+    return Truth(Path(folder).name, load_judge(folder, device), concept)
