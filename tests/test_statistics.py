@@ -1,16 +1,20 @@
-"""The bootstrap against closed formulas, and pairing against differences known by construction."""
+"""The bootstrap against closed formulas and simulations, and pairing against differences known by construction."""
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from persongen_lib.specs import UserError
 from persongen_lib.study.statistics import (
-    bootstrap_means,
+    Interval,
+    adjusted_p,
+    bootstrap_interval,
     explained_variance,
     interval,
     pair,
     paired_differences,
+    resamples,
     summarize,
     wide,
 )
@@ -40,29 +44,78 @@ def pictures(labels=("base", "mixed"), concepts=6, prompts=8, seeds=4, shift=0.0
     )
 
 
-def test_variance_of_the_two_stage_bootstrap_is_the_analytic_one():
-    random = np.random.default_rng(0)
-    groups = [random.normal(loc=3 * random.normal(), size=size) for size in (3, 8, 5, 6, 2)]
-    means = bootstrap_means(groups, 200_000, np.random.default_rng(1))
-    between = np.var([group.mean() for group in groups])
-    within = np.mean([np.var(group) / len(group) for group in groups])
-    assert means.mean() == pytest.approx(np.mean([group.mean() for group in groups]), abs=0.01)
-    assert means.var() == pytest.approx((between + within) / len(groups), rel=0.02)
+def test_variance_of_the_resampled_means_is_the_analytic_one():
+    units = np.random.default_rng(0).normal(size=5)
+    means = resamples(5, 200_000, seed=1) @ units
+    assert means.mean() == pytest.approx(units.mean(), abs=0.01)
+    assert means.var() == pytest.approx(units.var() / 5, rel=0.02)
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says():
-    """30 concepts with normal effects: a percentile interval covers a little less than its nominal 90
-    percent."""
-    random = np.random.default_rng(5)
-    covered = 0
-    for trial in range(200):
-        scores = random.normal(size=(30, 1)) + random.normal(size=(30, 4))
-        table = pd.DataFrame(
-            [{"concept": c, "template": p, "x": scores[c, p]} for c in range(30) for p in range(4)]
-        )
-        found = interval(table, "x", confidence=0.9, num_resamples=500, seed=trial)
-        covered += found.low <= 0 <= found.high
-    assert 0.82 <= covered / 200 <= 0.97
+def scores(concepts, prompts, between, studies=2000):
+    """Normal scores of mean 0, (concepts, studies): effects of concepts (`between`), prompts and seeds."""
+    random = np.random.default_rng(7)
+    prompt = random.normal(size=(concepts, prompts, studies))
+    noise = random.normal(scale=0.5, size=(concepts, prompts, studies))
+    return between * random.normal(size=(concepts, studies)) + (prompt + noise).mean(axis=1)
+
+
+def shares(concepts, prompts, rate, alike, studies=2000):
+    """Shares of 0/1 scores with mean `rate`, (concepts, studies): 4 seeds, beta effects of prompts and
+    concepts."""
+    random = np.random.default_rng(7)
+    of_concept = random.beta(rate * alike, (1 - rate) * alike, size=(concepts, 1, studies))
+    of_concept = of_concept.clip(1e-9, 1 - 1e-9)
+    size = (concepts, prompts, studies)
+    of_prompt = random.beta(3 * of_concept, 3 * (1 - of_concept), size=size)
+    return random.binomial(4, of_prompt).mean(axis=1) / 4
+
+
+def coverage(units, truth):
+    _, low, high = bootstrap_interval(units, num_resamples=1000)
+    return np.mean((low <= truth) & (truth <= high))
+
+
+@pytest.mark.parametrize(("concepts", "prompts"), [(6, 8), (6, 25), (12, 8), (30, 8)])
+def test_intervals_cover_the_truth_as_often_as_they_say(concepts, prompts):
+    for between in (0.2, 1):
+        assert 0.93 <= coverage(scores(concepts, prompts, between), 0) <= 0.97
+    for rate, alike in ((0.5, 4), (0.8, 10)):
+        assert 0.93 <= coverage(shares(concepts, prompts, rate, alike), rate) <= 0.97
+
+
+def test_intervals_of_rare_events_cover_too_rarely():
+    """Said so in `bootstrap_interval`; more concepts help."""
+    few, many = (coverage(shares(concepts, 8, 0.05, 10), 0.05) for concepts in (6, 30))
+    assert few < 0.87 and 0.9 < many < 0.95
+
+
+def test_interval_is_never_narrower_than_students():
+    units = np.random.default_rng(0).gamma(0.3, size=(4, 50))
+    mean, low, high = bootstrap_interval(units, confidence=0.9)
+    student = scipy.stats.t.interval(0.9, 3, units.mean(axis=0), scipy.stats.sem(units))
+    assert mean == pytest.approx(units.mean(axis=0))
+    assert (low <= student[0] + 1e-12).all() and (high >= student[1] - 1e-12).all()
+    pair_of_units = bootstrap_interval(units[:2], confidence=0.9)
+    assert pair_of_units[1:] == pytest.approx(
+        np.array(scipy.stats.t.interval(0.9, 1, pair_of_units[0], scipy.stats.sem(units[:2])))
+    )
+
+
+def test_the_long_tail_of_a_skewed_score_gets_the_longer_arm():
+    mean, low, high = bootstrap_interval(np.array([0.0, 0, 0.1, 0.1, 0.1, 0.2, 0.2, 0.9])[:, None])
+    assert high - mean > 1.1 * (mean - low)
+
+
+def test_one_concept_is_summed_up_over_its_prompts():
+    table = pictures(labels=("base",), concepts=1)
+    turned = table.assign(concept=table["template"], template=table["concept"])
+    assert interval(table, "identity") == interval(turned, "identity")
+
+
+def test_one_prompt_and_equal_scores_leave_no_width():
+    single = interval(pictures(concepts=1, prompts=1), "identity")
+    assert single.low == single.mean == single.high
+    assert interval(pictures().assign(leak=0), "leak") == Interval(0, 0, 0)
 
 
 def test_more_pictures_of_the_same_prompts_do_not_narrow_the_interval():
@@ -108,6 +161,49 @@ def test_pairing_does_not_depend_on_the_order_of_rows():
     table = pictures(shift=0.25)
     shuffled = table.sample(frac=1, random_state=0)
     assert pair(shuffled, ["identity"], "base")["identity"].to_numpy() == pytest.approx(0.25)
+
+
+def test_p_values_equal_those_counted_by_hand():
+    """Three units, eight flips, which come in pairs of the same strength (sum of differences)^2 / sum of
+    squares / 3:
+
+    column a   36/42   16/42   4/42   0
+    column b     1/9     1/9    1/9   1
+    """
+    a, b = np.array([1.0, 2, 3]), np.array([1.0, 1, -1])
+    assert adjusted_p(a[:, None]) == pytest.approx([1 / 4])
+    assert adjusted_p(np.stack([a, b], 1)) == pytest.approx([1 / 2, 1])
+    assert adjusted_p(np.stack([b, 2 * a], 1)) == pytest.approx([1, 1 / 2])
+    assert adjusted_p(np.stack([a, a, -a], 1)) == pytest.approx([1 / 4] * 3)
+
+
+def test_p_values_of_no_and_of_missing_differences():
+    x = np.random.default_rng(0).normal(3, 1, size=8)
+    gaps = np.where(np.arange(8) == 2, x, np.nan)
+    p = adjusted_p(np.stack([np.zeros(8), x, gaps], 1))
+    assert p[:2] == pytest.approx([1, 2 / 2**8]) and np.isnan(p[2])
+    assert np.isnan(adjusted_p(np.empty((0, 2)))).all() and adjusted_p(np.empty((0, 0))).shape == (0,)
+
+
+@pytest.mark.parametrize("concepts", [6, 12])
+def test_a_false_difference_is_found_in_no_more_than_5_percent_of_the_studies(concepts):
+    """Seven strategies that share a reference; one by one, a quarter of the studies would find some."""
+    random = np.random.default_rng(4)
+    adjusted, single = 0, 0
+    for _ in range(400):
+        units = random.normal(size=(concepts, 7)) + random.normal(size=(concepts, 1))
+        adjusted += (adjusted_p(units, num_flips=500) < 0.05).any()
+        single += (scipy.stats.ttest_1samp(units, 0).pvalue < 0.05).any()
+    assert adjusted / 400 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)
+    assert single / 400 > 0.15
+
+
+def test_a_difference_in_every_concept_is_found_among_seven():
+    labels = ("base", "far", "b", "c", "d", "e", "f", "g")
+    table = pictures(labels=labels, noise=1.0)
+    table.loc[table["label"] == "far", "identity"] += 2
+    found = paired_differences(table, ["identity"]).set_index("label")["p"]
+    assert found["far"] == pytest.approx(2 / 2**6) and (found.drop("far") > 0.05).all()
 
 
 def test_pairing_refuses_an_unknown_reference_and_doubled_pictures():
