@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-MODELS = ("autoencoder", "generator", "clip", "oracle")
+MODELS = ("autoencoder", "generator", "clip", "oracle", "segmenter")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -55,11 +55,36 @@ def render_dataset(folder: str | Path, pictures: int, seed: int = 0, workers: in
             job.result()
 
 
+def render_masks(folder: str | Path, seed: int = 0, workers: int = 2) -> None:
+    """Write the subject's mask of every picture in `folder`, one bit a pixel; shards that are there are kept."""
+    folder = Path(folder)
+    missing = [k for k in range(len(_shards(folder))) if not (folder / f"{k:04d}-masks.npy").exists()]
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = [pool.submit(_render_masks, folder, shard, seed) for shard in missing]
+        for job in tqdm(jobs, desc="masks", unit="shard"):
+            job.result()
+
+
+def _render_masks(folder: Path, shard: int, seed: int) -> None:
+    masks = np.stack([render(scene_at(shard * SHARD + k, seed))[1] >= 0.5 for k in range(SHARD)])
+    packed = np.packbits(masks, axis=-1)
+    write_atomic(folder / f"{shard:04d}-masks.npy", lambda path: _save(path, packed))
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.npy") if "-" not in path.name)
+
+
 class Pictures:
     """The shards of a folder as one indexable set of (pictures, labels)."""
 
     def __init__(self, folder: str | Path):
-        files = sorted(p for p in Path(folder).glob("*.npy") if "-labels" not in p.name)
+        files = _shards(Path(folder))
+        self.masks = [
+            np.load(path, mmap_mode="r")
+            for path in (file.with_name(f"{file.stem}-masks.npy") for file in files)
+            if path.exists()
+        ]
         self.shards = [np.load(file, mmap_mode="r") for file in files]
         self.labels = np.concatenate([np.load(file.with_name(f"{file.stem}-labels.npy")) for file in files])
 
@@ -69,3 +94,7 @@ class Pictures:
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
         """Pictures (n, 64, 64, 3) uint8 at an array of indices."""
         return np.stack([self.shards[i // SHARD][i % SHARD] for i in indices])
+
+    def masks_at(self, indices: np.ndarray) -> np.ndarray:
+        """Masks (n, 64, 64) of 0 and 1 at an array of indices, where `render_masks` has made them."""
+        return np.unpackbits(np.stack([self.masks[i // SHARD][i % SHARD] for i in indices]), axis=-1)

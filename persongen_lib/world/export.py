@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ..store import write_atomic, write_json
-from .networks import HEADS, OracleNetwork, clip_config
+from .networks import COLOURED, HEADS, OracleNetwork, SegmenterNetwork, clip_config
 from .training.autoencoder import new_autoencoder
 from .training.diffusion import NETWORKS, SCHEDULE, new_text_encoder
 from .vocabulary import clip_tokenizer, word_tokenizer
@@ -119,6 +119,18 @@ def export_oracle(weights: Path, folder: Path) -> None:
         config = {"heads": {name: list(values) for name, values in HEADS.items()}}
         (place / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         network = OracleNetwork()
+        network.load_state_dict(trained(weights))
+        save_file(half(network.state_dict()), place / "model.safetensors")
+
+    _write_folder(folder, write, weights)
+
+
+def export_segmenter(weights: Path, folder: Path) -> None:
+    """config.json and model.safetensors for `persongen_lib.world.segmenter.load_segmenter`."""
+
+    def write(place: Path) -> None:
+        (place / "config.json").write_text(json.dumps({"colours": list(COLOURED)}, indent=2) + "\n")
+        network = SegmenterNetwork()
         network.load_state_dict(trained(weights))
         save_file(half(network.state_dict()), place / "model.safetensors")
 

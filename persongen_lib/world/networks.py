@@ -7,11 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .captions import vocabulary
-from .scene import ACCESSORY_NAMES, CLASSES, CONTEXT_NAMES
+from .scene import ACCESSORY_NAMES, CLASSES, COLOURS, CONTEXT_NAMES
 from .vocabulary import LENGTH
 
 HEADS = {"class": CLASSES, "context": CONTEXT_NAMES, "accessory": ("none", *ACCESSORY_NAMES)}
 IDENTITY_DIM = 64
+COLOURED = ("none", *COLOURS)
+"""What a colour word may have done to a subject."""
 
 
 class OracleNetwork(nn.Module):
@@ -41,6 +43,46 @@ class OracleNetwork(nn.Module):
         features = self.tower(x)
         outputs = {name: head(features) for name, head in self.heads.items()}
         return outputs | {"identity": F.normalize(self.identity(features).float(), dim=-1)}
+
+
+class SegmenterNetwork(nn.Module):
+    """A small U-Net (Ronneberger et al. 2015) that finds the subject, and a classifier of its colour word.
+
+    Input (n, 3, 64, 64) in [-1, 1]. Output: "mask" logits (n, 64, 64), "colour" logits (n, len(COLOURED)).
+    """
+
+    WIDTHS = (16, 32, 64, 96)
+
+    def __init__(self):
+        super().__init__()
+        first, *deeper = self.WIDTHS
+        self.down = nn.ModuleList([_convolutions(3, first)])
+        self.up = nn.ModuleList()
+        for above, below in zip(self.WIDTHS, deeper, strict=False):
+            self.down.append(_convolutions(above, below))
+            self.up.insert(0, _convolutions(above + below, above))
+        self.mask = nn.Conv2d(first, 1, 1)
+        self.colour = nn.Linear(first + self.WIDTHS[-1], len(COLOURED))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        levels = [self.down[0](x)]
+        for convolutions in self.down[1:]:
+            levels.append(convolutions(F.max_pool2d(levels[-1], 2)))
+        x = deepest = levels.pop()
+        for convolutions in self.up:
+            x = convolutions(torch.cat([F.interpolate(x, scale_factor=2.0), levels.pop()], dim=1))
+        mask = self.mask(x)
+        share = mask.detach().sigmoid() + 1e-4
+        inside = (x * share).sum((2, 3)) / share.sum((2, 3))
+        colour = self.colour(torch.cat([inside, deepest.mean((2, 3))], dim=1))
+        return {"mask": mask[:, 0], "colour": colour}
+
+
+def _convolutions(before: int, after: int) -> nn.Sequential:
+    layers = []
+    for width in (before, after):
+        layers += [nn.Conv2d(width, after, 3, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
+    return nn.Sequential(*layers)
 
 
 def clip_config() -> dict:

@@ -1,9 +1,11 @@
-"""Training of the evaluators: a CLIP model on pictures and captions, and the oracle on the renderer's ground truth.
+"""Training of the evaluators: CLIP on pictures and captions, oracle and segmenter on the renderer's ground truth.
 
 Both see rendered pictures, pictures decoded from noisy latents, and blurred ones, so that blur does not mislead them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch.nn import functional as F
 
 from ..captions import caption
 from ..dataset import PAIR, Pictures
-from ..networks import HEADS, OracleNetwork, new_clip
+from ..networks import HEADS, OracleNetwork, SegmenterNetwork, new_clip
 from ..vocabulary import LENGTH, word_tokenizer
 from .autoencoder import to_tensor
 from .diffusion import words_of
@@ -21,6 +23,7 @@ from .trainer import Draws, Plan
 CLIP_PLAN = Plan(
     steps=1_100, batch_size=96, learning_rate=1e-3, flat=0.3, weight_decay=0.1, betas=(0.9, 0.98)
 )
+SEGMENTER_PLAN = Plan(steps=700, batch_size=48, learning_rate=2e-3, flat=0.3)
 ORACLE_PLAN = Plan(steps=2_200, batch_size=96, learning_rate=2e-3, flat=0.3, weight_decay=0.05)
 
 
@@ -33,6 +36,10 @@ class Views:
 
     def __call__(self, rows: np.ndarray, draws: Draws) -> Tensor:
         """(n, 3, 64, 64) in [-1, 1]."""
+        return self.shifted(rows, draws)[0]
+
+    def shifted(self, rows: np.ndarray, draws: Draws) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The same, and what shifts another (n, C, 64, 64) tensor alike."""
         pictures = self.pictures[rows]
         replaced = (rows < len(self.decoded)) & (draws.numpy.uniform(size=len(rows)) < 0.6)
         for k in np.flatnonzero(replaced):
@@ -46,15 +53,16 @@ class Views:
             )
             x[index] = F.interpolate(small, size=64, mode="bilinear")
         shift = torch.from_numpy(draws.numpy.uniform(-4, 5, (len(rows), 2)).astype(int))
-        x = torch.stack(
-            [
-                torch.roll(F.pad(p, (4, 4, 4, 4), mode="replicate"), tuple(s.tolist()), (1, 2))[:, 4:-4, 4:-4]
-                for p, s in zip(x, shift, strict=True)
-            ]
-        )
+
+        def move(x: Tensor) -> Tensor:
+            padded = F.pad(x, (4, 4, 4, 4), mode="replicate")
+            moved = [torch.roll(p, tuple(s.tolist()), (1, 2)) for p, s in zip(padded, shift, strict=True)]
+            return torch.stack(moved)[..., 4:-4, 4:-4]
+
+        x = move(x)
         gain = 1 + 0.08 * torch.randn((len(rows), 1, 1, 1), generator=draws.torch, device=self.device)
         noise = torch.randn(x.shape, generator=draws.torch, device=self.device)
-        return (x * gain + 0.03 * noise).contiguous(memory_format=torch.channels_last)
+        return (x * gain + 0.03 * noise).contiguous(memory_format=torch.channels_last), move
 
 
 class ClipTask:
@@ -120,6 +128,34 @@ class OracleTask:
         }
         pair = torch.from_numpy(pairs).to(self.device).repeat_interleave(PAIR)
         return sum(losses) + identity_loss(outputs["identity"], pair, labels[:, 3] == 0), values
+
+
+class SegmenterTask:
+    """Cross entropy of the renderer's masks, pixel by pixel, and of the subject's colour word."""
+
+    def __init__(self, data: str, decoded: str, device: str):
+        self.views, self.device = Views(data, decoded, device), device
+
+    def build(self) -> nn.Module:
+        return SegmenterNetwork().to(memory_format=torch.channels_last)
+
+    def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
+        pictures = self.views.pictures
+        rows = draws.numpy.integers(len(pictures), size=batch_size)
+        x, move = self.views.shifted(rows, draws)
+        masks = torch.from_numpy(pictures.masks_at(rows)).to(self.device).float()
+        masks = move(masks.unsqueeze(1))[:, 0]
+        colours = torch.from_numpy(pictures.labels[rows, 3].astype(np.int64)).to(self.device)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            outputs = model(x)
+        mask, colour = outputs["mask"].float(), outputs["colour"].float()
+        loss = F.binary_cross_entropy_with_logits(mask, masks) + 0.2 * F.cross_entropy(colour, colours)
+        found, wanted = mask > 0, masks > 0.5
+        values = {
+            "iou": ((found & wanted).sum() / (found | wanted).sum()).item(),
+            "colour": (colour.argmax(1) == colours).float().mean().item(),
+        }
+        return loss, values
 
 
 def identity_loss(embedding: Tensor, pair: Tensor, own_colours: Tensor, temperature: float = 0.1) -> Tensor:

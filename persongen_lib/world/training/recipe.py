@@ -11,8 +11,15 @@ import numpy as np
 
 from ...backbones import resolve_device
 from ...specs import UserError
-from ..dataset import render_dataset
-from ..export import export_clip, export_generator, export_oracle, import_autoencoder, trained
+from ..dataset import render_dataset, render_masks
+from ..export import (
+    export_clip,
+    export_generator,
+    export_oracle,
+    export_segmenter,
+    import_autoencoder,
+    trained,
+)
 from . import autoencoder, diffusion, evaluators
 from .latents import decode_latents, encode_pictures
 from .trainer import Plan, train
@@ -61,7 +68,7 @@ class Recipe:
         return self.folder / "latents.npy"
 
     def train(self, model: str) -> None:
-        """Train one of autoencoder, generator, clip, oracle, and export what a user loads."""
+        """Train one of autoencoder, generator, clip, oracle, segmenter, and export what a user loads."""
         render_dataset(self.data, self.pictures, DATA_SEED, self.workers)
         if model == "autoencoder":
             self._run(model, autoencoder.PLAN, partial(autoencoder.AutoencoderTask, str(self.data)))
@@ -90,6 +97,10 @@ class Recipe:
         if model == "clip":
             self._run(model, evaluators.CLIP_PLAN, partial(evaluators.ClipTask, data, str(decoded)))
             export_clip(self.folder / model, self.output / "micro-clip")
+        elif model == "segmenter":
+            render_masks(self.data, DATA_SEED, self.workers)
+            self._run(model, evaluators.SEGMENTER_PLAN, partial(evaluators.SegmenterTask, data, str(decoded)))
+            export_segmenter(self.folder / model, self.output / "micro-segmenter")
         else:
             self._run(model, evaluators.ORACLE_PLAN, partial(evaluators.OracleTask, data, str(decoded)))
             export_oracle(self.folder / model, self.output / "micro-oracle")
