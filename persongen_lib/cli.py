@@ -19,7 +19,7 @@ COMMANDS = {
     "study": ("persongen_lib.study.cli", "run and collect a whole study from a file"),
     "world": ("persongen_lib.world.cli", "render the micro-world and train its models"),
     "benchmark": ("persongen_lib.commands.benchmark", "time the strategies beside diffusers' own pipeline"),
-    "data": ("persongen_lib.commands.data", "list the concepts and prompts that come with it"),
+    "data": ("persongen_lib.commands.data", "list concepts and prompts, import the DreamBooth data set"),
 }
 EXAMPLE = """example:
   persongen data concepts

@@ -64,6 +64,10 @@ METHOD_LOOKS = {
 TITLES = {
     "clip_image": "image similarity (CLIP)",
     "clip_text": "text similarity (CLIP)",
+    "clip_text_no_class": "text similarity without the class word (CLIP)",
+    "dino": "image similarity (DINO)",
+    "face_found": "face found",
+    "face_identity": "face similarity, where a face was found",
     "identity": "identity similarity",
     "class_right": "class right",
     "context_right": "context right",
@@ -311,7 +315,7 @@ def identity_text(
 ) -> Figure:
     """Fidelity to the concept against fidelity to the prompt: a point a strategy, 95 % intervals both ways.
 
-    Intervals are bootstrapped over concepts, then prompts; up and to the right is better.
+    Intervals are bootstrapped over concepts; up and to the right is better.
     """
     summary = summarize(table, [x, y], by=by, **bootstrap).set_index([by, "metric"])
     figure, axis = plt.subplots(figsize=(width, 0.8 * width), layout="constrained")

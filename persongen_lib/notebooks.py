@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 INJECTED = "# Parameters\n"
-MEASURES = ("identity", "clip_image", "clip_text", "context_right", "leak", "class_right", "accessory_right")
+MEASURES = (
+    "identity", "face_found", "face_identity", "dino", "clip_image", "clip_text", "context_right", "leak",
+    "class_right", "accessory_right",
+)  # fmt: skip
 
 
 def start() -> None:

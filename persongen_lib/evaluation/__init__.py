@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from persongen_lib.data import Concept, read_picture
-from persongen_lib.evaluation.clip import FULL_SIZE, MICRO, load_clip
-from persongen_lib.evaluation.dino import DINOV2, dino_is_here, load_dino
-from persongen_lib.evaluation.face import PACK, face_folder, load_face
-from persongen_lib.evaluation.identity import load_identity
+from persongen_lib.evaluation.clip import FULL_SIZE, MICRO, Clip, load_clip
+from persongen_lib.evaluation.dino import DINOV2, Dino, dino_is_here, load_dino
+from persongen_lib.evaluation.face import PACK, Face, face_folder, load_face
+from persongen_lib.evaluation.identity import Identity, load_identity
 from persongen_lib.evaluation.metric import Metric, source_digest
 from persongen_lib.evaluation.micro import ORACLE, PICTURE_SIZE
-from persongen_lib.evaluation.truth import load_truth
+from persongen_lib.evaluation.truth import Truth, load_truth
 from persongen_lib.specs import UserError, check_known
 
 if TYPE_CHECKING:
@@ -27,11 +27,18 @@ LOADERS = {
     "identity": load_identity,
     "truth": load_truth,
 }
+COLUMNS = {
+    "clip": Clip.columns,
+    "dino": Dino.columns,
+    "face": Face.columns,
+    "identity": Identity.columns,
+    "truth": Truth.columns,
+}
 METRICS = tuple(LOADERS)
 MICRO_ONLY = ("identity", "truth")
 BATCH = 64
 
-__all__ = ["METRICS", "Metric", "choose_models", "evaluate_run", "source_digest"]
+__all__ = ["COLUMNS", "METRICS", "Metric", "choose_models", "evaluate_run", "source_digest"]
 
 
 def evaluate_run(

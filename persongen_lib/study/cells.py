@@ -25,7 +25,8 @@ class Cell:
 
     `parameters` are the strategy's, `method_parameters` the fine-tuning method's; what is left out has its
     default. `prompts` and `seeds`: see `load_prompts` and `parse_seeds`. `label` names the cell in tables and
-    figures and begins with the strategy's name. `metrics`, `clip_model`: see `evaluate_run`.
+    figures and begins with the strategy's name. `metrics` and the models of
+    metrics: see `choose_models`.
     """
 
     concept: str
@@ -44,6 +45,8 @@ class Cell:
     label: str | None = None
     metrics: Sequence[str] | None = None
     clip_model: str | None = None
+    dino_model: str | None = None
+    face_model: str | None = None
 
     @property
     def name(self) -> str:
@@ -87,7 +90,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class ScoreSpec(Spec):
-    """Scores of a sample run against a concept, by models that `judges` names with their digests."""
+    """Scores of a sample run against a concept: `judges` names models, their digests and the columns they fill."""
 
     sample: SampleSpec
     concept_digest: str
@@ -151,7 +154,8 @@ def score(cell: Cell, store: Store, device: str = "auto") -> pd.DataFrame:
     folder = store.folder("sample", cell.sample_spec)
 
     def work(partial: Path) -> dict[str, Any]:
-        scores = evaluate_run(folder, cell.references, cell.metrics, device, cell.clip_model)
+        models = cell.clip_model, cell.dino_model, cell.face_model
+        scores = evaluate_run(folder, cell.references, cell.metrics, device, *models)
         write_atomic(partial / "scores.parquet", lambda path: scores.to_parquet(path, index=False))
         return {}
 
@@ -161,10 +165,19 @@ def score(cell: Cell, store: Store, device: str = "auto") -> pd.DataFrame:
 
 def score_spec(cell: Cell, store: Store) -> ScoreSpec:
     """The spec of the scores of a cell that is sampled."""
-    from persongen_lib.evaluation import choose_models, source_digest
+    from persongen_lib.evaluation import COLUMNS, choose_models, source_digest
 
-    models = choose_models(store.folder("sample", cell.sample_spec), cell.metrics, cell.clip_model)
-    judges = {metric: f"{Path(source).name} {source_digest(source)}" for metric, source in models.items()}
+    models = choose_models(
+        store.folder("sample", cell.sample_spec),
+        cell.metrics,
+        cell.clip_model,
+        cell.dino_model,
+        cell.face_model,
+    )
+    judges = {
+        metric: f"{Path(source).name} {source_digest(source)}: {', '.join(COLUMNS[metric])}"
+        for metric, source in models.items()
+    }
     return ScoreSpec(cell.sample_spec, cell.references.digest, judges)
 
 

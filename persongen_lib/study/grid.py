@@ -16,9 +16,10 @@ from persongen_lib.study.cells import Cell
 
 STUDIES = DATA / "studies"
 REQUIRED = ("concepts", "strategies")
+MODELS = ("clip_model", "dino_model", "face_model")
 KEYS = (
     "description", "backbones", "fine_tunings", "concepts", "strategies", "prompts", "seeds", "num_steps",
-    "metrics", "clip_model",
+    "metrics", *MODELS,
 )  # fmt: skip
 FINE_TUNING_KEYS = ("method", "num_steps", "seed", "parameters")
 STRATEGY_KEYS = ("strategy", "label", "parameters", "grid")
@@ -38,6 +39,7 @@ def load_study(name_or_file: str | Path) -> Study:
 
     Keys: `concepts` and `strategies` (both needed), `backbones` (["micro"]), `fine_tunings` (a list of
     `method`, `num_steps`, `seed`, `parameters`), `prompts`, `seeds`, `num_steps`, `metrics`, `clip_model`,
+    `dino_model`, `face_model`,
     `description`. A strategy has `strategy`, `parameters`, `label` and `grid`: lists of values, of which
     every combination is a strategy. Everything is checked before anything runs: UserError for an unknown
     key, strategy, parameter or concept.
@@ -66,9 +68,7 @@ def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
     if doubled := next((label for label in labels if labels.count(label) > 1), None):
         raise UserError(f"two strategies in {path} are called {doubled!r}: give each a label of its own")
     shared = {
-        key: values[key]
-        for key in ("prompts", "seeds", "num_steps", "metrics", "clip_model")
-        if key in values
+        key: values[key] for key in ("prompts", "seeds", "num_steps", "metrics", *MODELS) if key in values
     }
     for backbone, tuning, concept in itertools.product(backbones, tunings, values["concepts"]):
         tuning = _mapping(tuning, "a fine-tuning", path)

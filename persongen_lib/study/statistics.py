@@ -55,8 +55,7 @@ def bootstrap_interval(
     In simulations of 6 to 30 concepts a nominal 95 % cover in 93 to 97 % of the studies, for normal scores and
     for shares around 0.2 to 0.8. They cover too rarely where most units have the same score (a rate of 0.05:
     about 84 % with 6 concepts, 89 with 12, 92 with 30), and cannot where all are equal: the width is then 0,
-    as it is with a single unit, and "in none of 6 concepts" does not mean never. The interval knows no bounds:
-    a share's that leaves [0, 1] says that there are few concepts.
+    as it is with a single unit, and "in none of 6 concepts" does not mean never. The interval knows no bounds.
     """
     if not 0 < confidence < 1:
         raise UserError(f"the confidence must lie between 0 and 1, not {confidence}")
@@ -88,17 +87,25 @@ def unit_table(table: pd.DataFrame, value: str, by: str = "label") -> pd.DataFra
 
 
 def interval(
-    table: pd.DataFrame, value: str, confidence: float = 0.95, num_resamples: int = 4000, seed: int = 0
+    table: pd.DataFrame,
+    value: str,
+    confidence: float = 0.95,
+    num_resamples: int = 4000,
+    seed: int = 0,
+    differences: bool = False,
 ) -> Interval:
     """Mean of the column `value` over concepts, with its interval (`bootstrap_interval`).
 
-    `table` has one row a picture with the columns `concept` and `template`. `confidence` lies in (0, 1).
+    `table` has one row a picture with the columns `concept` and `template`. `confidence` lies in (0, 1). Where
+    pictures score 0 or 1 only, the mean is a share, and its interval is cut there, unless these are `differences`.
     """
     require(table, ("concept", "template", value))
     units = unit_means(table, value).to_numpy()[:, None]
     if not len(units):
         return Interval(np.nan, np.nan, np.nan)
-    return Interval(*bootstrap_interval(units, confidence, num_resamples, seed)[:, 0].tolist())
+    found = bootstrap_interval(units, confidence, num_resamples, seed)[:, 0]
+    share = not differences and table[value].dropna().isin((0, 1)).all()
+    return Interval(*(found.clip(0, 1) if share else found).tolist())
 
 
 def summarize(
@@ -108,6 +115,7 @@ def summarize(
     confidence: float = 0.95,
     num_resamples: int = 4000,
     seed: int = 0,
+    differences: bool = False,
 ) -> pd.DataFrame:
     """One row for every value of `by` and metric: mean, low, high, and the number of concepts and pictures
     behind it.
@@ -119,7 +127,7 @@ def summarize(
     for name, part in table.groupby(by, sort=False, observed=True):
         for metric in metrics:
             known = part[["concept", "template", metric]].dropna()
-            found = interval(known, metric, confidence, num_resamples, seed)
+            found = interval(known, metric, confidence, num_resamples, seed, differences)
             rows.append(
                 {
                     by: name,
@@ -173,7 +181,7 @@ def paired_differences(
     adjusted for the number of strategies (`adjusted_p`), separately for every metric.
     """
     pairs = pair(table, metrics, reference, by)
-    summary = summarize(pairs, metrics, by, confidence, num_resamples, seed)
+    summary = summarize(pairs, metrics, by, confidence, num_resamples, seed, differences=True)
     for metric in metrics:
         units = unit_table(pairs, metric, by).to_numpy()
         summary.loc[summary["metric"] == metric, "p"] = adjusted_p(units, num_resamples, seed)
