@@ -388,6 +388,7 @@ def test_defaults_come_from_the_backbone_and_wrong_values_are_refused(setting):
         ("dreambooth", {"ema_decay": 1}),
         ("dreambooth", {"min_snr_gamma": -1}),
         ("dreambooth", {"optimizer": "sgd"}),
+        ("svdiff", {"vector_learning_rate": -1}),
         ("lora", {"rank": 0}),
         ("lora", {"alpha": -1}),
         ("textual_inversion", {"learning_rate": 0}),

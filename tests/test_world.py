@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from persongen_lib.cli import main
 from persongen_lib.data import DATA, list_concepts, load_concept, load_prompts
+from persongen_lib.specs import UserError
 from persongen_lib.world import measure
 from persongen_lib.world.captions import (
     ACCESSORY_PHRASES,
@@ -24,7 +25,14 @@ from persongen_lib.world.captions import (
 )
 from persongen_lib.world.concepts import world_concepts
 from persongen_lib.world.contexts import CONTEXTS
-from persongen_lib.world.dataset import COLOUR_NAMES, Pictures, labels_of, render_dataset, scene_at
+from persongen_lib.world.dataset import (
+    COLOUR_NAMES,
+    Pictures,
+    labels_of,
+    render_dataset,
+    render_masks,
+    scene_at,
+)
 from persongen_lib.world.oracle import load_oracle
 from persongen_lib.world.scene import (
     ACCESSORY_NAMES,
@@ -36,9 +44,11 @@ from persongen_lib.world.scene import (
     lens,
     render,
 )
+from persongen_lib.world.segmenter import Segmenter, load_segmenter
 from persongen_lib.world.shapes import Canvas, hsv
 from persongen_lib.world.training.diffusion import words_of
-from persongen_lib.world.training.trainer import Plan, train
+from persongen_lib.world.training.evaluators import SegmenterTask
+from persongen_lib.world.training.trainer import Draws, Plan, train
 from persongen_lib.world.vocabulary import clip_tokenizer, word_tokenizer
 
 
@@ -158,6 +168,35 @@ def test_rendered_shards_hold_the_scenes_of_their_labels(tmp_path, monkeypatch):
     assert np.array_equal(pictures[np.array([9])][0], render(scene_at(9, 4))[0])
     assert tuple(pictures.labels[9]) == labels_of(scene_at(9, 4))
     assert scene_at(8, 4).identity == scene_at(9, 4).identity != scene_at(10, 4).identity
+
+
+def test_the_segmenter_is_trained_on_the_renderers_masks(tmp_path, monkeypatch):
+    monkeypatch.setattr("persongen_lib.world.dataset.SHARD", 8)
+    render_dataset(tmp_path, 16, seed=4, workers=1)
+    render_masks(tmp_path, seed=4, workers=1)
+    pictures, rows = Pictures(tmp_path), np.array([3, 9])
+    assert len(pictures) == 16
+    for row, mask in zip(rows, pictures.masks_at(rows), strict=True):
+        assert np.array_equal(mask, render(scene_at(row, 4))[1] >= 0.5)
+    decoded = tmp_path / "apart" / "decoded.npy"
+    decoded.parent.mkdir()
+    np.save(decoded, pictures[np.arange(4)])
+    task = SegmenterTask(str(tmp_path), str(decoded), "cpu")
+    torch.manual_seed(0)
+    model, losses = task.build(), []
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for step in range(25):
+        draws = Draws(np.random.default_rng(step), torch.Generator().manual_seed(step))
+        loss, values = task.loss(model, 8, draws)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5]) and set(values) == {"iou", "colour"}
+    masks, colours = Segmenter(model)([Image.fromarray(picture) for picture in pictures[rows]])
+    assert masks.shape == (2, 64, 64) and masks.min() >= 0 and masks.max() <= 1 and len(colours) == 2
+    with pytest.raises(UserError, match="no segmenter in .* train one with"):
+        load_segmenter(tmp_path)
 
 
 class Line:

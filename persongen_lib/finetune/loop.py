@@ -1,4 +1,4 @@
-"""The training loop: a generator of losses that a kill may stop anywhere and that continues exactly."""
+"""The training loop, step by step: a kill may stop it anywhere, and it continues exactly."""
 
 from __future__ import annotations
 
@@ -106,15 +106,18 @@ class Loop:
         if not self.path.exists():
             return
         tensors = load_file(self.path)
+        states: dict[str, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("state."):
+                short, name = key.removeprefix("state.").split(" ", 1)
+                states.setdefault(name, {})[short] = value
         for name, parameter in self.trainable.tensors.items():
-            parameter.data.copy_(tensors.pop(f"value {name}"))
+            parameter.data.copy_(tensors[f"value {name}"])
             if self.average is not None:
-                self.average[name].copy_(tensors.pop(f"average {name}"))
-            state = {key.removeprefix("state."): key for key in tensors if key.startswith("state.")}
+                self.average[name].copy_(tensors[f"average {name}"])
             self.optimizer.state[parameter] = {
-                short.split(" ", 1)[0]: tensors[key].to(parameter.device if tensors[key].ndim else "cpu")
-                for short, key in state.items()
-                if short.split(" ", 1)[1] == name
+                short: value.to(parameter.device if value.ndim else "cpu")
+                for short, value in states.get(name, {}).items()
             }
         if self.accelerator.scaler is not None:
             scaler = {

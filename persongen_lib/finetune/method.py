@@ -51,7 +51,8 @@ class Method(Parameters):
         super().__post_init__()
         check_template(self.template)
         rates = [getattr(self, name) for name in RATES if hasattr(self, name)]
-        if min(*rates, self.prior_weight, self.min_snr_gamma, self.weight_decay) < 0:
+        every = [value for name, value in self.parameters().items() if name.endswith("learning_rate")]
+        if min(*every, self.prior_weight, self.min_snr_gamma, self.weight_decay) < 0:
             raise UserError(
                 f"learning rates, weights and min_snr_gamma of {self.name} must not be negative: give 0 or more"
             )

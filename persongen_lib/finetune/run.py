@@ -82,8 +82,10 @@ def finetune(
                 trainable.save_memory()
             training = Training(method, trainable, examples, priors)
             loop = Loop(training, own.num_steps, own.seed, folder, accelerator, checkpoint_every)
-            _follow(loop, own, concept, shorter, store, folder, templates, facts)
-        accelerator.end_training()
+            try:
+                _follow(loop, own, concept, shorter, store, folder, templates, facts)
+            finally:
+                accelerator.end_training()
         return facts
 
     specs = [replace(spec, num_steps=steps) for steps in sorted({*lengths, spec.num_steps})]
@@ -107,6 +109,7 @@ def _follow(
     from tqdm.auto import tqdm
 
     snapshots, clock = {short.num_steps: short for short in shorter}, time.monotonic()
+    resumed = bool(loop.losses)
     with tqdm(total=spec.num_steps, desc=f"{spec.method} {spec.concept}", unit="step") as bar:
         for steps in loop:
             if steps > bar.n:
@@ -114,7 +117,8 @@ def _follow(
                 bar.set_postfix_str(f"loss {loop.losses[-1]:.4f}", refresh=False)
                 loop.accelerator.log({"loss": loop.losses[-1]}, step=steps)
             if steps in snapshots:
-                passed = {**facts, "seconds": round(time.monotonic() - clock, 3)}
+                seconds = round(time.monotonic() - clock, 3)
+                passed = {**facts, "seconds": seconds, "resumed": resumed}
                 with store.run("finetune", snapshots[steps], passed) as place:
                     if place is not None:
                         _write(loop, snapshots[steps], concept, place, facts)
