@@ -183,6 +183,17 @@ def test_a_failed_cell_does_not_stop_the_others(place, tmp_path, tiny_judge, mon
     assert study_status(load_study(path), tmp_path / "runs")["scored"].sum() == 3
 
 
+def test_shards_part_the_fine_tunings(place, tmp_path):
+    study = load_study(study_file(place, tmp_path, fine_tunings=[{"num_steps": n} for n in (1, 2, 3)]))
+    parts = [grid.shard(study, f"{k}/4").cells for k in range(1, 5)]
+    assert sorted(map(repr, sum(parts, ()))) == sorted(map(repr, study.cells))
+    tunings = [{cell.fine_tune_spec.hash for cell in part} for part in parts]
+    assert sum(map(len, tunings)) == len(set().union(*tunings)) == 6 and min(map(len, tunings)) == 1
+    for wrong in ("0/2", "3/2", "1", "a/b", "1/2/3"):
+        with pytest.raises(UserError, match="a shard is k/N"):
+            grid.shard(study, wrong)
+
+
 def test_an_interrupted_study_goes_on(place, tmp_path, tiny_judge, monkeypatch):
     study, runs = load_study(study_file(place, tmp_path)), tmp_path / "runs"
     real, done = local.run_cell, []
