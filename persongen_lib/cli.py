@@ -17,6 +17,7 @@ COMMANDS = {
     "export": ("persongen_lib.commands.export", "write a fine-tuning in the formats of other programs"),
     "evaluate": ("persongen_lib.evaluation.cli", "measure the pictures of a folder"),
     "study": ("persongen_lib.study.cli", "run and collect a whole study from a file"),
+    "recommend": ("persongen_lib.commands.recommend", "say which strategy to use, by a study's results"),
     "world": ("persongen_lib.world.cli", "render the micro-world and train its models"),
     "benchmark": ("persongen_lib.commands.benchmark", "time the strategies beside diffusers' own pipeline"),
     "data": ("persongen_lib.commands.data", "list concepts and prompts, import the DreamBooth data set"),

@@ -1,0 +1,85 @@
+"""`persongen recommend`: which strategy to use, by a study's results table."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+STUDY = "phenomenon"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the command's options."""
+    parser.add_argument(
+        "--table",
+        default=STUDY,
+        metavar="FILE|STUDY",
+        help=f"a results table, or a study's name (default: {STUDY})",
+    )
+    parser.add_argument("--min-identity", type=float, metavar="X", help="identity that pictures should reach")
+    parser.add_argument(
+        "--min-text", type=float, metavar="X", help="text alignment that pictures should reach"
+    )
+    parser.add_argument(
+        "--identity-weight",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="0 (text only) to 1 (identity only), default 0.5",
+    )
+    parser.add_argument("--max-evaluations", type=float, metavar="N", help="network evaluations a picture")
+    parser.add_argument(
+        "--no-original-weights", action="store_true", help="the weights before fine-tuning are not at hand"
+    )
+    parser.add_argument("--method", help="of fine-tuning: only its pictures count")
+    parser.add_argument("--identity", default="identity", metavar="COLUMN", help="that measures identity")
+    parser.add_argument(
+        "--text",
+        default="prompt_right",
+        metavar="COLUMN",
+        help="that measures text alignment (default: prompt_right)",
+    )
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="how many are shown (default: 5)")
+
+
+def run(args: Namespace) -> int:
+    """Print the best options with their parameters, what to expect of them, and why."""
+    from persongen_lib.study.decision import Wish, recommend
+
+    wish = Wish(
+        min_identity=args.min_identity,
+        min_text=args.min_text,
+        identity_weight=args.identity_weight,
+        max_evaluations=args.max_evaluations,
+        original_weights=not args.no_original_weights,
+        method=args.method,
+        identity=args.identity,
+        text=args.text,
+    )
+    names = [name for name in dict.fromkeys((wish.identity, wish.text, "leak"))]
+    for place, row in enumerate(recommend(_table(args.table), wish).head(args.top).to_dict("records"), 1):
+        print(f"{place}. {row['label']}: {row['strategy']} {row['parameters']}")
+        expected = [
+            f"{name} {row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+            for name in names
+            if name in row
+        ]
+        print(f"   {', '.join(expected)}, {row['evaluations']:.0f} evaluations")
+        print(f"   {row['reason']}")
+    return 0
+
+
+def _table(name: str):
+    import pandas as pd
+
+    from persongen_lib.specs import UserError
+    from persongen_lib.study.results import RESULTS
+
+    path = Path(name)
+    if not path.is_file():
+        path = RESULTS / f"{name}.parquet"
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        known = ", ".join(sorted(found.stem for found in RESULTS.glob("*.parquet")))
+        raise UserError(f"{name} is no results table: give a .parquet file or one of {known}") from None
