@@ -592,7 +592,8 @@ def _legend(figure: Figure, axis: plt.Axes) -> None:
     """Markers and names above the axes, where they hide nothing however many they are."""
     handles, names = axis.get_legend_handles_labels()
     handles = [getattr(handle, "lines", [handle])[0] for handle in handles]
-    columns = min(4, len(names)) if max(map(len, names)) < 13 else 1
+    longest = max(map(len, names))
+    columns = min(len(names), 4 if longest < 13 else 3 if longest < 20 else 1)
     figure.legend(
         handles, names, loc="outside upper center", ncols=columns, handletextpad=0.1, columnspacing=1
     )
