@@ -1,5 +1,8 @@
 """Study files, cells and the engine, on a tiny random model and a tiny random CLIP."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,6 +28,7 @@ from persongen_lib.study import (
     run_study,
     study_status,
 )
+from persongen_lib.study.distributed import run_study_ray
 
 QUICK = {"num_class_images": 2, "class_num_steps": 2, "batch_size": 1}
 
@@ -181,6 +185,24 @@ def test_a_failed_cell_does_not_stop_the_others(place, tmp_path, tiny_judge, mon
     told = capsys.readouterr().err
     assert "1 of 4 cells failed" in told and "RuntimeError: out of memory" in told
     assert study_status(load_study(path), tmp_path / "runs")["scored"].sum() == 3
+
+
+def test_ray_makes_the_same_table_and_tells_what_failed(place, tmp_path):
+    bad = tmp_path / "bad"
+    shutil.copytree(place / "tom", bad)
+    values = {"clip_model": f"local-dir:{place / 'clip'}", "concepts": [str(place / "rex"), str(bad)]}
+    study = load_study(study_file(place, tmp_path, **values))
+    run_study(study, tmp_path / "local", device="cpu")
+    table = pd.read_parquet(collect(study, tmp_path / "local", tmp_path / "local.parquet"))
+    for picture in bad.glob("*.png"):
+        picture.unlink()
+    failures = run_study_ray(study, tmp_path / "ray", device="cpu")
+    assert [failure.cell for failure in failures] == list(study.cells[2:])
+    assert all("bad" in failure.reason and "pictures" in failure.reason for failure in failures)
+    good = replace(study, cells=study.cells[:2])
+    again = pd.read_parquet(collect(good, tmp_path / "ray", tmp_path / "ray.parquet"))
+    own = ["picture", "fine_tune", "seed", "label", "clip_text", "clip_image", "evaluations"]
+    pd.testing.assert_frame_equal(again[own], table[own].head(4), rtol=1e-3)
 
 
 def test_shards_part_the_fine_tunings(place, tmp_path):

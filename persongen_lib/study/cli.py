@@ -24,6 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("fp32", "bf16", "fp16"), help="of sampling (default: by the device)"
     )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="one cell after the other, or over all cores and GPUs",
+    )
+    parser.add_argument(
+        "--gpus-per-cell",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="of the engine ray, such as 0.5 (default: 1)",
+    )
     parser.add_argument("--shard", metavar="K/N", help="run only this part of the fine-tunings, such as 1/2")
     parser.add_argument("--output", metavar="FILE", help="results file (default: data/results/NAME.parquet)")
 
@@ -43,7 +56,12 @@ def run(args: argparse.Namespace) -> int:
 def _run(study: Study, args: argparse.Namespace) -> int:
     if args.shard:
         study = shard(study, args.shard)
-    failures = run_study(study, args.runs, args.device, args.dtype)
+    if args.engine == "ray":
+        from persongen_lib.study.distributed import run_study_ray
+
+        failures = run_study_ray(study, args.runs, args.device, args.dtype, args.gpus_per_cell)
+    else:
+        failures = run_study(study, args.runs, args.device, args.dtype)
     for reason, count in Counter(failure.reason for failure in failures).items():
         cells = ", ".join(f"{f.cell.concept} {f.cell.name}" for f in failures if f.reason == reason)
         print(f"persongen: {count} of {len(study.cells)} cells failed ({cells}): {reason}", file=sys.stderr)

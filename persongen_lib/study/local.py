@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from persongen_lib.specs import UserError
 from persongen_lib.study.cells import Cell, run_cell
 from persongen_lib.study.grid import Study
 
@@ -14,18 +15,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that did not finish, and why."""
+    """A cell that did not finish, and why, in a sentence."""
 
     cell: Cell
-    error: Exception
+    reason: str
 
-    @property
-    def reason(self) -> str:
-        """One sentence; for anything but a UserError it begins with the error's type."""
-        from persongen_lib.specs import UserError
-
-        text = " ".join(str(self.error).split())
-        return text if isinstance(self.error, UserError) else f"{type(self.error).__name__}: {text}"
+    @classmethod
+    def of(cls, cell: Cell, error: Exception) -> Failure:
+        """With the error's words; for anything but a UserError they begin with its type."""
+        text = " ".join(str(error).split())
+        return cls(cell, text if isinstance(error, UserError) else f"{type(error).__name__}: {text}")
 
 
 def run_study(
@@ -47,5 +46,5 @@ def run_study(
                 run_cell(cell, runs, device, dtype)
             except Exception as error:
                 log.debug("the cell %s failed", cell, exc_info=True)
-                failures.append(Failure(cell, error))
+                failures.append(Failure.of(cell, error))
     return tuple(failures)
