@@ -559,14 +559,14 @@ def matrix(
     """
     names = list(table[row].unique())
     values = table.pivot(index=row, columns=column, values=value).loc[names, list(table[column].unique())]
-    figure, axis = plt.subplots(figsize=(width, 0.42 * len(names) + 2.2), layout="constrained")
+    figure, axis = plt.subplots(figsize=(width, 0.3 * len(names) + 2.2), layout="constrained")
     axis.imshow(values, cmap="PiYG", vmin=blind - 0.5, vmax=blind + 0.5, aspect="auto")
     for (place, name), number in zip(np.ndindex(values.shape), values.to_numpy().ravel(), strict=True):
         if not np.isnan(number):
             color = "white" if abs(number - blind) > 0.38 else "black"
             axis.text(name, place, f"{number:.2f}", ha="center", va="center", fontsize=9, color=color)
-    axis.set_yticks(range(len(names)), [str(name) for name in names])
-    axis.set_xticks(range(values.shape[1]), [title(name) for name in values.columns], rotation=45, ha="right")
+    axis.set_yticks(range(len(names)), [title(name) for name in names])
+    axis.set_xticks(range(values.shape[1]), values.columns, rotation=35, ha="right")
     axis.tick_params(length=0)
     for side in axis.spines.values():
         side.set_visible(False)

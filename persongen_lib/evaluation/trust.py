@@ -32,7 +32,7 @@ class Question:
 
 QUESTIONS = (
     Question("the individual", "same, as asked", "other, as asked"),
-    Question("the individual, against its background", "same, as asked", "other, at home"),
+    Question("the individual, against its background", "same, elsewhere", "other, at home"),
     Question("the class", "same, as asked", "stranger, as asked"),
     Question("the context", "same, as asked", "same, elsewhere"),
     Question("no training background", "same, elsewhere", "same, at home"),
@@ -100,4 +100,5 @@ def trust(scores: pd.DataFrame, **bootstrap) -> pd.DataFrame:
         summarize(part, ["value"], by="column", **bootstrap).assign(question=name)
         for name, part in each.groupby("question", sort=False)
     ]
-    return pd.concat(parts, ignore_index=True).drop(columns=["metric", "pictures"])
+    found = pd.concat(parts, ignore_index=True).drop(columns=["metric", "pictures"])
+    return found.assign(low=found["low"].clip(lower=0), high=found["high"].clip(upper=1))

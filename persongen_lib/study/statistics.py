@@ -240,6 +240,7 @@ def agreement(
                 rows.append({"metric_": metric, "concept": concept, "value": ranks.corr().iloc[0, 1]})
     found = pd.DataFrame(rows, columns=["metric_", "concept", "value"]).assign(template="")
     summary = summarize(found, ["value"], by="metric_", **bootstrap)
+    summary[["low", "high"]] = summary[["low", "high"]].clip(-1, 1)
     return summary.drop(columns=["metric", "pictures"]).rename(columns={"metric_": "metric"})
 
 
