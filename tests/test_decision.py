@@ -125,12 +125,12 @@ def test_wrong_wishes_are_told_in_one_sentence(wish, message):
 def test_recommend_on_the_command_line(tmp_path, capsys):
     path = tmp_path / "small.parquet"
     table().to_parquet(path)
-    assert cli.main(["recommend", "--table", str(path), "--min-text", "0.9", "--top", "2"]) == 0
+    assert cli.main(["recommend", "--results", str(path), "--min-text", "0.9", "--top", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "1. masked: masked {}" and "prompt_right 1.00 [1.00, 1.00], leak 0.00" in lines[1]
     assert len(lines) == 6
     assert cli.main(["recommend", "--min-text", "0.9"]) == 0 and "1. masked" in capsys.readouterr().out
-    assert cli.main(["recommend", "--table", "nothing"]) == 2
+    assert cli.main(["recommend", "--results", "nothing"]) == 2
     assert (
         "nothing is no results table: give a .parquet file or one of benchmark, phenomenon"
         in capsys.readouterr().err

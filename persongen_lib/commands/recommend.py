@@ -27,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="X",
         help="0 (text only) to 1 (identity only), default 0.5",
     )
-    parser.add_argument("--max-evaluations", type=float, metavar="N", help="network evaluations a picture")
+    parser.add_argument("--budget", type=float, metavar="N", help="network evaluations a picture")
     parser.add_argument(
         "--no-original-weights", action="store_true", help="the weights before fine-tuning are not at hand"
     )
@@ -50,14 +50,14 @@ def run(args: Namespace) -> int:
         min_identity=args.min_identity,
         min_text=args.min_text,
         identity_weight=args.identity_weight,
-        max_evaluations=args.max_evaluations,
+        max_evaluations=args.budget,
         original_weights=not args.no_original_weights,
         method=args.method,
         identity=args.identity,
         text=args.text,
     )
     names = [name for name in dict.fromkeys((wish.identity, wish.text, "leak"))]
-    for place, row in enumerate(recommend(_table(args.table), wish).head(args.top).to_dict("records"), 1):
+    for place, row in enumerate(recommend(_table(args.results), wish).head(args.top).to_dict("records"), 1):
         print(f"{place}. {row['label']}: {row['strategy']} {row['parameters']}")
         expected = [
             f"{name} {row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"

@@ -95,6 +95,24 @@ def recommend(table: pd.DataFrame, wish: Wish | None = None, **bootstrap) -> pd.
     return rows.assign(reason=reasons).reset_index()
 
 
+def best_options(
+    table: pd.DataFrame, weights: Sequence[float], budgets: Sequence[float], **wish
+) -> pd.DataFrame:
+    """The best option for every weight of identity and budget: these two, and its row of `recommend`.
+
+    `wish`: what else is wished. Budgets that no option meets are left out.
+    """
+    table = with_prompt_right(table)
+    cheapest = table.groupby("label")["evaluations"].mean().min()
+    rows = []
+    for budget in budgets:
+        for weight in weights if budget >= cheapest else ():
+            wished = Wish(identity_weight=weight, max_evaluations=budget, **wish)
+            best = recommend(table, wished).iloc[0]
+            rows.append({"identity_weight": weight, "max_evaluations": budget, **best})
+    return pd.DataFrame(rows)
+
+
 def allowed(table: pd.DataFrame, wish: Wish) -> pd.DataFrame:
     """The rows whose strategy the wish allows. UserError where a column is missing or no row is left."""
     require(table, (*OPTION, "concept", "template", "evaluations", wish.identity, wish.text))
