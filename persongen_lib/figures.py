@@ -65,14 +65,24 @@ TITLES = {
     "clip_image": "image similarity (CLIP)",
     "clip_text": "text similarity (CLIP)",
     "clip_text_no_class": "text similarity without the class word (CLIP)",
+    "clip_diversity": "diversity over seeds (CLIP)",
+    "clip_image_subject": "image similarity of the subject (CLIP)",
+    "clip_text_background": "text similarity of the background (CLIP)",
     "dino": "image similarity (DINO)",
+    "dino_subject": "image similarity of the subject (DINO)",
     "face_found": "face found",
     "face_identity": "face similarity, where a face was found",
     "identity": "identity similarity",
+    "identity_subject": "identity similarity of the subject",
     "class_right": "class right",
     "context_right": "context right",
+    "context_right_background": "context of the background right",
     "accessory_right": "accessory right",
+    "colour_right": "colour right",
     "leak": "training background leaks",
+    "leak_background": "training background in the background",
+    "copying": "likeness to a training picture",
+    "copy": "copy of a training picture",
     "evaluations": "network evaluations a picture",
     "ratio_to_diffusers": "time, diffusers = 1",
     "ratio_to_base": "time, base = 1",
@@ -540,6 +550,30 @@ def over_training(
 
 
 @styled
+def matrix(
+    table: pd.DataFrame, value: str, row: str, column: str, blind: float = 0.5, width: float = WIDTH
+) -> Figure:
+    """Numbers in coloured squares: `table` has one `value` for every `row` and `column`, those without stay empty.
+
+    White is `blind`, green above, red below, full at a distance of 0.5.
+    """
+    names = list(table[row].unique())
+    values = table.pivot(index=row, columns=column, values=value).loc[names, list(table[column].unique())]
+    figure, axis = plt.subplots(figsize=(width, 0.3 * len(names) + 2.2), layout="constrained")
+    axis.imshow(values, cmap="PiYG", vmin=blind - 0.5, vmax=blind + 0.5, aspect="auto")
+    for (place, name), number in zip(np.ndindex(values.shape), values.to_numpy().ravel(), strict=True):
+        if not np.isnan(number):
+            color = "white" if abs(number - blind) > 0.38 else "black"
+            axis.text(name, place, f"{number:.2f}", ha="center", va="center", fontsize=9, color=color)
+    axis.set_yticks(range(len(names)), [title(name) for name in names])
+    axis.set_xticks(range(values.shape[1]), values.columns, rotation=35, ha="right")
+    axis.tick_params(length=0)
+    for side in axis.spines.values():
+        side.set_visible(False)
+    return figure
+
+
+@styled
 def loss_curve(losses: pd.DataFrame, window: int = 25, width: float = WIDTH) -> Figure:
     """Training losses against the step: points as logged (faint) and their running mean over `window`
     entries."""
@@ -558,7 +592,8 @@ def _legend(figure: Figure, axis: plt.Axes) -> None:
     """Markers and names above the axes, where they hide nothing however many they are."""
     handles, names = axis.get_legend_handles_labels()
     handles = [getattr(handle, "lines", [handle])[0] for handle in handles]
-    columns = min(4, len(names)) if max(map(len, names)) < 13 else 1
+    longest = max(map(len, names))
+    columns = min(len(names), 4 if longest < 13 else 3 if longest < 20 else 1)
     figure.legend(
         handles, names, loc="outside upper center", ncols=columns, handletextpad=0.1, columnspacing=1
     )

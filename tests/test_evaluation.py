@@ -1,5 +1,6 @@
 """Scores against hand-made judges, tiny random models called on their own, and pictures of known content."""
 
+import dataclasses
 import json
 import shutil
 from functools import partial
@@ -13,10 +14,13 @@ from tiny_dino import save_tiny_dino
 
 from persongen_lib import evaluation
 from persongen_lib.data import Concept
-from persongen_lib.evaluation.clip import OpenClip, load_clip, open_clip_model
+from persongen_lib.evaluation.clip import Clip, OpenClip, load_clip, open_clip_model
+from persongen_lib.evaluation.colour import Colour
+from persongen_lib.evaluation.copying import NEAR_COPY, Copying
 from persongen_lib.evaluation.dino import dino_network
 from persongen_lib.evaluation.identity import Identity
 from persongen_lib.evaluation.judge import Judge
+from persongen_lib.evaluation.masked import GRAY, Masked, load_masked
 from persongen_lib.evaluation.metric import source_digest
 from persongen_lib.evaluation.truth import SUBJECTS, Truth
 from persongen_lib.sampling.prompts import Prompts
@@ -113,10 +117,9 @@ def test_a_reference_picture_is_most_like_itself(clip_folder, tmp_path):
 
 def test_scores_depend_neither_on_the_batch_nor_on_the_order(run, clip_folder, dino_folder, monkeypatch):
     def scores():
+        metrics = [name for name in evaluation.METRICS if name != "face"]
         models = (f"local-dir:{clip_folder}", str(dino_folder))
-        return evaluation.evaluate_run(
-            run, make_concept(run), ["clip", "dino", "identity", "truth"], "cpu", *models
-        )
+        return evaluation.evaluate_run(run, make_concept(run), metrics, "cpu", *models)
 
     whole = scores()
     lines = (run / "pictures.jsonl").read_text().splitlines()
@@ -125,8 +128,10 @@ def test_scores_depend_neither_on_the_batch_nor_on_the_order(run, clip_folder, d
     mixed = scores()
     assert list(mixed["file"]) != list(whole["file"])
     mixed = mixed.sort_values("file", ignore_index=True)
-    for column in ("clip_image", "clip_text", "clip_text_no_class", "dino", "identity"):
-        assert mixed[column].to_numpy() == pytest.approx(whole[column].to_numpy(), abs=1e-5)
+    for column in whole.select_dtypes("float"):
+        expected = pytest.approx(whole[column].to_numpy(), abs=1e-5, nan_ok=True)
+        assert mixed[column].to_numpy() == expected, column
+    assert whole[["clip_diversity", "dino_subject", "identity_subject"]].notna().all(axis=None)
     assert mixed["seen_context"].equals(whole["seen_context"])
 
 
@@ -145,6 +150,95 @@ def test_references_and_prompts_are_read_once(run, clip_folder, monkeypatch):
     concept = make_concept(run)
     evaluation.evaluate_run(run, concept, ["clip"], "cpu", f"local-dir:{clip_folder}")
     assert counts == {"encode_image": 6 + len(concept.images), "encode_text": 2 * len(TEMPLATES)}
+
+
+def test_diversity_is_one_minus_the_mean_cosine_with_the_prompts_other_pictures(tmp_path):
+    class Angles:
+        """Pictures lie on a circle, at the angle that their first pixel gives."""
+
+        model = "angles"
+
+        def embed_images(self, images):
+            return Seer().identity(images)
+
+        def embed_texts(self, texts):
+            return torch.ones(len(texts), 2)
+
+    clip = Clip(Angles(), make_concept(tmp_path, images=[picture(0)]))
+    scores = clip([picture(0), picture(60), picture(90), picture(7)], ["{}", "a {}", "{}", "{}"])
+    cosines = np.cos(np.deg2rad([[90, 7], [90, 83], [7, 83]]))
+    assert [scores["clip_diversity"][k] for k in (0, 2, 3)] == pytest.approx(
+        1 - cosines.mean(axis=1), abs=1e-6
+    )
+    assert scores["clip_diversity"][1] is None
+
+
+def test_copying_is_the_highest_correlation_of_pixels(tmp_path):
+    references = [noise(1, 32), noise(2, 32)]
+    scorer = Copying(make_concept(tmp_path, images=references))
+    near = Image.blend(noise(2, 32), noise(3, 32), 0.4)
+    images = [references[1], near, noise(3, 32), Image.new("RGB", (80, 40), "red").convert("L")]
+    scores = scorer(images, ["{}"] * 4)
+    pixels = [np.asarray(image, float).ravel() for image in (near, *references)]
+    assert scores["copying"][1] == pytest.approx(np.corrcoef(pixels)[0, 1:].max(), abs=1e-9)
+    assert scores["copying"][0] == pytest.approx(1) and abs(scores["copying"][2]) < 0.1
+    assert scores["copying"][3] == 0
+    assert scores["copy"] == [float(value >= NEAR_COPY) for value in scores["copying"]] == [1, 0, 0, 0]
+    brighter = references[0].resize((320, 320), Image.Resampling.NEAREST).point(lambda x: 0.5 * x + 20)
+    assert scorer([brighter], ["{}"])["copying"][0] == pytest.approx(1, abs=1e-3)
+
+
+class Halves:
+    """A segmenter that finds the subject in the left half and reads its colour from a pixel there."""
+
+    def __call__(self, images):
+        masks = torch.zeros(len(images), 64, 64)
+        masks[:, :, :32] = 1
+        return masks, ["red" if np.asarray(image)[5, 5, 0] > 100 else "none" for image in images]
+
+
+def halves(left, right):
+    image = Image.new("RGB", (64, 64), left)
+    image.paste(right, (32, 0, 64, 64))
+    return image
+
+
+def test_the_colour_is_asked_only_where_the_prompt_names_one(tmp_path):
+    colour = Colour("halves", Halves(), make_concept(tmp_path))
+    images = [halves((200, 0, 0), "blue"), halves((0, 0, 0), "blue"), halves((200, 0, 0), "blue")]
+    scores = colour(images, ["a photo of a red {}", "a photo of a red {}", "a photo of a {} on blue fabric"])
+    assert scores["colour_right"] == [1, 0, None]
+    assert scores["asked_colour"] == ["red", "red", None] and scores["seen_colour"] == ["red", "none", "red"]
+
+
+def test_masked_variants_see_one_part_only(tmp_path):
+    """Each metric is asked about its half: the other may be anything."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Red:
+        """The mean red of a picture, and how far it is from the references'."""
+
+        concept: Concept
+
+        def __call__(self, images, templates):
+            red = [np.asarray(image)[..., 0].mean() for image in (*self.concept.images, *images)]
+            return {"dino": [value - red[0] for value in red[1:]], "leak": red[1:], "context_right": red[1:]}
+
+    concept = make_concept(tmp_path, images=[halves((10, 0, 0), (250, 0, 0))])
+    masked = Masked("halves", Halves(), {"dino": Red(concept), "truth": Red(concept)})
+    images = [halves((10, 0, 0), (0, 0, 0)), halves((10, 0, 0), (99, 9, 9)), halves((50, 0, 0), (99, 9, 9))]
+    scores = masked(images, ["{} in the snow"] * 3)
+    assert scores["dino_subject"] == pytest.approx([0, 0, 20], abs=1e-6)
+    means = [(GRAY + right) / 2 for right in (0, 99, 99)]
+    assert scores["leak_background"] == scores["context_right_background"] == pytest.approx(means)
+    assert set(scores) == set(masked.columns)
+    subject, background = masked.parts(images)
+    assert np.asarray(subject[0])[0, 0].tolist() == [10, 0, 0]
+    assert np.asarray(subject[0])[0, 40].tolist() == [GRAY] * 3
+    assert np.asarray(background[1])[0, 0].tolist() == [GRAY] * 3
+    assert np.asarray(background[1])[0, 40].tolist() == [99, 9, 9]
+    with pytest.raises(UserError, match="masked needs one of clip, dino, identity, truth"):
+        load_masked("nowhere", "cpu", {"copying": Copying(concept)})
 
 
 def test_half_precision_scores_nearly_the_same(run, clip_folder, dino_folder):
@@ -310,9 +404,9 @@ def test_a_dino_that_can_not_judge_is_told_in_one_sentence(dino_folder, tmp_path
 def test_without_a_choice_dino_judges_only_where_its_weights_are(run, dino_folder, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(run))
-    assert list(evaluation.choose_models(run)) == ["clip", "identity", "truth"]
+    assert set(evaluation.choose_models(run)) == {*evaluation.METRICS} - {"dino", "face"}
     noise(0, 96).save(run / "images" / "p00_s0000.png")
-    assert evaluation.choose_models(run) == {"clip": evaluation.FULL_SIZE}
+    assert evaluation.choose_models(run) == {"clip": evaluation.FULL_SIZE, "copying": "pixels"}
     assert list(evaluation.choose_models(run, ["dino", "clip"])) == ["clip", "dino"]
     assert evaluation.choose_models(run, dino_model=str(dino_folder))["dino"] == str(dino_folder)
 

@@ -211,3 +211,15 @@ def test_repairs_are_points_of_their_methods():
     axis = figures.repair(points, "leak", "mended").axes[0]
     assert [list(line.get_xdata()) for line in axis.lines[:2]] == [[0, 0.5], [1]]
     assert [list(line.get_ydata()) for line in axis.lines[:2]] == [[0, 0.4], [0.3]]
+
+
+def test_a_matrix_has_a_number_where_there_is_one():
+    table = pd.DataFrame(
+        {"q": ["a", "a", "b"], "metric": ["clip_text", "leak", "leak"], "v": [0.5, 1.0, 0.25]}
+    )
+    axis = figures.matrix(table, "v", "metric", "q").axes[0]
+    found = {text.get_position(): text.get_text() for text in axis.texts}
+    assert found == {(0, 0): "0.50", (0, 1): "1.00", (1, 1): "0.25"}
+    assert [text.get_text() for text in axis.get_xticklabels()] == [
+        figures.title(name) for name in ("clip_text", "leak")
+    ]

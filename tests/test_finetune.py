@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 
 import pytest
@@ -374,6 +375,9 @@ def test_defaults_come_from_the_backbone_and_wrong_values_are_refused(setting):
     concept, model, _ = setting
     assert fine_tune_spec(concept, "sd2").parameters["train"] == "qkv"
     assert fine_tune_spec(concept, "sd2").num_steps == 2000
+    named = dataclasses.replace(concept, token="zwx")
+    tokens = [fine_tune_spec(*case).token for case in ((concept, "sd2"), (named, "sd2"))]
+    assert tokens == ["sks", "zwx"] and fine_tune_spec(named, "sd2", token="ohwx").token == "ohwx"
     assert fine_tune_spec(concept, "sd2", learning_rate=1).parameters["learning_rate"] == 1
     assert set(list_methods()) == {"dreambooth", "lora", "svdiff", "custom_diffusion", "textual_inversion"}
     for method, parameters in [

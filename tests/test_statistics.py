@@ -9,6 +9,7 @@ from persongen_lib.specs import UserError
 from persongen_lib.study.statistics import (
     Interval,
     adjusted_p,
+    agreement,
     bootstrap_interval,
     explained_variance,
     interval,
@@ -242,3 +243,29 @@ def test_explained_variance_is_that_of_least_squares():
     assert nothing.abs().max() < 0.01
     with pytest.raises(UserError, match="too few"):
         explained_variance(points.head(4).assign(group=list("abca")), "effect", "level", "group")
+
+
+def test_agreement_is_the_mean_rank_correlation_within_concepts():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "concept": np.repeat(["a", "b", "c"], 20),
+            "template": "",
+            "label": np.tile(np.repeat(["x", "y", "z", "w"], 5), 3),
+            "truth": rng.integers(0, 2, 60),
+        }
+    )
+    table["metric"] = table["truth"] + rng.normal(size=60) + table["concept"].map({"a": 9, "b": 0, "c": -9})
+    table.loc[0, "metric"] = np.nan
+    table.loc[table["concept"] == "c", "truth"] = 1
+    parts = [part.dropna() for _, part in table.groupby("concept")][:2]
+    found = agreement(table, ["metric"], "truth").iloc[0]
+    expected = np.mean([spearmanr(part["metric"], part["truth"]).statistic for part in parts])
+    assert found["mean"] == pytest.approx(expected) and found["concepts"] == 2
+    means = [part.groupby("label")[["metric", "truth"]].mean() for part in parts]
+    expected = np.mean([spearmanr(part["metric"], part["truth"]).statistic for part in means])
+    assert agreement(table, ["metric"], "truth", by="label").iloc[0]["mean"] == pytest.approx(expected)
+    perfect = agreement(table.assign(metric=3 * table["truth"]), ["metric"], "truth").iloc[0]
+    assert (perfect["low"], perfect["mean"], perfect["high"]) == pytest.approx((1, 1, 1))

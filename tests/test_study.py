@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from tiny import save_pictures, tiny_pipeline
 from tiny_clip import save_tiny_clip
 
 from persongen_lib import cli, data
+from persongen_lib.data import read_picture
 from persongen_lib.sampling import list_strategies
 from persongen_lib.specs import UserError
 from persongen_lib.study import (
@@ -182,6 +183,17 @@ def test_a_failed_cell_does_not_stop_the_others(place, tmp_path, tiny_judge, mon
     assert study_status(load_study(path), tmp_path / "runs")["scored"].sum() == 3
 
 
+def test_shards_part_the_fine_tunings(place, tmp_path):
+    study = load_study(study_file(place, tmp_path, fine_tunings=[{"num_steps": n} for n in (1, 2, 3)]))
+    parts = [grid.shard(study, f"{k}/4").cells for k in range(1, 5)]
+    assert sorted(map(repr, sum(parts, ()))) == sorted(map(repr, study.cells))
+    tunings = [{cell.fine_tune_spec.hash for cell in part} for part in parts]
+    assert sum(map(len, tunings)) == len(set().union(*tunings)) == 6 and min(map(len, tunings)) == 1
+    for wrong in ("0/2", "3/2", "1", "a/b", "1/2/3"):
+        with pytest.raises(UserError, match="a shard is k/N"):
+            grid.shard(study, wrong)
+
+
 def test_an_interrupted_study_goes_on(place, tmp_path, tiny_judge, monkeypatch):
     study, runs = load_study(study_file(place, tmp_path)), tmp_path / "runs"
     real, done = local.run_cell, []
@@ -255,14 +267,29 @@ def test_files_that_are_no_study(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys):
+def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys, monkeypatch):
     run = run_cell(cell, tmp_path, device="cpu")
     clip = ["--clip-model", f"local-dir:{place / 'clip'}", "--device", "cpu"]
     output = tmp_path / "scores.parquet"
     command = ["evaluate", str(run.sample), "--concept", cell.concept, "--output", str(output), *clip]
     assert cli.main(command) == 0
     assert "4 pictures" in capsys.readouterr().out
-    assert pd.read_parquet(output)["clip_text"].to_numpy() == pytest.approx(run.table["clip_text"].to_numpy())
+    table = pd.read_parquet(output)
+    assert table["clip_text"].to_numpy() == pytest.approx(run.table["clip_text"].to_numpy())
+    as_csv = ["--output", str(tmp_path / "scores.csv")]
+    assert cli.main([*command, *as_csv]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("persongen_lib.evaluation.cli.evaluate_run", lambda *args: pytest.fail("scored again"))
+        assert cli.main(command) == cli.main([*command, *as_csv]) == 0
+    picture = run.sample / table["file"][0]
+    before = picture.read_bytes()
+    ImageOps.invert(read_picture(picture)).save(picture)
+    assert cli.main(command) == 0
+    picture.write_bytes(before)
+    again = pd.read_parquet(output)["clip_text"]
+    assert again[0] != table["clip_text"][0] and again[1:].to_numpy() == pytest.approx(table["clip_text"][1:])
+    output.write_bytes(b"no table")
+    assert cli.main(command) == 0 and len(pd.read_parquet(output)) == 4
     assert cli.main(["evaluate", str(run.sample), *clip]) == 2
     assert "Give --concept" in capsys.readouterr().err
     assert cli.main(["evaluate", str(run.sample), "--concept", cell.concept, "--metrics", "beauty"]) == 2

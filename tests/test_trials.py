@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from persongen_lib.evaluation.trust import QUESTIONS, answers, trial_scores, trust
 from persongen_lib.world.oracle import load_oracle
 from persongen_lib.world.scene import CLASSES
 from persongen_lib.world.trials import TRUTHS, trials
@@ -57,3 +58,42 @@ def test_a_copy_is_nearer_to_a_reference_than_any_other_picture(some):
         distances = [distance(picture, trial) for picture in trial.pictures]
         nearest += trial.truth["copy"].to_numpy()[int(np.argmin(distances))] == 1
     assert nearest >= 0.9 * len(some)
+
+
+def test_an_answer_is_who_of_the_pair_is_above():
+    kinds = sorted({kind for question in QUESTIONS for kind in (question.right, question.wrong)})
+    scores = pd.DataFrame({"concept": "rex", "kind": kinds, "identity": 0.5, "leak": None, "clip_text": None})
+    scores.loc[scores["kind"] == "same, as asked", ["identity", "leak"]] = 0.9, 0.0
+    scores.loc[scores["kind"] == "same, elsewhere", ["identity", "leak"]] = 0.9, 0.0
+    scores.loc[scores["kind"] == "same, at home", ["identity", "leak"]] = 0.95, 1.0
+    found = answers(scores).set_index(["question", "column"])["value"]
+    assert found["the individual", "identity"] == 1
+    assert found["the context", "identity"] == 0.5 == found["the context", "leak"]
+    assert found["no training background", "identity"] == 0
+    assert found["no training background", "leak"] == 1
+    assert not {"clip_text"} & set(found.index.get_level_values("column"))
+    assert ("the copy", "leak") not in found
+
+
+@pytest.fixture(scope="module")
+def trusted(some):
+    return trust(trial_scores(some)).set_index(["question", "column"])["mean"]
+
+
+def test_the_truth_can_be_trusted(trusted):
+    for question, column in (
+        ("the individual", "identity"),
+        ("the individual, against its background", "identity_subject"),
+        ("the class", "class_right"),
+        ("the context", "context_right"),
+        ("no training background", "leak"),
+        ("the accessory", "accessory_right"),
+        ("the colour", "colour_right"),
+        ("the copy", "copying"),
+    ):
+        assert trusted[question, column] > 0.85, (question, column)
+
+
+def test_similarity_of_whole_pictures_rewards_the_background(trusted):
+    question = "the individual, against its background"
+    assert trusted[question, "clip_image"] < 0.5 < trusted[question, "clip_image_subject"]

@@ -273,6 +273,12 @@ def test_the_identity_encoder_tells_individuals_apart(oracle, pipeline):
     assert measure.identity_auc(oracle, pipeline.vae, 8)["auc"] >= 0.9
 
 
+def test_the_segmenter_finds_subjects_and_their_colour_words(pipeline):
+    for vae in (None, pipeline.vae):
+        found = measure.segmenter_accuracy(load_segmenter(), vae, 200)
+        assert found["iou"] >= 0.85 and found["colour"] >= 0.85
+
+
 def test_the_autoencoder_keeps_pictures(pipeline):
     assert measure.autoencoder_psnr(pipeline.vae, 48) >= 28
 

@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--backbone", default="micro", help="micro (the default), sd2, sdxl, pixart, a folder or a hub id"
     )
     parser.add_argument(
-        "--token", default="sks", help="the placeholder, a rare word or several (default: sks)"
+        "--token", help="the placeholder, a rare word or several (default: the concept's, or sks)"
     )
     parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: the backbone's)")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")

@@ -27,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     source.add_argument("--concept", metavar="NAME|FOLDER", help="a shipped concept or your pictures")
     source.add_argument("--adapter", metavar="FOLDER", help="a finished fine-tuning, instead of --concept")
     parser.add_argument("--class-name", metavar="WORD", help="what is in your pictures, such as dog")
-    parser.add_argument("--token", help="the placeholder word (default: sks)")
+    parser.add_argument("--token", help="the placeholder word (default: the concept's, or sks)")
     parser.add_argument("--method", default="dreambooth", help="of the fine-tuning (default: dreambooth)")
     parser.add_argument("--backbone", help="micro (default), sd2, sdxl, pixart, a folder or a hub id")
     what = parser.add_mutually_exclusive_group()
@@ -64,7 +64,7 @@ def run(args: Namespace) -> int:
         fine_tune = _adapter_spec(args)
     elif args.concept:
         concept = load_concept(args.concept, args.class_name)
-        fine_tune = fine_tune_spec(concept, args.backbone or "micro", args.method, token=args.token or "sks")
+        fine_tune = fine_tune_spec(concept, args.backbone or "micro", args.method, token=args.token)
     elif not args.class_name:
         raise UserError("give --concept or --adapter, or --class-name to sample the model as it is")
     kind = concept.kind if concept else None

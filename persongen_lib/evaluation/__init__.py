@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from persongen_lib.data import Concept, read_picture
 from persongen_lib.evaluation.clip import FULL_SIZE, MICRO, Clip, load_clip
+from persongen_lib.evaluation.colour import Colour, load_colour
+from persongen_lib.evaluation.copying import PIXELS, Copying, load_copying
 from persongen_lib.evaluation.dino import DINOV2, Dino, dino_is_here, load_dino
 from persongen_lib.evaluation.face import PACK, Face, face_folder, load_face
 from persongen_lib.evaluation.identity import Identity, load_identity
-from persongen_lib.evaluation.metric import Metric, source_digest
-from persongen_lib.evaluation.micro import ORACLE, PICTURE_SIZE
+from persongen_lib.evaluation.masked import COLUMNS as MASKED_COLUMNS
+from persongen_lib.evaluation.masked import load_masked
+from persongen_lib.evaluation.metric import BATCH, Metric, source_digest
+from persongen_lib.evaluation.micro import ORACLE, PICTURE_SIZE, SEGMENTER
 from persongen_lib.evaluation.truth import Truth, load_truth
 from persongen_lib.specs import UserError, check_known
 
@@ -26,6 +30,8 @@ LOADERS = {
     "face": load_face,
     "identity": load_identity,
     "truth": load_truth,
+    "colour": load_colour,
+    "copying": load_copying,
 }
 COLUMNS = {
     "clip": Clip.columns,
@@ -33,12 +39,22 @@ COLUMNS = {
     "face": Face.columns,
     "identity": Identity.columns,
     "truth": Truth.columns,
+    "colour": Colour.columns,
+    "copying": Copying.columns,
+    "masked": MASKED_COLUMNS,
 }
-METRICS = tuple(LOADERS)
-MICRO_ONLY = ("identity", "truth")
-BATCH = 64
+METRICS = tuple(COLUMNS)
+MICRO_ONLY = ("identity", "truth", "colour", "masked")
+MICRO_SOURCES = {
+    "clip": MICRO, "identity": str(ORACLE), "truth": str(ORACLE), "colour": str(SEGMENTER), "copying": PIXELS,
+    "masked": str(SEGMENTER),
+}  # fmt: skip
+"""The models that judge pictures of the micro-world."""
 
-__all__ = ["COLUMNS", "METRICS", "Metric", "choose_models", "evaluate_run", "source_digest"]
+__all__ = [
+    "COLUMNS", "METRICS", "MICRO_SOURCES", "Metric",
+    "choose_models", "describe_judges", "evaluate_run", "load_judges",
+]  # fmt: skip
 
 
 def evaluate_run(
@@ -68,18 +84,18 @@ def evaluate_run(
     models = choose_models(folder, metrics, clip_model, dino_model, face_model)
     if not concept.images:
         raise UserError(f"the concept {concept.name} has no reference pictures: give at least one")
-    where = str(resolve_device(device))
-    judges = {metric: LOADERS[metric](source, where, concept) for metric, source in models.items()}
+    judges = load_judges(models, str(resolve_device(device)), concept)
     rows = read_pictures(folder)
-    scores: dict[str, list] = {}
-    for start in tqdm(range(0, len(rows), BATCH), desc="evaluate", unit="batch", leave=False):
-        batch = rows[start : start + BATCH]
-        images = [read_picture(folder / row["file"]) for row in batch]
-        templates = [row["template"] for row in batch]
+    columns = [name for judge in judges.values() for name in judge.columns]
+    scores: dict[str, list] = {name: [None] * len(rows) for name in columns}
+    for batch in tqdm(list(_whole_prompts(rows)), desc="evaluate", unit="batch", leave=False):
+        images = [read_picture(folder / rows[index]["file"]) for index in batch]
+        templates = [rows[index]["template"] for index in batch]
         for metric, judge in judges.items():
             for column, values in judge(images, templates).items():
-                _refuse_nan(values, batch, f"{metric} ({judge.model})")
-                scores.setdefault(column, []).extend(values)
+                _refuse_nan(values, [rows[index] for index in batch], f"{metric} ({judge.model})")
+                for index, value in zip(batch, values, strict=True):
+                    scores[column][index] = value
     table = pd.DataFrame(rows)
     for metric, judge in judges.items():
         for column, kind in judge.columns.items():
@@ -97,10 +113,10 @@ def choose_models(
 ) -> dict[str, str]:
     """The model that judges a sample run, for every metric: a folder or a name; none is loaded.
 
-    `metrics`: some of `METRICS`. None takes clip, identity and truth for pictures of the micro-world (the
-    last two know no others), and else clip, and dino where its weights are on this machine. Sizes are those
-    of the run's first picture. `clip_model`: see `open_clip_model`, None chooses by the size. `dino_model`:
-    see `dino_folder`. `face_model`: see `face_folder`.
+    `metrics`: some of `METRICS`. None takes clip and copying, for pictures of the micro-world also identity,
+    truth, colour and masked (which know no others), and else dino where its weights are on this machine. Sizes
+    are those of the run's first picture. `clip_model`: see `open_clip_model`, None chooses by the size.
+    `dino_model`: see `dino_folder`. `face_model`: see `face_folder`.
     UserError for an unknown metric, one that does not apply, a run without pictures, and a face pack that is
     not on this machine.
     """
@@ -114,7 +130,11 @@ def choose_models(
     micro = size == (PICTURE_SIZE, PICTURE_SIZE)
     dino_model = dino_model or DINOV2
     if metrics is None:
-        metrics = ("clip", *(MICRO_ONLY if micro else ("dino",) if dino_is_here(dino_model) else ()))
+        metrics = (
+            "clip",
+            "copying",
+            *(MICRO_ONLY if micro else ("dino",) if dino_is_here(dino_model) else ()),
+        )
     check_known("metric", metrics, METRICS)
     if not metrics:
         raise UserError(f"no metric is named: choose from {', '.join(METRICS)}")
@@ -124,12 +144,48 @@ def choose_models(
             f"the metric {worldly[0]} knows only the {PICTURE_SIZE} x {PICTURE_SIZE} pictures of the "
             f"micro-world, not {size[0]} x {size[1]}: leave it out"
         )
-    sources = {metric: str(ORACLE) for metric in MICRO_ONLY}
+    sources = dict(MICRO_SOURCES)
     sources["clip"] = clip_model or (MICRO if micro else FULL_SIZE)
     sources["dino"] = dino_model
     if "face" in metrics:
         sources["face"] = str(face_folder(face_model or PACK))
     return {metric: sources[metric] for metric in METRICS if metric in metrics}
+
+
+def describe_judges(models: Mapping[str, str]) -> dict[str, str]:
+    """For every metric of `models` its model's name and digest and the columns that it fills: what scores depend on."""
+    return {
+        metric: f"{Path(source).name} {source_digest(source)}: {', '.join(COLUMNS[metric])}"
+        for metric, source in models.items()
+    }
+
+
+def load_judges(models: Mapping[str, str], device: str, concept: Concept) -> dict[str, Metric]:
+    """The metrics of `models` (see `choose_models`), ready to judge pictures of `concept`.
+
+    UserError for a model that can't be loaded.
+    """
+    judges: dict[str, Metric] = {
+        name: LOADERS[name](source, device, concept) for name, source in models.items() if name in LOADERS
+    }
+    if "masked" in models:
+        judges["masked"] = load_masked(models["masked"], device, judges)
+    return judges
+
+
+def _whole_prompts(rows: Sequence[dict]) -> Iterator[list[int]]:
+    """Places in `rows`, in batches of at least `BATCH` that do not part the pictures of a prompt."""
+    prompts: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        prompts.setdefault(row["template"], []).append(index)
+    batch: list[int] = []
+    for places in prompts.values():
+        batch += places
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _refuse_nan(values: Sequence, rows: Sequence[dict], metric: str) -> None:

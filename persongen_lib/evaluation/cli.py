@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from persongen_lib.data import Concept, list_concepts, load_concept
-from persongen_lib.evaluation import METRICS, evaluate_run
-from persongen_lib.specs import SampleSpec, UserError
+from persongen_lib.evaluation import METRICS, choose_models, describe_judges, evaluate_run
+from persongen_lib.evaluation.metric import file_digest
+from persongen_lib.specs import SampleSpec, UserError, canonical_json, short_hash
 from persongen_lib.store import read_spec, write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMATS = (".csv", ".parquet")
 
@@ -31,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write one row a picture, and print the means with their intervals over prompts."""
+    """Write one row a picture, and print the means with their intervals over prompts.
+
+    Where the output has been made from the same pictures, references and judges before, it is kept.
+    """
     from persongen_lib.study.statistics import summarize
 
     output = args.output or args.folder / "scores.csv"
@@ -42,9 +50,12 @@ def run(args: argparse.Namespace) -> int:
     )
     concept = _concept(args)
     models = (args.clip_model, args.dino_model, args.face_model)
-    table = evaluate_run(args.folder, concept, metrics, args.device, *models)
-    write = table.to_csv if output.suffix == ".csv" else table.to_parquet
-    write_atomic(output, lambda path: write(path, index=False))
+    key = _key(args.folder, concept, choose_models(args.folder, metrics, *models))
+    table = _earlier(output, key)
+    if table is None:
+        table = evaluate_run(args.folder, concept, metrics, args.device, *models).assign(scores_key=key)
+        write = table.to_csv if output.suffix == ".csv" else table.to_parquet
+        write_atomic(output, lambda path: write(path, index=False))
     scores = [name for name in table.select_dtypes("float") if table[name].notna().any()]
     summary = summarize(table.assign(concept=concept.name, label="all"), scores)
     print(f"{'':18} mean   95 % interval over prompts")
@@ -52,6 +63,32 @@ def run(args: argparse.Namespace) -> int:
         print(f"{row['metric']:18} {row['mean']:5.3f}  {row['low']:5.3f} to {row['high']:5.3f}")
     print(f"{len(table)} pictures, one row each: {output}")
     return 0
+
+
+def _key(folder: Path, concept: Concept, models: dict[str, str]) -> str:
+    """12 hexadecimal digits of all that the scores of a folder depend on."""
+    from persongen_lib.sampling import read_pictures
+
+    rows = [(row, folder / row["file"]) for row in read_pictures(folder)]
+    pictures = [(row, file_digest(path) if path.is_file() else None) for row, path in rows]
+    return short_hash(canonical_json([pictures, concept.class_name, concept.digest, describe_judges(models)]))
+
+
+def _earlier(output: Path, key: str) -> pd.DataFrame | None:
+    """The table in `output` where it was made from the same things."""
+    import pandas as pd
+
+    if not output.is_file():
+        return None
+    try:
+        table = (
+            pd.read_csv(output, dtype={"scores_key": str})
+            if output.suffix == ".csv"
+            else pd.read_parquet(output)
+        )
+    except (ValueError, OSError):
+        return None
+    return table if set(table.get("scores_key", ())) == {key} else None
 
 
 def _concept(args: argparse.Namespace) -> Concept:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from persongen_lib.data import DATA, Concept
-from persongen_lib.evaluation.metric import LOCAL, half_on_gpu, mean_cosine, unit
+from persongen_lib.evaluation.metric import LOCAL, half_on_gpu, in_batches, mean_cosine, unit
 from persongen_lib.specs import UserError
 
 if TYPE_CHECKING:
@@ -40,9 +40,12 @@ class OpenClip:
         """Unit features, a float tensor of shape (images, features) on the CPU."""
         import torch
 
-        pixels = torch.stack([self.preprocess(image.convert("RGB")) for image in images])
-        with torch.inference_mode(), half_on_gpu(self.device):
-            return unit(self.network.encode_image(pixels.to(self.device)))
+        def embed(images: Sequence[Image]) -> Tensor:
+            pixels = torch.stack([self.preprocess(image.convert("RGB")) for image in images])
+            with torch.inference_mode(), half_on_gpu(self.device):
+                return unit(self.network.encode_image(pixels.to(self.device)))
+
+        return in_batches(embed, images)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Unit features, a float tensor of shape (texts, features) on the CPU; every text is read once."""
@@ -61,7 +64,8 @@ class Clip:
 
     `clip_image`: mean over the reference pictures (CLIP-I). `clip_text`: with the picture's prompt, written
     without the placeholder, "a photo of dog in the snow" (CLIP-T). `clip_text_no_class`: without the class
-    word as well, "a photo of in the snow": what the picture owes to the context alone.
+    word as well, "a photo of in the snow": what the picture owes to the context alone. `clip_diversity`: 1 minus
+    the mean cosine with the other pictures of this prompt (other seeds), None where there are none.
     """
 
     open_clip: OpenClip
@@ -70,6 +74,7 @@ class Clip:
         "clip_image": "float64",
         "clip_text": "float64",
         "clip_text_no_class": "float64",
+        "clip_diversity": "float64",
     }
 
     @property
@@ -88,7 +93,21 @@ class Clip:
             "clip_image": mean_cosine(features, self.references),
             "clip_text": (features * self.open_clip.embed_texts(prompts)).sum(dim=1).tolist(),
             "clip_text_no_class": (features * self.open_clip.embed_texts(contexts)).sum(dim=1).tolist(),
+            "clip_diversity": _diversity(features, templates),
         }
+
+
+def _diversity(features: Tensor, templates: Sequence[str]) -> list[float | None]:
+    """1 minus the mean cosine of every row of `features` with the other rows of its template."""
+    values: list[float | None] = [None] * len(templates)
+    for template in dict.fromkeys(templates):
+        rows = [index for index, name in enumerate(templates) if name == template]
+        if len(rows) > 1:
+            own = features[rows]
+            others = (own @ own.T).fill_diagonal_(0).sum(dim=1) / (len(rows) - 1)
+            for index, cosine in zip(rows, others.tolist(), strict=True):
+                values[index] = 1 - cosine
+    return values
 
 
 def load_clip(model: str, device: str, concept: Concept) -> Clip:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from persongen_lib.data import Concept
-from persongen_lib.evaluation.metric import LOCAL, half_on_gpu, mean_cosine, unit
+from persongen_lib.evaluation.metric import LOCAL, half_on_gpu, in_batches, mean_cosine, unit
 from persongen_lib.specs import UserError
 
 if TYPE_CHECKING:
@@ -40,9 +40,12 @@ class DinoNetwork:
         """Unit features of the CLS token, a float tensor of shape (images, features) on the CPU."""
         import torch
 
-        pixels = self.processor(images=list(images), return_tensors="pt")["pixel_values"]
-        with torch.inference_mode(), half_on_gpu(self.device):
-            return unit(self.network(pixel_values=pixels.to(self.device)).last_hidden_state[:, 0])
+        def embed(images: Sequence[Image]) -> Tensor:
+            pixels = self.processor(images=list(images), return_tensors="pt")["pixel_values"]
+            with torch.inference_mode(), half_on_gpu(self.device):
+                return unit(self.network(pixel_values=pixels.to(self.device)).last_hidden_state[:, 0])
+
+        return in_batches(embed, images)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from persongen_lib.specs import canonical_json, short_hash
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOCAL = "local-dir:"
 WEIGHTS = (".safetensors", ".onnx")
+BATCH = 64
 
 
 class Metric(Protocol):
@@ -27,12 +28,13 @@ class Metric(Protocol):
     """
 
     model: str
-    columns: ClassVar[Mapping[str, str]]
+    columns: Mapping[str, str]
 
     def __call__(self, images: Sequence[Image], templates: Sequence[str]) -> dict[str, list]:
         """One value a picture for every column; None where the score is not defined.
 
-        `templates` are the pictures' prompts with `{}` for the concept ("a photo of {} in the snow").
+        `templates` are the pictures' prompts with `{}` for the concept ("a photo of {} in the snow"). All
+        pictures of a prompt come in one call.
         """
 
 
@@ -41,6 +43,13 @@ def unit(features: Tensor) -> Tensor:
     from torch.nn import functional as F
 
     return F.normalize(features.float().cpu(), dim=-1)
+
+
+def in_batches(embed: Callable[[Sequence[Image]], Tensor], images: Sequence[Image]) -> Tensor:
+    """`embed` of the pictures, at most `BATCH` at a time."""
+    import torch
+
+    return torch.cat([embed(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])
 
 
 def mean_cosine(features: Tensor, references: Tensor) -> list[float]:
@@ -63,11 +72,12 @@ def source_digest(source: str) -> str:
         return source
     files = sorted(path for path in folder.rglob("*") if path.suffix in (*WEIGHTS, ".json"))
     return short_hash(
-        canonical_json({path.relative_to(folder).as_posix(): _file_digest(path) for path in files})
+        canonical_json({path.relative_to(folder).as_posix(): file_digest(path) for path in files})
     )
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, computed once while it does not change."""
     about = path.stat()
     return _hash_once(path.resolve(), about.st_size, about.st_mtime_ns)
 

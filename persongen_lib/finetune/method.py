@@ -16,6 +16,7 @@ from persongen_lib.specs import FineTuneSpec, UserError, check_known, check_temp
 if TYPE_CHECKING:
     from persongen_lib.finetune.trainable import Trainable
 
+TOKEN = "sks"
 ABOVE_ZERO = ("batch_size", "num_class_images", "class_num_steps", "max_gradient_norm")
 RATES = ("learning_rate", "text_encoder_learning_rate", "token_learning_rate")
 
@@ -88,10 +89,14 @@ def fine_tune_spec(
     method: str = "dreambooth",
     num_steps: int | None = None,
     seed: int = 0,
-    token: str = "sks",
+    token: str | None = None,
     **parameters: Any,
 ) -> FineTuneSpec:
-    """The spec of a fine-tuning; what is not given is the default of the backbone, its family or the method."""
+    """The spec of a fine-tuning; what is not given is the default of the backbone, its family or the method.
+
+    `token`: the placeholder, a rare word or several; None takes the concept's own, or else "sks".
+    """
+    token = token or concept.token or TOKEN
     check_known(METHODS.what, [method], list_methods())
     place = locate(backbone)
     usual = dict(_usual()["families"].get(place.family or family_of(place).family, {}).get(method, {}))

@@ -38,7 +38,7 @@ class Cell:
     seeds: str | int | Sequence[int] = "0-3"
     num_steps: int = 50
     class_name: str | None = None
-    token: str = "sks"
+    token: str | None = None
     method_parameters: Mapping[str, Any] = field(default_factory=dict)
     fine_tune_steps: int | None = None
     fine_tune_seed: int = 0
@@ -165,7 +165,7 @@ def score(cell: Cell, store: Store, device: str = "auto") -> pd.DataFrame:
 
 def score_spec(cell: Cell, store: Store) -> ScoreSpec:
     """The spec of the scores of a cell that is sampled."""
-    from persongen_lib.evaluation import COLUMNS, choose_models, source_digest
+    from persongen_lib.evaluation import choose_models, describe_judges
 
     models = choose_models(
         store.folder("sample", cell.sample_spec),
@@ -174,11 +174,7 @@ def score_spec(cell: Cell, store: Store) -> ScoreSpec:
         cell.dino_model,
         cell.face_model,
     )
-    judges = {
-        metric: f"{Path(source).name} {source_digest(source)}: {', '.join(COLUMNS[metric])}"
-        for metric, source in models.items()
-    }
-    return ScoreSpec(cell.sample_spec, cell.references.digest, judges)
+    return ScoreSpec(cell.sample_spec, cell.references.digest, describe_judges(models))
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 
 from persongen_lib.commands import add_run_arguments
-from persongen_lib.study.grid import Study, load_study
+from persongen_lib.study.grid import Study, load_study, shard
 from persongen_lib.study.local import run_study
 from persongen_lib.study.results import collect, study_status
 
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("fp32", "bf16", "fp16"), help="of sampling (default: by the device)"
     )
+    parser.add_argument("--shard", metavar="K/N", help="run only this part of the fine-tunings, such as 1/2")
     parser.add_argument("--output", metavar="FILE", help="results file (default: data/results/NAME.parquet)")
 
 
@@ -40,12 +41,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(study: Study, args: argparse.Namespace) -> int:
+    if args.shard:
+        study = shard(study, args.shard)
     failures = run_study(study, args.runs, args.device, args.dtype)
     for reason, count in Counter(failure.reason for failure in failures).items():
         cells = ", ".join(f"{f.cell.concept} {f.cell.name}" for f in failures if f.reason == reason)
         print(f"persongen: {count} of {len(study.cells)} cells failed ({cells}): {reason}", file=sys.stderr)
     if not failures:
-        print(
-            f"all {len(study.cells)} cells of {study.name} are done; persongen study collect writes the table"
-        )
+        what = f"shard {args.shard} of {study.name}" if args.shard else study.name
+        print(f"all {len(study.cells)} cells of {what} are done; persongen study collect writes the table")
     return 1 if failures else 0

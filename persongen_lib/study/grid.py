@@ -4,8 +4,9 @@ combination."""
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,20 @@ def load_study(name_or_file: str | Path) -> Study:
     for cell in cells:
         _ = cell.sample_spec
     return Study(path.stem, str(values.get("description", "")).strip(), cells)
+
+
+def shard(study: Study, part: str) -> Study:
+    """The part "k/N" of a study, for N machines or processes: the fine-tunings are dealt out in turn.
+
+    UserError unless 1 <= k <= N.
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", part)
+    index, count = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= index <= count:
+        raise UserError(f"a shard is k/N with k from 1 to N, such as 1/2, not {part!r}")
+    tunings = list(dict.fromkeys(cell.fine_tune_spec.hash for cell in study.cells))
+    mine = set(tunings[index - 1 :: count])
+    return replace(study, cells=tuple(cell for cell in study.cells if cell.fine_tune_spec.hash in mine))
 
 
 def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:

@@ -215,6 +215,35 @@ def adjusted_p(differences: np.ndarray, num_flips: int = 4000, seed: int = 0) ->
     return np.where(count > 1, p, np.nan)
 
 
+def agreement(
+    table: pd.DataFrame, metrics: Sequence[str], truth: str, by: str | None = None, **bootstrap
+) -> pd.DataFrame:
+    """Rank correlation (Spearman) of metrics with the column `truth`, found within every concept.
+
+    Over pictures, or over the means of every value of `by` (strategies): in [-1, 1], 1 is the same order. A concept
+    in which either does not vary takes no part. Rows as in `summarize`, with a column `metric`; intervals are over
+    concepts (`interval`, which takes `bootstrap`).
+    """
+    require(table, ("concept", *metrics, truth, *([by] if by else [])))
+    rows = []
+    for metric in metrics:
+        known = table.dropna(subset=[metric, truth]).astype({metric: float, truth: float})
+        if by:
+            known = (
+                known.groupby(["concept", by], sort=False, observed=True)[[metric, truth]]
+                .mean()
+                .reset_index()
+            )
+        for concept, part in known.groupby("concept", sort=False):
+            ranks = part[[metric, truth]].rank()
+            if (ranks.nunique() > 1).all():
+                rows.append({"metric_": metric, "concept": concept, "value": ranks.corr().iloc[0, 1]})
+    found = pd.DataFrame(rows, columns=["metric_", "concept", "value"]).assign(template="")
+    summary = summarize(found, ["value"], by="metric_", **bootstrap)
+    summary[["low", "high"]] = summary[["low", "high"]].clip(-1, 1)
+    return summary.drop(columns=["metric", "pictures"]).rename(columns={"metric_": "metric"})
+
+
 def explained_variance(points: pd.DataFrame, effect: str, level: str, group: str) -> pd.Series:
     """Adjusted R^2 of least squares for `effect`: by `level` (a number), by `group` (names), and by both.
 
@@ -236,16 +265,19 @@ def _adjusted_r2(columns: np.ndarray, target: np.ndarray) -> float:
     return 1 - (left @ left / (len(target) - design.shape[1])) / target.var(ddof=1)
 
 
-def wide(summary: pd.DataFrame, digits: int = 2, by: str = "label") -> pd.DataFrame:
-    """A summary as a table to read: a row for every `by`, a column a metric, cells like "0.93 [0.91,
-    0.95]"."""
+def with_interval(summary: pd.DataFrame, digits: int = 2) -> pd.Series:
+    """Texts such as "0.93 [0.91, 0.95]" of a summary's rows; "–" where there is nothing."""
     cells = [
-        "–"
-        if np.isnan(row.mean_)
-        else f"{row.mean_:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
-        for row in summary.rename(columns={"mean": "mean_"}).itertuples()
+        "–" if np.isnan(mean) else f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        for mean, low, high in zip(summary["mean"], summary["low"], summary["high"], strict=True)
     ]
-    table = summary.assign(cell=cells).pivot(index=by, columns="metric", values="cell")
+    return pd.Series(cells, index=summary.index, dtype=object)
+
+
+def wide(summary: pd.DataFrame, digits: int = 2, by: str = "label") -> pd.DataFrame:
+    """A summary as a table to read: a row for every `by`, a column a metric, cells as in `with_interval`."""
+    cells = summary.assign(cell=with_interval(summary, digits))
+    table = cells.pivot(index=by, columns="metric", values="cell")
     return table.loc[list(summary[by].unique()), list(summary["metric"].unique())].rename_axis(columns=None)
 
 

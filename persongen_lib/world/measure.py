@@ -16,6 +16,7 @@ from .dataset import labels_of
 from .networks import HEADS, preprocess
 from .oracle import Oracle, load_oracle
 from .scene import ACCESSORY_NAMES, CLASSES, CONTEXT_NAMES, Identity, Scene, render
+from .segmenter import Segmenter, load_segmenter
 from .training.latents import to_uint8
 
 HELD_OUT = 0xE7A1
@@ -83,6 +84,22 @@ def identity_auc(oracle: Oracle, vae=None, individuals: int = 30) -> dict[str, f
     same, other = np.array(same), np.sort(other)
     auc = np.searchsorted(other, same, side="left").mean() / len(other)
     return {"auc": float(auc), "same": float(same.mean()), "other": float(other.mean())}
+
+
+def segmenter_accuracy(segmenter: Segmenter, vae=None, count: int = 1000) -> dict[str, float]:
+    """On held-out renders (decoded ones when `vae` is given): the masks' intersection over union, and the share of
+    colour words ("none" is one) read right.
+
+    The mean over pictures; a pixel is the subject's where the renderer covers at least half of it.
+    """
+    scenes = [_scene(5, k) for k in range(count)]
+    drawn = [render(scene) for scene in scenes]
+    pictures = [Image.fromarray(pixels) for pixels, _ in drawn]
+    masks, colours = segmenter(decoded(pictures, vae) if vae is not None else pictures)
+    found, true = masks.numpy() > 0.5, np.stack([coverage for _, coverage in drawn]) >= 0.5
+    overlap, union = ((found & true).sum((1, 2)), (found | true).sum((1, 2)))
+    right = [colour == (scene.colour or "none") for colour, scene in zip(colours, scenes, strict=True)]
+    return {"iou": float(np.mean(overlap / np.maximum(union, 1))), "colour": float(np.mean(right))}
 
 
 def superclass_prompts(count: int) -> list[tuple[str, str, str, str | None]]:
@@ -163,15 +180,20 @@ def measure(models: Path, guidance_scales: list[float], samples: int = 400) -> d
     """Every figure of the embedded models in `models`, as one nested dictionary."""
     from diffusers import StableDiffusionPipeline
 
-    for name in ("micro-sd", "micro-clip", "micro-oracle"):
+    for name in ("micro-sd", "micro-clip", "micro-oracle", "micro-segmenter"):
         if not (models / name).is_dir():
             raise UserError(f"no folder {name} in {models}: train it with `persongen world train all`")
     pipeline = StableDiffusionPipeline.from_pretrained(models / "micro-sd", safety_checker=None)
     oracle, vae = load_oracle(models / "micro-oracle"), pipeline.vae
+    segmenter = load_segmenter(models / "micro-segmenter")
     return {
         "autoencoder": {"psnr": autoencoder_psnr(vae)},
         "oracle": {"renders": oracle_accuracy(oracle), "decoded": oracle_accuracy(oracle, vae)},
         "identity": {"renders": identity_auc(oracle), "decoded": identity_auc(oracle, vae)},
+        "segmenter": {
+            "renders": segmenter_accuracy(segmenter),
+            "decoded": segmenter_accuracy(segmenter, vae),
+        },
         "clip": {
             "renders": clip_accuracy(models / "micro-clip"),
             "decoded": clip_accuracy(models / "micro-clip", vae),
