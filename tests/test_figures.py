@@ -220,6 +220,6 @@ def test_a_matrix_has_a_number_where_there_is_one():
     axis = figures.matrix(table, "v", "metric", "q").axes[0]
     found = {text.get_position(): text.get_text() for text in axis.texts}
     assert found == {(0, 0): "0.50", (0, 1): "1.00", (1, 1): "0.25"}
-    assert [text.get_text() for text in axis.get_xticklabels()] == [
+    assert [text.get_text() for text in axis.get_yticklabels()] == [
         figures.title(name) for name in ("clip_text", "leak")
     ]
