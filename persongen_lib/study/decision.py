@@ -18,6 +18,7 @@ from persongen_lib.study.statistics import bootstrap_interval, require, resample
 
 PENALTY = 3.0
 ASKED = ("context_right", "accessory_right", "colour_right")
+SHARES = ("prompt_right", "leak")
 OPTION = ("label", "strategy", "parameters")
 
 
@@ -89,7 +90,10 @@ def recommend(table: pd.DataFrame, wish: Wish | None = None, **bootstrap) -> pd.
     for name in (wish.identity, wish.text, "leak", "evaluations"):
         if name in table:
             found = summarize(table, [name], **bootstrap).set_index("label").loc[labels]
-            rows[[name, f"{name}_low", f"{name}_high"]] = found[["mean", "low", "high"]].to_numpy()
+            bounds = (0, 1) if name in SHARES else (None, None)
+            rows[[name, f"{name}_low", f"{name}_high"]] = (
+                found[["mean", "low", "high"]].clip(*bounds).to_numpy()
+            )
     rows = rows.sort_values(["utility", "evaluations"], ascending=[False, True], kind="stable")
     reasons = [_reason(row, rows, wish) for _, row in rows.iterrows()]
     return rows.assign(reason=reasons).reset_index()
