@@ -132,6 +132,6 @@ def test_recommend_on_the_command_line(tmp_path, capsys):
     assert cli.main(["recommend", "--min-text", "0.9"]) == 0 and "1. masked" in capsys.readouterr().out
     assert cli.main(["recommend", "--results", "nothing"]) == 2
     assert (
-        "nothing is no results table: give a .parquet file or one of benchmark, phenomenon"
+        "nothing is no results table: give a .parquet file or one of benchmark, methods, phenomenon"
         in capsys.readouterr().err
     )
