@@ -67,12 +67,12 @@ def test_an_answer_is_who_of_the_pair_is_above():
     scores.loc[scores["kind"] == "same, elsewhere", ["identity", "leak"]] = 0.9, 0.0
     scores.loc[scores["kind"] == "same, at home", ["identity", "leak"]] = 0.95, 1.0
     found = answers(scores).set_index(["question", "column"])["value"]
-    assert found["the individual", "identity"] == 1
-    assert found["the context", "identity"] == 0.5 == found["the context", "leak"]
-    assert found["no training background", "identity"] == 0
-    assert found["no training background", "leak"] == 1
+    assert found["individual", "identity"] == 1
+    assert found["context", "identity"] == 0.5 == found["context", "leak"]
+    assert found["no leak", "identity"] == 0
+    assert found["no leak", "leak"] == 1
     assert not {"clip_text"} & set(found.index.get_level_values("column"))
-    assert ("the copy", "leak") not in found
+    assert ("copy", "leak") not in found
 
 
 @pytest.fixture(scope="module")
@@ -82,18 +82,18 @@ def trusted(some):
 
 def test_the_truth_can_be_trusted(trusted):
     for question, column in (
-        ("the individual", "identity"),
-        ("the individual, against its background", "identity_subject"),
-        ("the class", "class_right"),
-        ("the context", "context_right"),
-        ("no training background", "leak"),
-        ("the accessory", "accessory_right"),
-        ("the colour", "colour_right"),
-        ("the copy", "copying"),
+        ("individual", "identity"),
+        ("individual or background", "identity_subject"),
+        ("class", "class_right"),
+        ("context", "context_right"),
+        ("no leak", "leak"),
+        ("accessory", "accessory_right"),
+        ("colour", "colour_right"),
+        ("copy", "copying"),
     ):
         assert trusted[question, column] > 0.85, (question, column)
 
 
 def test_similarity_of_whole_pictures_rewards_the_background(trusted):
-    question = "the individual, against its background"
+    question = "individual or background"
     assert trusted[question, "clip_image"] < 0.5 < trusted[question, "clip_image_subject"]

@@ -31,14 +31,14 @@ class Question:
 
 
 QUESTIONS = (
-    Question("the individual", "same, as asked", "other, as asked"),
-    Question("the individual, against its background", "same, elsewhere", "other, at home"),
-    Question("the class", "same, as asked", "stranger, as asked"),
-    Question("the context", "same, as asked", "same, elsewhere"),
-    Question("no training background", "same, elsewhere", "same, at home"),
-    Question("the accessory", "same, wearing it", "same, wearing another"),
-    Question("the colour", "in the colour", "in another colour"),
-    Question("the copy", "copy", "same, at home"),
+    Question("individual", "same, as asked", "other, as asked"),
+    Question("individual or background", "same, elsewhere", "other, at home"),
+    Question("class", "same, as asked", "stranger, as asked"),
+    Question("context", "same, as asked", "same, elsewhere"),
+    Question("no leak", "same, elsewhere", "same, at home"),
+    Question("accessory", "same, wearing it", "same, wearing another"),
+    Question("colour", "in the colour", "in another colour"),
+    Question("copy", "copy", "same, at home"),
 )
 
 
