@@ -11,7 +11,7 @@ STUDY = "phenomenon"
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the command's options."""
     parser.add_argument(
-        "--table",
+        "--results",
         default=STUDY,
         metavar="FILE|STUDY",
         help=f"a results table, or a study's name (default: {STUDY})",
