@@ -1,6 +1,11 @@
 """Study files, cells and the engine, on a tiny random model and a tiny random CLIP."""
 
+import contextlib
+import random
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -185,6 +190,40 @@ def test_a_failed_cell_does_not_stop_the_others(place, tmp_path, tiny_judge, mon
     told = capsys.readouterr().err
     assert "1 of 4 cells failed" in told and "RuntimeError: out of memory" in told
     assert study_status(load_study(path), tmp_path / "runs")["scored"].sum() == 3
+
+
+def test_a_study_killed_at_random_moments_ends_with_the_same_table(place, tmp_path):
+    strategies = ["base", "mixed", "masked", {"strategy": "switching", "parameters": {"switch_step": 1}}]
+    path = study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}", strategies=strategies)
+    command = [
+        sys.executable,
+        "-m",
+        "persongen_lib.cli",
+        "study",
+        "run",
+        str(path),
+        "--device",
+        "cpu",
+        "--runs",
+    ]
+    began = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    whole = time.monotonic() - began
+    draw = random.Random(0)
+    for _ in range(3):
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0.4, 0.95) * whole)
+        process.kill()
+        process.wait()
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
+    study, tables = load_study(path), []
+    for name in ("whole", "killed"):
+        tables.append(pd.read_parquet(collect(study, tmp_path / name, tmp_path / f"{name}.parquet")))
+    own = ["picture", "fine_tune", "label", "seed", "evaluations", "clip_image", "clip_text"]
+    pd.testing.assert_frame_equal(tables[1][own], tables[0][own], check_exact=True)
 
 
 def test_ray_makes_the_same_table_and_tells_what_failed(place, tmp_path):
