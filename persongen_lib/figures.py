@@ -564,10 +564,10 @@ def matrix(
     for (place, name), number in zip(np.ndindex(values.shape), values.to_numpy().ravel(), strict=True):
         if not np.isnan(number):
             color = "white" if abs(number - blind) > 0.38 else "black"
-            axis.text(name, place, f"{number:.2f}", ha="center", va="center", fontsize=9, color=color)
+            axis.text(name, place, f"{number:.2f}", ha="center", va="center", fontsize=8, color=color)
     axis.set_yticks(range(len(names)), [title(name) for name in names])
     axis.set_xticks(range(values.shape[1]), values.columns, rotation=35, ha="right")
-    axis.tick_params(length=0)
+    axis.tick_params(length=0, labelsize=8.5)
     for side in axis.spines.values():
         side.set_visible(False)
     return figure
