@@ -237,6 +237,14 @@ def test_masked_variants_see_one_part_only(tmp_path):
     assert np.asarray(subject[0])[0, 40].tolist() == [GRAY] * 3
     assert np.asarray(background[1])[0, 0].tolist() == [GRAY] * 3
     assert np.asarray(background[1])[0, 40].tolist() == [99, 9, 9]
+    alone = Masked("halves", Halves(), {"truth": Red(concept)})
+    assert (
+        set(alone(images, ["{} in the snow"] * 3))
+        == set(alone.columns)
+        == set(masked.columns) - {"dino_subject"}
+    )
+    large = make_concept(tmp_path, images=[halves((10, 0, 0), (250, 0, 0)).resize((96, 96))])
+    assert Masked("halves", Halves(), {"dino": Red(large)})(images, ["{}"] * 3)["dino_subject"][0] < 2
     with pytest.raises(UserError, match="masked needs one of clip, dino, identity, truth"):
         load_masked("nowhere", "cpu", {"copying": Copying(concept)})
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from persongen_lib.evaluation.metric import Metric
-from persongen_lib.evaluation.micro import load_masks
+from persongen_lib.evaluation.micro import PICTURE_SIZE, load_masks
 from persongen_lib.specs import UserError
 
 if TYPE_CHECKING:
@@ -59,13 +59,17 @@ class Masked:
     def subject_judges(self) -> dict[str, Metric]:
         """The metrics that compare subjects, with the references' background in gray."""
         judges = {name: judge for name, judge in self.judges.items() if name in SUBJECT}
+        if not judges:
+            return {}
         concept = next(iter(judges.values())).concept
         cut = tuple(self.parts(concept.images)[0])
         return {name: replace(judge, concept=replace(concept, images=cut)) for name, judge in judges.items()}
 
     def parts(self, images: Sequence[Image.Image]) -> tuple[list[Image.Image], list[Image.Image]]:
         """The subjects and the backgrounds of pictures, the rest of each in gray."""
-        masks = self.segmenter(list(images))[0].numpy()[..., None]
+        size = (PICTURE_SIZE, PICTURE_SIZE)
+        images = [image if image.size == size else image.resize(size) for image in images]
+        masks = self.segmenter(images)[0].numpy()[..., None]
         pixels = np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) for image in images])
         subject = masks * pixels + (1 - masks) * GRAY
         background = (1 - masks) * pixels + masks * GRAY
