@@ -101,6 +101,15 @@ def test_regret_is_what_is_lost_on_concepts_left_out():
     assert found["mixed"] == pytest.approx(0.5 / 6)
 
 
+def test_regret_needs_two_concepts_that_all_options_have():
+    with pytest.raises(UserError, match="at least two concepts"):
+        rows = table(concepts=1)
+        regret(rows[rows["template"] == "{} 0"], [Wish()])
+    rows = table()
+    rows.loc[(rows["concept"] == "c0") & (rows["label"] == "far"), "prompt_right"] = np.nan
+    assert regret(rows, [Wish()])["mean"].notna().all()
+
+
 def test_chosen_by_chance_the_recommendation_is_no_better_than_the_rest():
     """Options that differ by noise only: the regret on concepts left out must not look better than a fixed rule's."""
     means = {name: (0.5, 0.5, 50) for name in ("base", "mixed", *(f"other {k}" for k in range(20)))}

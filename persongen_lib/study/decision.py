@@ -78,12 +78,8 @@ def recommend(table: pd.DataFrame, wish: Wish | None = None, **bootstrap) -> pd.
     """
     wish = wish or Wish()
     table = allowed(with_prompt_right(table), wish)
-    identity, text = (unit_table(table, name).dropna() for name in (wish.identity, wish.text))
-    shared = identity.index.intersection(text.index)
-    if shared.empty:
-        raise UserError("no concept of the table has scores of every option: collect the whole study first")
-    labels = list(identity)
-    worth = wish.utility(identity.loc[shared].to_numpy(), text.loc[shared, labels].to_numpy())
+    worth = _worth(table, wish)
+    labels, worth = list(worth), worth.to_numpy()
     mean, low, high = bootstrap_interval(worth, **bootstrap)
     rows = table.drop_duplicates("label").set_index("label").loc[labels, ["strategy", "parameters"]]
     rows = rows.assign(utility=mean, utility_low=low, utility_high=high, best=_best_share(worth))
@@ -147,17 +143,17 @@ def regret(
     Every concept is left out in turn, the recommendation made from the others, and its utility compared. One row a
     rule: "recommended" and, for every name in `always`, that label whatever is wished; `mean`, `low`, `high` of the
     regret over wishes and concepts, the interval over concepts; `less`: how much less the recommendation loses than
-    that rule, with `less_low` and `less_high`. UserError for a label that the table lacks.
+    that rule, with `less_low` and `less_high`. UserError for a label that
+    the table lacks, and for a table of one concept.
     """
     table = with_prompt_right(table)
     check_known("label", always, list(table["label"].unique()))
     lost = {name: [] for name in ("recommended", *always)}
     for wish in wishes:
         possible = allowed(table, wish)
-        identity, text = (unit_table(table, name).dropna() for name in (wish.identity, wish.text))
-        worth = pd.DataFrame(
-            wish.utility(identity.to_numpy(), text[list(identity)].to_numpy()), identity.index, list(identity)
-        )
+        worth = _worth(table, wish)
+        if len(worth) < 2:
+            raise UserError("the regret needs a table of at least two concepts: one is left out in turn")
         options = worth[list(possible["label"].unique())]
         hindsight = options.max(axis=1)
         others = (options.sum() - options) / (len(options) - 1)
@@ -171,6 +167,16 @@ def regret(
     saved = bootstrap_interval(less.to_numpy(), **bootstrap)
     rows |= dict(zip(("less", "less_low", "less_high"), saved, strict=True))
     return pd.DataFrame({"rule": list(each), **rows})
+
+
+def _worth(table: pd.DataFrame, wish: Wish) -> pd.DataFrame:
+    """The utility of every label (columns) for every unit that all of them have (rows)."""
+    identity, text = (unit_table(table, name).dropna() for name in (wish.identity, wish.text))
+    shared, labels = identity.index.intersection(text.index), list(identity)
+    if shared.empty:
+        raise UserError("no concept of the table has scores of every option: collect the whole study first")
+    utility = wish.utility(identity.loc[shared].to_numpy(), text.loc[shared, labels].to_numpy())
+    return pd.DataFrame(utility, shared, labels)
 
 
 def _best_share(worth: np.ndarray, num_resamples: int = 4000, seed: int = 0) -> np.ndarray:
