@@ -56,7 +56,7 @@ def run(args: Namespace) -> int:
         identity=args.identity,
         text=args.text,
     )
-    names = [name for name in dict.fromkeys((wish.identity, wish.text, "leak"))]
+    names = dict.fromkeys((wish.identity, wish.text, "leak"))
     for place, row in enumerate(recommend(_table(args.results), wish).head(args.top).to_dict("records"), 1):
         print(f"{place}. {row['label']}: {row['strategy']} {row['parameters']}")
         expected = [

@@ -1,7 +1,9 @@
 """Can the metrics be trusted? How often each gives the right picture of a pair the higher score.
 
-The pairs are renders of the micro-world (`persongen_lib.world.trials`), of which everything is known: the two
-pictures of a pair differ in one thing only, which the question is about. The metrics see pictures and prompt alone.
+The pairs are renders of the micro-world (`persongen_lib.world.trials`), of which everything is known: what the
+question is about, and by chance the pose, tells the two pictures of a pair apart. In "individual or background" the
+wrong one has the references' background, which is no answer to the prompt either. The metrics see pictures and
+prompt alone.
 """
 
 from __future__ import annotations

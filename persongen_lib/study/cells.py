@@ -24,9 +24,9 @@ class Cell:
     """What a strategy's notebook is given; anything wrong is a UserError when the cell is first used.
 
     `parameters` are the strategy's, `method_parameters` the fine-tuning method's; what is left out has its
-    default. `prompts` and `seeds`: see `load_prompts` and `parse_seeds`. `label` names the cell in tables and
-    figures and begins with the strategy's name. `metrics` and the models of
-    metrics: see `choose_models`.
+    default; `token` None is the concept's own, or "sks". `prompts` and `seeds`: see `load_prompts` and
+    `parse_seeds`. `label` names the cell in tables and figures and begins with the strategy's name. `metrics` and
+    the models of metrics: see `choose_models`.
     """
 
     concept: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -18,18 +19,17 @@ def run_study_ray(
     device: str = "auto",
     dtype: str | None = None,
     gpus_per_cell: float = 1.0,
-    address: str | None = None,
 ) -> tuple[Failure, ...]:
     """`run_study` with a process a core, or `1 / gpus_per_cell` processes a GPU where ray finds one.
 
-    `address` is that of a running cluster (its machines share `runs`); None starts ray on this machine for as long
-    as the study runs, without a dashboard and reachable from this machine only. Cells of a fine-tuning begin when
-    its first cell has ended, so that nothing is trained twice. UserError where ray is not installed or the cluster
-    can't be reached.
+    The environment variable RAY_ADDRESS names a running cluster, whose machines share `runs`; without it ray runs on
+    this machine for as long as the study does, without a dashboard and reachable from here only. Cells of a
+    fine-tuning begin when its first cell has ended, so that nothing is trained twice. UserError where ray is not
+    installed or the cluster can't be reached.
     """
     from tqdm.auto import tqdm
 
-    ray = _start(address)
+    ray = _start(os.environ.get("RAY_ADDRESS"))
     try:
         gpus = gpus_per_cell if ray.cluster_resources().get("GPU") and device != "cpu" else 0
         task = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus)(_run)
@@ -37,7 +37,8 @@ def run_study_ray(
         waiting, running, failures = defaultdict(list), {}, []
 
         def begin(cell: Cell) -> None:
-            running[task.remote(_bare(cell), store, device, dtype)] = cell
+            fresh = replace(cell)  # without the pictures that a used cell remembers
+            running[task.remote(fresh, store, device, dtype)] = cell
 
         for cell in study.cells:
             waiting[cell.fine_tune_spec.hash].append(cell)
@@ -69,11 +70,6 @@ def _run(cell: Cell, runs: Path, device: str, dtype: str | None) -> str | None:
     except Exception as error:
         return Failure.of(cell, error).reason
     return None
-
-
-def _bare(cell: Cell) -> Cell:
-    """The cell without the pictures and specs that it remembers."""
-    return replace(cell)
 
 
 def _start(address: str | None):
