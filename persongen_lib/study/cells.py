@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,9 +113,17 @@ class CellRun:
 
 
 def run_cell(
-    cell: Cell, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None
+    cell: Cell,
+    runs: str | Path = "runs",
+    device: str = "auto",
+    dtype: str | None = None,
+    lengths: Collection[int] = (),
 ) -> CellRun:
-    """Fine-tune, sample and score, each only where `runs` does not hold it yet."""
+    """Fine-tune, sample and score, each only where `runs` does not hold it yet.
+
+    `lengths`: other numbers of training steps of which adapters will be wanted (`training_lengths`): they come
+    from one training.
+    """
     from persongen_lib.finetune import finetune
     from persongen_lib.sampling import run_sample
 
@@ -123,9 +132,23 @@ def run_cell(
     if store.find("sample", cell.sample_spec) is None:
         backbone = shared_backbone(cell.backbone, cell.sample_spec.weights, device, dtype)
     trainable = backbone if backbone and backbone.dtype.itemsize == 4 else None
-    adapter = finetune(cell.fine_tune_spec, cell.references, store, device, backbone=trainable)
+    spec, lengths = cell.fine_tune_spec, {cell.fine_tune_spec.num_steps, *lengths}
+    longest = replace(spec, num_steps=max(lengths))
+    if store.find("finetune", spec) is None:
+        finetune(longest, cell.references, store, device, backbone=trainable, snapshots=lengths)
+    adapter = store.folder("finetune", spec)
     sample = run_sample(cell.sample_spec, store, device, dtype, backbone)
     return CellRun(cell, adapter, sample, score(cell, store, device))
+
+
+def training_lengths(cells: Iterable[Cell]) -> dict[str, set[int]]:
+    """The numbers of training steps that these cells want of each fine-tuning, by its spec's hash."""
+    specs = {cell.fine_tune_spec.hash: cell.fine_tune_spec for cell in cells}
+    trainings = {name: replace(spec, num_steps=1).hash for name, spec in specs.items()}
+    lengths = defaultdict(set)
+    for name, training in trainings.items():
+        lengths[training].add(specs[name].num_steps)
+    return {name: lengths[training] for name, training in trainings.items()}
 
 
 def follow(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from persongen_lib.specs import UserError
-from persongen_lib.study.cells import Cell, run_cell
+from persongen_lib.study.cells import Cell, run_cell, training_lengths
 from persongen_lib.study.grid import Study
 
 log = logging.getLogger(__name__)
@@ -38,12 +38,12 @@ def run_study(
     """
     from tqdm.auto import tqdm
 
-    failures = []
+    failures, lengths = [], training_lengths(study.cells)
     with tqdm(study.cells, desc=study.name, unit="cell") as bar:
         for cell in bar:
             bar.set_postfix_str(f"{cell.concept}, {cell.name}")
             try:
-                run_cell(cell, runs, device, dtype)
+                run_cell(cell, runs, device, dtype, lengths[cell.fine_tune_spec.hash])
             except Exception as error:
                 log.debug("the cell %s failed", cell, exc_info=True)
                 failures.append(Failure.of(cell, error))
