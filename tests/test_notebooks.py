@@ -6,6 +6,7 @@ import importlib.util
 import nbformat
 import pytest
 import yaml
+from tiny_notebook import write_notebook
 
 from persongen_lib.notebooks import ROOT, check_parameters, run_notebook
 from persongen_lib.specs import UserError, parse_seeds
@@ -34,16 +35,6 @@ def build():
 
 def code_cells(path):
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-
-
-def write_notebook(path, *sources):
-    """A notebook whose first cell is its parameters cell."""
-    notebook = nbformat.v4.new_notebook()
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    notebook.cells[0].metadata.tags = ["parameters"]
-    nbformat.write(notebook, path)
-    return path
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -28,7 +28,11 @@ class Failure:
 
 
 def run_study(
-    study: Study, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None
+    study: Study,
+    runs: str | Path = "runs",
+    device: str = "auto",
+    dtype: str | None = None,
+    keep_pictures: bool = True,
 ) -> tuple[Failure, ...]:
     """Run every cell that `runs` does not hold yet; returns the cells that failed.
 
@@ -43,7 +47,7 @@ def run_study(
         for cell in bar:
             bar.set_postfix_str(f"{cell.concept}, {cell.name}")
             try:
-                run_cell(cell, runs, device, dtype, lengths[cell.fine_tune_spec.hash])
+                run_cell(cell, runs, device, dtype, lengths[cell.fine_tune_spec.hash], keep_pictures)
             except Exception as error:
                 log.debug("the cell %s failed", cell, exc_info=True)
                 failures.append(Failure.of(cell, error))
