@@ -1,11 +1,11 @@
 """The notebooks as files, and their running: refused parameters, whole outputs, pages that are missing."""
 
 import ast
-import importlib.util
 
 import nbformat
 import pytest
 import yaml
+from small_book import builder
 
 from persongen_lib.notebooks import ROOT, check_parameters, run_notebook
 from persongen_lib.specs import UserError, parse_seeds
@@ -26,10 +26,7 @@ COMMON = {"backbone", "concept", "prompts", "seeds", "num_steps", "device", "run
 
 @pytest.fixture(scope="module")
 def build():
-    spec = importlib.util.spec_from_file_location("build", ROOT / "book" / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return builder()
 
 
 def code_cells(path):
