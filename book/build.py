@@ -53,6 +53,7 @@ def main() -> int:
     parser.add_argument("--overview", action="store_true", help="renew the picture that README.md shows")
     arguments = parser.parse_args()
     started = time.monotonic()
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // WORKERS)))
     pages = list(toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text())))
     executed = execute_notebooks([page for page in pages if page.startswith("notebooks/")])
     stage(executed)
@@ -91,18 +92,13 @@ def execute_notebooks(pages: list[str]) -> dict[str, Path]:
     none is begun; the copies of those that were done are kept.
     """
     shared = shared_digest()
-    copies, missing = {}, []
-    for page in pages:
-        name = Path(page).name
-        folder, copy = BUILD / "executed", f"{name}.{code_digest(ROOT / f'{page}.ipynb', shared)}.ipynb"
-        for old in set(folder.glob(f"{name}.*.ipynb")) - {folder / copy}:
+    copies = {page: executed_copy(ROOT / f"{page}.ipynb", shared) for page in pages}
+    for copy in copies.values():
+        for old in set(copy.parent.glob(f"{copy.name.partition('.')[0]}.*.ipynb")) - {copy}:
             old.unlink()
-        copies[page] = folder / copy
-        if not copies[page].is_file():
-            missing.append(page)
+    missing = [page for page in pages if not copies[page].is_file()]
     missing.sort(key=lambda page: (*FIRST, Path(page).name).index(Path(page).name))
-    threads = {"OMP_NUM_THREADS": str(max(1, os.cpu_count() // WORKERS))}
-    with ProcessPoolExecutor(WORKERS, initializer=os.environ.update, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(WORKERS) as pool:
         running = [pool.submit(run_notebook, ROOT / f"{page}.ipynb", copies[page]) for page in missing]
         try:
             for done in tqdm(as_completed(running), desc="notebooks", total=len(running)):
@@ -113,10 +109,11 @@ def execute_notebooks(pages: list[str]) -> dict[str, Path]:
     return copies
 
 
-def code_digest(notebook: Path, shared: bytes) -> str:
-    """A hash of the notebook's code cells and of everything else that their outputs depend on."""
+def executed_copy(notebook: Path, shared: bytes) -> Path:
+    """Where the notebook's outputs are, or will be: named by a hash of its code cells and of `shared`."""
     code = [cell.source for cell in code_cells(nbformat.read(notebook, as_version=4))]
-    return hashlib.sha256(json.dumps(code).encode() + shared).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(code).encode() + shared).hexdigest()[:12]
+    return BUILD / "executed" / f"{notebook.stem}.{digest}.ipynb"
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
