@@ -6,6 +6,7 @@ colour-blind can tell apart. Sizes are made for a page that may be as narrow as 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 
@@ -52,6 +53,17 @@ METHOD_LOOKS = {
     "textual_inversion": ("#B8A800", "v"),
 }
 
+KIND_LOOKS = {
+    "context": ("#440154", "o"),
+    "accessory": ("#3B528B", "s"),
+    "property": ("#21918C", "^"),
+    "combination": ("#5EC962", "D"),
+    "live": ("#440154", "o"),
+    "object": ("#5EC962", "D"),
+}
+RESERVE_COLORS = ("#3F007D", "#661100", "#1E88E5", "#1B7837", "#FFC107", "#999933")
+"""For strategies that are new: no two of these, and none of these and LOOKS, look alike to the colour-blind."""
+RESERVE_MARKERS = ("<", ">", "p", "h", "d", "8")
 TITLES = {
     "clip_image": "image similarity (CLIP)",
     "clip_text": "text similarity (CLIP)",
@@ -89,8 +101,22 @@ TITLES = {
 
 
 def look(label: str) -> tuple[str, str]:
-    """Colour and marker of a method, or of a label by the strategy's name that it begins with; black for others."""
-    return {**LOOKS, **METHOD_LOOKS}.get(label.split()[0] if label else "", ("#000000", "o"))
+    """Colour and marker of a label by its first word: a strategy's name, a method, a kind; black for other words.
+
+    A strategy without a look of its own has one of a reserve, by its place in the order of registration: six
+    neighbours share neither colour nor marker, and 36 not both.
+    """
+    name = re.split(r"[\s,]", label)[0]
+    known = {**LOOKS, **METHOD_LOOKS, **KIND_LOOKS}
+    if name in known:
+        return known[name]
+    from persongen_lib.sampling import list_strategies
+
+    new = [strategy for strategy in list_strategies() if strategy not in known]
+    if name not in new:
+        return "#000000", "o"
+    turn, place = divmod(new.index(name), len(RESERVE_COLORS))
+    return RESERVE_COLORS[place], RESERVE_MARKERS[(place + turn) % len(RESERVE_MARKERS)]
 
 
 def title(metric: str) -> str:
