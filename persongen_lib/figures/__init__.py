@@ -2,7 +2,7 @@
 
 from persongen_lib.figures.pictures import contact_sheet, picture_grid
 from persongen_lib.figures.scores import bars, concepts, differences, identity_text, matrix
-from persongen_lib.figures.study import decision_chart
+from persongen_lib.figures.study import curves, decision_chart, equal_cost, parameters
 from persongen_lib.figures.style import LOOKS, METHOD_LOOKS, STYLE, TITLES, WIDTH, look, styled, title
 from persongen_lib.figures.training import effects, loss_curve, over_training, repair
 from persongen_lib.figures.trajectories import (
@@ -17,7 +17,8 @@ from persongen_lib.figures.trajectories import (
 
 __all__ = [
     "LOOKS", "METHOD_LOOKS", "STYLE", "TITLES", "WIDTH",
-    "attention_film", "bars", "branch_distance", "concepts", "contact_sheet", "decided", "decision_chart",
-    "differences", "distance_maps", "effects", "film_strip", "identity_text", "look", "loss_curve", "matrix",
-    "over_training", "picture_grid", "power_spectrum", "repair", "styled", "title", "trajectory_table",
+    "attention_film", "bars", "branch_distance", "concepts", "contact_sheet", "curves", "decided",
+    "decision_chart", "differences", "distance_maps", "effects", "equal_cost", "film_strip", "identity_text", "look",
+    "loss_curve", "matrix", "over_training", "parameters", "picture_grid", "power_spectrum", "repair", "styled",
+    "title", "trajectory_table",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,9 +45,12 @@ def sweeps(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def short(label: str, strategy: str) -> str:
-    """A label without what its strategy's colour says: "switching switch_step=4" is "4", "mixed 1 + 2" is "1 + 2"."""
+    """A label without what its strategy's colour says: "switching switch_step=4" is "step 4", "mixed 1 + 2" is "1 + 2".
+
+    The strategy's name itself where there is nothing else.
+    """
     rest = label.removeprefix(strategy).lstrip(" ,")
-    return " ".join(word.rpartition("=")[2] for word in rest.split())
+    return re.sub(r"(?:\w+_)?([^\W_]+)=", r"\1 ", rest) or label
 
 
 def _swept(settings: Mapping[str, Mapping[str, Any]], default: str) -> list[dict[str, Any]]:
