@@ -14,11 +14,14 @@ import numpy as np
 import pandas as pd
 
 from persongen_lib.specs import UserError, check_known
+from persongen_lib.study.settings import default_labels
 from persongen_lib.study.statistics import bootstrap_interval, require, resamples, unit_table
 
 PENALTY = 3.0
 ASKED = ("context_right", "accessory_right", "colour_right")
 SHARES = ("prompt_right", "leak")
+REFERENCE_RUN = "superclass"
+"""The strategy that never names the subject: a reference of what the prompt alone gives, and no option."""
 Scores = np.ndarray | pd.DataFrame
 OPTION = ("label", "strategy", "parameters")
 
@@ -82,7 +85,8 @@ def recommend(table: pd.DataFrame, wish: Wish | None = None, **bootstrap) -> pd.
     worth = wish.utility(*_scores(table, wish))
     labels, worth = list(worth), worth.to_numpy()
     mean, low, high = bootstrap_interval(worth, **bootstrap)
-    rows = table.drop_duplicates("label").set_index("label").loc[labels, ["strategy", "parameters"]]
+    about = [name for name in ("strategy", "parameters", "backbone") if name in table]
+    rows = table.drop_duplicates("label").set_index("label").loc[labels, about]
     rows = rows.assign(utility=mean, utility_low=low, utility_high=high, best=_best_share(worth))
     for name in (wish.identity, wish.text, "leak", "evaluations"):
         if name in table:
@@ -127,6 +131,7 @@ def best_options(
 def allowed(table: pd.DataFrame, wish: Wish) -> pd.DataFrame:
     """The rows whose strategy the wish allows. UserError where a column is missing or no row is left."""
     require(table, (*OPTION, "concept", "template", "evaluations", wish.identity, wish.text))
+    table = table[table["strategy"] != REFERENCE_RUN]
     if wish.method is not None:
         require(table, ("method",))
         check_known("fine-tuning method", [wish.method], sorted(table["method"].unique()))
@@ -152,13 +157,14 @@ def regret(
     """What following the framework loses on a concept that it has not seen, against the best option in hindsight.
 
     Every concept is left out in turn, the recommendation made from the others, and its utility compared. One row a
-    rule: "recommended" and, for every name in `always`, that label whatever is wished; `mean`, `low`, `high` of the
-    regret over wishes and concepts, the interval over concepts; `less`: how much less the recommendation loses than
-    that rule, with `less_low` and `less_high`. UserError for a label that
+    rule: "recommended" and, for every name in `always`, that label whatever is wished, or that strategy with its default
+    parameters; `mean`, `low`, `high` of the regret over wishes and concepts, the interval over concepts; `less`: how
+    much less the recommendation loses than that rule, with `less_low` and `less_high`. UserError for a name that
     the table lacks, and for a table of one concept.
     """
     table = with_prompt_right(table)
-    check_known("label", always, list(table["label"].unique()))
+    labels = {**default_labels(table), **{label: label for label in table["label"].unique()}}
+    check_known("label or strategy", always, labels)
     lost = {name: [] for name in ("recommended", *always)}
     for wish in wishes:
         possible = allowed(table, wish)
@@ -171,7 +177,7 @@ def regret(
         chosen = [options.loc[concept, others.loc[concept].idxmax()] for concept in options.index]
         lost["recommended"].append(hindsight - chosen)
         for name in always:
-            lost[name].append(hindsight - worth[name])
+            lost[name].append(hindsight - worth[labels[name]])
     each = pd.DataFrame({name: pd.concat(parts, axis=1).mean(axis=1) for name, parts in lost.items()})
     less = each.sub(each["recommended"], axis=0)
     rows = dict(zip(("mean", "low", "high"), bootstrap_interval(each.to_numpy(), **bootstrap), strict=True))

@@ -20,10 +20,25 @@ def default_labels(table: pd.DataFrame) -> dict[str, str]:
     """
     found = {}
     for strategy, part in _labels(table).groupby("strategy", sort=False):
-        known = part["label"][part["parameters"] == _usual(strategy, part["backbone"].iloc[0])]
+        usual = usual_parameters(strategy, part["backbone"].iloc[0])
+        known = part["label"][part["parameters"] == canonical_json(usual)]
         names = [*part["label"][part["label"] == strategy], *known, *part["label"]]
         found[strategy] = names[0]
     return found
+
+
+def usual_parameters(strategy: str, backbone: str) -> dict[str, Any] | None:
+    """Every parameter of a strategy at its default on a backbone; None where strategy or backbone are not known."""
+    from persongen_lib.backbones import sampling_defaults
+    from persongen_lib.sampling import list_strategies, make_strategy
+
+    if strategy not in list_strategies() or not isinstance(backbone, str):
+        return None
+    try:
+        usual = sampling_defaults(backbone)["strategies"].get(strategy, {})
+    except UserError:
+        return None
+    return make_strategy(strategy, **usual).parameters()
 
 
 def sweeps(table: pd.DataFrame) -> pd.DataFrame:
@@ -101,20 +116,6 @@ def _axes(table: pd.DataFrame, names: list[str]) -> list[list[str]]:
 def _labels(table: pd.DataFrame) -> pd.DataFrame:
     require(table, ("label", "strategy", "parameters"))
     return table.drop_duplicates("label").reindex(columns=["label", "strategy", "parameters", "backbone"])
-
-
-def _usual(strategy: str, backbone: Any) -> str | None:
-    """The strategy's default parameters on a backbone, as the table writes them; None where they are not known."""
-    from persongen_lib.backbones import sampling_defaults
-    from persongen_lib.sampling import make_strategy
-
-    if not isinstance(backbone, str):
-        return None
-    try:
-        usual = sampling_defaults(backbone)["strategies"].get(strategy, {})
-        return canonical_json(make_strategy(strategy, **usual).parameters())
-    except UserError:
-        return None
 
 
 def _is_number(value: Any) -> bool:
