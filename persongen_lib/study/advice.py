@@ -41,9 +41,11 @@ def expected(option: pd.Series, names: dict[str, str]) -> str:
 
 def advice(wanted: str, option: pd.Series, names: dict[str, str], concept: str = "dog") -> str:
     """Markdown: who `wanted` this, which option of `recommend`, what to expect and why, and the lines to type."""
+    reason = option["reason"]
     command = f'{sample_command(option)} --concept {concept} --template "a photo of a {{}} in the snow"'
     return (
-        f"**{wanted}: {option['label']}.** Expect {expected(option, names)} a picture. {_sentence(option['reason'])}\n\n"
+        f"**{wanted}: {option['label']}.** "
+        f"Expect {expected(option, names)} a picture. {reason[0].upper()}{reason[1:]}.\n\n"
         f"```bash\n{command}\n```\n\n```python\nstrategy = {python_line(option)}\n```\n"
     )
 
@@ -51,7 +53,3 @@ def advice(wanted: str, option: pd.Series, names: dict[str, str], concept: str =
 def _other(option: pd.Series, usual: dict[str, Any] | None) -> dict[str, Any]:
     given = json.loads(option["parameters"])
     return {name: value for name, value in given.items() if usual is None or usual.get(name) != value}
-
-
-def _sentence(words: str) -> str:
-    return f"{words[0].upper()}{words[1:]}."
