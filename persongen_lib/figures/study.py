@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from persongen_lib.figures.style import WIDTH, arms, look, styled, title
 from persongen_lib.study.pareto import summarize_front
@@ -24,8 +25,8 @@ def curves(
     """Every setting of a results table in the plane of two scores, those along one parameter joined by a line.
 
     Faint bars are 95 % intervals over concepts, the grey staircase is the front of the means (`pareto.front`): no
-    setting is better in both. Hollow points differ from their strategy's default in a word (`settings.sweeps`). The
-    ends of a line are named by their parameter.
+    setting is better in both. Hollow points differ from their strategy's default in a word (`settings.sweeps`). At
+    the ends of a line stand its least and its greatest value, the first where several parameters move together.
     """
     summary = summarize(table, [x, y], **bootstrap).set_index(["label", "metric"])
     points = summarize_front(table, (x, y), **bootstrap).set_index("label")
@@ -47,12 +48,12 @@ def curves(
             markerfacecolor="white" if words else color, markeredgecolor=color if words else "white", linewidth=1.6,
         )  # fmt: skip
         shown = line if words else line.iloc[[0, -1]] if len(line) > 1 else line[:0]
-        for place, row in enumerate(shown.itertuples()):
-            right = place == 0
+        for row, right in zip(shown.itertuples(), (True, False), strict=False):
             axis.annotate(
-                row.value if words else short(row.label, strategy), points.loc[row.label, [x, y]],
-                xytext=(5, 4) if right else (-5, -4), textcoords="offset points", fontsize=7.5, color=color,
+                row.value if words else f"{row.number:g}", points.loc[row.label, [x, y]],
+                xytext=(5, 4) if right else (-5, -4), textcoords="offset points", fontsize=8, color=color,
                 ha="left" if right else "right", va="bottom" if right else "top",
+                path_effects=[withStroke(linewidth=2, foreground="white")],
             )  # fmt: skip
     axis.margins(0.08)
     axis.set(xlabel=f"{title(x)} →", ylabel=f"{title(y)} →")
@@ -136,7 +137,7 @@ def decision_chart(best: pd.DataFrame, width: float = WIDTH) -> Figure:
     budgets = sorted(best["max_evaluations"].unique())
     weights = sorted(best["identity_weight"].unique())
     step = weights[1] - weights[0] if len(weights) > 1 else 1.0
-    figure, axis = plt.subplots(figsize=(width, 0.8 * len(budgets) + 1.3), layout="constrained")
+    figure, axis = plt.subplots(figsize=(width, 0.9 * len(budgets) + 1.3), layout="constrained")
     for place, budget in enumerate(budgets):
         row = best[best["max_evaluations"] == budget].sort_values("identity_weight")
         runs = (row["label"] != row["label"].shift()).cumsum()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -17,14 +18,14 @@ VERDICTS = ("holds", "does not hold", "undecided")
 class Claim:
     """In words; and that pictures of the label `one` score higher (`sign` 1) or lower (-1) than those of `other`.
 
-    `source` says who claims it or why one would expect it.
+    `source` says who claims it or why one would expect it. A label that is None is one that a table lacks.
     """
 
     words: str
     source: str
     metric: str
-    one: str
-    other: str
+    one: str | None
+    other: str | None
     sign: int = 1
 
     def __post_init__(self) -> None:
@@ -61,10 +62,23 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], **bootstrap) -> pd.DataF
         if part["label"].nunique() < 2 or claim.metric not in part or part[claim.metric].isna().all():
             continue
         found = paired_differences(part, [claim.metric], claim.other, **bootstrap).iloc[0]
-        said = {"claim": claim.words, "source": claim.source, "metric": claim.metric}
-        judged = verdict(found["low"], found["high"], claim.sign)
-        rows.append({**said, **found[["mean", "low", "high"]], "verdict": judged})
+        values = Interval(*found[["mean", "low", "high"]])
+        judged = verdict(values.low, values.high, claim.sign)
+        rows.append(measured(claim.words, claim.source, claim.metric, values, judged))
     return pd.DataFrame(rows, columns=["claim", "source", "metric", "mean", "low", "high", "verdict"])
+
+
+def measured(
+    words: str, source: str, metric: str, values: Interval, judged: str | None = None
+) -> dict[str, Any]:
+    """A row of `judge` for a claim measured otherwise; its `verdict` is that of the interval unless `judged`."""
+    return {
+        "claim": words,
+        "source": source,
+        "metric": metric,
+        **asdict(values),
+        "verdict": judged or verdict(values.low, values.high),
+    }
 
 
 def spread_difference(table: pd.DataFrame, metric: str, one: str, other: str, **bootstrap) -> Interval:

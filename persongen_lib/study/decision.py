@@ -158,9 +158,9 @@ def regret(
 
     Every concept is left out in turn, the recommendation made from the others, and its utility compared. One row a
     rule: "recommended" and, for every name in `always`, that label whatever is wished, or that strategy with its
-    default parameters; `mean`, `low`, `high` of the regret over wishes and concepts, the interval over concepts; `less`: how
-    much less the recommendation loses than that rule, with `less_low` and `less_high`. UserError for a name that
-    the table lacks, and for a table of one concept.
+    default parameters; `mean`, `low`, `high` of the regret over wishes and concepts, the interval over concepts;
+    `less`: how much less the recommendation loses than that rule, with `less_low` and `less_high`. UserError for a
+    name that the table lacks, and for a table of one concept.
     """
     table = with_prompt_right(table)
     labels = {**default_labels(table), **{label: label for label in table["label"].unique()}}

@@ -59,6 +59,14 @@ def sweeps(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["strategy", "parameter", "value", "number", "label", "reference"])
 
 
+def ends(table: pd.DataFrame) -> tuple[dict[str, str], dict[str, str]]:
+    """By strategy, the labels at the least and the greatest value of its first swept number (`sweeps`)."""
+    swept = sweeps(table).dropna(subset="number")
+    first = swept[swept["parameter"] == swept.groupby("strategy")["parameter"].transform("first")]
+    labels = first.groupby("strategy")["label"]
+    return labels.first().to_dict(), labels.last().to_dict()
+
+
 def short(label: str, strategy: str) -> str:
     """A label without what its strategy's colour says: "switching switch_step=4" is "step 4", "mixed 1 + 2" is "1 + 2".
 
