@@ -32,6 +32,8 @@ def picture_grid(
     all.
     `references`: a reference picture a concept, shown in a first column.
     """
+    from persongen_lib.sampling import open_picture
+
     seed = table["seed"].iloc[0] if seed is None else seed
     shown = table[(table["seed"] == seed) & (table["template"].isin(prompts) if prompts else True)]
     if shown.empty:
@@ -45,7 +47,7 @@ def picture_grid(
         names.append(f"{row.concept}: {prompt}" if many else prompt)
         here = shown[(shown["concept"] == row.concept) & (shown["template"] == row.template)]
         found = dict(zip(here["label"], here["picture"], strict=True))
-        line = [Image.open(Path(runs) / found[label]) if label in found else None for label in labels]
+        line = [open_picture(Path(runs) / found[label]) if label in found else None for label in labels]
         pictures.append(([references.get(row.concept)] if references else []) + line)
     heads = (["reference"] if references else []) + labels
     return grid(pictures, names, heads, width, [look(head)[0] for head in heads])
