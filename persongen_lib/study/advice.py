@@ -25,7 +25,10 @@ def python_line(option: pd.Series) -> str:
     """`make_strategy(...)` with the strategy and parameters of a row of `recommend`, but for the class's defaults."""
     name = option["strategy"]
     usual = make_strategy(name).parameters() if name in list_strategies() else None
-    given = "".join(f", {key}={value!r}" for key, value in _other(option, usual).items())
+    given = "".join(
+        f", {key}={json.dumps(value) if isinstance(value, str) else repr(value)}"
+        for key, value in _other(option, usual).items()
+    )
     return f'make_strategy("{name}"{given})'
 
 
