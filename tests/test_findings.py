@@ -233,8 +233,10 @@ def test_advice_says_what_to_type():
         python_line(option)
         == 'make_strategy("mixed", concept_scale=1.75, superclass_scale=1.75, superclass_weights="original")'
     )
-    words = advice("Prompt first", option, {"identity": "identity", "leak": "leak"}, "cat")
+    found = rows.loc[["mixed, original", "mixed 1 + 2"]]
+    words = advice("Prompt first", found, {"identity": "identity", "leak": "leak"}, "cat")
     assert words.startswith("**Prompt first: mixed, original.** Expect identity 0.65 [0.65, 0.65], leak 0.25")
+    assert "Next: mixed 1 + 2 (" in words
     assert "--concept cat" in words and "100 evaluations a picture" in words
 
 
