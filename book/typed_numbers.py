@@ -1,8 +1,8 @@
 """Find results that were typed into prose by hand. They belong to tables, and are glued.
 
-A result in the text of a page is a decimal number, a percentage, "3 of 6", an amount of time or memory, or "3 times". Code, formulas,
-links, citations and roles ({glue:text} among them) are not looked into. Numbers that are no results, such as a confidence level or a
-requirement, are named in CONSTANTS with the words around them and the reason.
+A result in the text of a page is a decimal number, a percentage, "3 of 6", an amount of time or memory, or "3 times".
+Code, formulas, links, citations and roles ({glue:text} among them) are not looked into. Numbers that are no results,
+such as a confidence level or a requirement, are named in CONSTANTS with the words around them and the reason.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ RESULT = re.compile(
     )(?![\w]|\.\d)""",
     re.VERBOSE,
 )
-BLOCK = re.compile(r"^(?P<fence>`{3,}|:{3,})(?P<head>.*?)\n(?P<body>.*?)^(?P=fence)[ ]*$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^(?P<fence>`{3,}|:{3,})(?P<head>.*?)\n(?P<body>.*?)^(?P=fence)[ ]*$", re.MULTILINE | re.DOTALL
+)
 PROSE = ("{figure}", "{glue", "{admonition}", "{note}", "{tip}", "{important}", "{warning}", "{glossary}")
 OPTION = re.compile(r"^:[\w-]+:.*$", re.MULTILINE)
 ASIDE = re.compile(
@@ -59,8 +61,8 @@ def typed_numbers(path: Path) -> list[str]:
         for hit in RESULT.finditer(prose):
             around = prose[max(0, hit.start() - 40) : hit.end() + 30].strip()
             found.append(
-                f"{path.name}: {hit.group()!r} is typed by hand in {around!r}: glue it from a notebook, or, if it is no "
-                "result, name it in CONSTANTS of book/typed_numbers.py"
+                f"{path.name}: {hit.group()!r} is typed by hand in {around!r}: glue it from a notebook, or, if it is "
+                "no result, name it in CONSTANTS of book/typed_numbers.py"
             )
     return found
 
