@@ -8,11 +8,11 @@ READY := $(VENV)/.ready
 STRIP := $(BIN)/nbstripout --keep-id --extra-keys \
 	"metadata.papermill metadata.language_info.version cell.metadata.papermill cell.metadata.execution"
 
-.PHONY: help setup book test lab strip clean distclean
+.PHONY: help setup book test test-book lab strip clean distclean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with every pinned package (about 4 minutes and 2.5 GB)
 
@@ -29,6 +29,9 @@ test: $(READY) ## check the style, the notebooks and the library
 	$(BIN)/ruff check .
 	$(STRIP) --verify notebooks/*.ipynb
 	$(BIN)/python -m pytest
+
+test-book: $(READY) ## look at every page of the built book in a browser (Chromium)
+	$(BIN)/python -m pytest tests/test_book_pages.py
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

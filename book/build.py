@@ -3,20 +3,25 @@
     python book/build.py                 the whole book, into book/_build/html
     python book/build.py --overview      and renew book/images/overview.png, which README.md shows
 
-Executed notebooks are kept in book/_build/executed under a hash of the notebook, the library, the data and
-the pins: when only prose has changed, nothing is executed again.
+Executed notebooks are kept in book/_build/executed under a hash of the notebook's code, the library, the data
+and the pins: when only prose has changed, in book/ or in a notebook, nothing is executed again.
 """
 
 import argparse
 import base64
 import hashlib
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 import numpy as np
@@ -35,7 +40,11 @@ STAGE = BUILD / "stage"
 BUILT = STAGE / "_build" / "html"
 HTML = BUILD / "html"
 OVERVIEW = Path("book", "images", "overview.png")
+FIRST = ("finetuning_methods", "metrics", "decision")
+"""Notebooks to begin with: the longest, which fine-tunes what the others ask for, beside those that ask for nothing."""
+WORKERS = 2
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 NOT_PAGES = shutil.ignore_patterns("_build", "__pycache__", "*.py")
 
 
@@ -44,13 +53,18 @@ def main() -> int:
     parser.add_argument("--overview", action="store_true", help="renew the picture that README.md shows")
     arguments = parser.parse_args()
     started = time.monotonic()
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // WORKERS)))
     pages = list(toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text())))
     executed = execute_notebooks([page for page in pages if page.startswith("notebooks/")])
     stage(executed)
     if arguments.overview:
         (ROOT / OVERVIEW).parent.mkdir(exist_ok=True)
         shutil.copy(STAGE / OVERVIEW, ROOT / OVERVIEW)
-    problems = build_html() or missing_pages(pages, BUILT) + network_resources(BUILT)
+    problems = build_html(STAGE) or [
+        *missing_pages(pages, BUILT),
+        *network_resources(BUILT),
+        *broken_links(BUILT),
+    ]
     for problem in problems:
         print(f"book: {problem}", file=sys.stderr)
     if problems:
@@ -72,17 +86,38 @@ def toc_pages(toc: dict) -> Iterator[str]:
 
 
 def execute_notebooks(pages: list[str]) -> dict[str, Path]:
-    """Execute the notebooks among the pages, in their order; those that are executed already are kept."""
+    """The executed copy of each notebook among the pages; those without one are executed, two at a time.
+
+    Two that ask for the same fine-tuning wait for each other at the run store. After a notebook that failed
+    none is begun; the copies of those that were done are kept.
+    """
     shared = shared_digest()
-    executed = {}
-    for page in tqdm(pages, desc="notebooks"):
-        source = ROOT / f"{page}.ipynb"
-        digest = hashlib.sha256(source.read_bytes() + shared).hexdigest()[:12]
-        output = BUILD / "executed" / f"{source.stem}.{digest}.ipynb"
-        executed[page] = output if output.is_file() else run_notebook(source, output)
-        for old in set(output.parent.glob(f"{source.stem}.*.ipynb")) - {output}:
+    copies = {page: executed_copy(ROOT / f"{page}.ipynb", shared) for page in pages}
+    for copy in copies.values():
+        for old in set(copy.parent.glob(f"{copy.name.partition('.')[0]}.*.ipynb")) - {copy}:
             old.unlink()
-    return executed
+    missing = [page for page in pages if not copies[page].is_file()]
+    missing.sort(key=lambda page: (*FIRST, Path(page).name).index(Path(page).name))
+    with ProcessPoolExecutor(WORKERS) as pool:
+        running = [pool.submit(run_notebook, ROOT / f"{page}.ipynb", copies[page]) for page in missing]
+        try:
+            for done in tqdm(as_completed(running), desc="notebooks", total=len(running)):
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return copies
+
+
+def executed_copy(notebook: Path, shared: bytes) -> Path:
+    """Where the notebook's outputs are, or will be: named by a hash of its code cells and of `shared`."""
+    code = [cell.source for cell in code_cells(nbformat.read(notebook, as_version=4))]
+    digest = hashlib.sha256(json.dumps(code).encode() + shared).hexdigest()[:12]
+    return BUILD / "executed" / f"{notebook.stem}.{digest}.ipynb"
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def shared_digest() -> bytes:
@@ -97,25 +132,77 @@ def shared_digest() -> bytes:
 def stage(executed: dict[str, Path]) -> None:
     """Lay out the sources of the book in a folder of their own, the notebooks in their executed form."""
     shutil.rmtree(STAGE, ignore_errors=True)
-    shutil.copytree(ROOT / "book", STAGE / "book", ignore=NOT_PAGES)
+    stage_site(STAGE, yaml.safe_load((ROOT / "CITATION.cff").read_text()).get("repository-code"))
+    shutil.copy(ROOT / "_toc.yml", STAGE)
     (STAGE / "notebooks").mkdir()
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(ROOT / name, STAGE)
     for page, output in executed.items():
-        nbformat.write(without_widgets(nbformat.read(output, as_version=4)), STAGE / f"{page}.ipynb")
+        notebook = with_outputs(ROOT / f"{page}.ipynb", output)
+        nbformat.write(for_reading(notebook), STAGE / f"{page}.ipynb")
     (STAGE / OVERVIEW).parent.mkdir(exist_ok=True)
     (STAGE / OVERVIEW).write_bytes(overview(executed["notebooks/compare"]))
     for name, figure in world_figures().items():
         figure.savefig(STAGE / OVERVIEW.with_name(name), dpi=150)
 
 
-def without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook without its progress bars, which are widgets and dead on a static page."""
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
+def stage_site(folder: Path, address: str | None) -> None:
+    """Copy the prose, the styles and the scripts, and write the settings.
+
+    With the `address` of the repository on GitHub every page has a button to its source there, and every notebook
+    one that opens it in Colab.
+    """
+    shutil.copytree(ROOT / "book", folder / "book", ignore=NOT_PAGES)
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text())
+    if address:
+        settings |= {
+            "repository": {"url": address, "branch": "main"},
+            "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+        }
+        settings["sphinx"]["config"]["html_theme_options"]["use_source_button"] = True
+    (folder / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
+
+
+def with_outputs(source: Path, executed: Path) -> nbformat.NotebookNode:
+    """The notebook as it reads now, with the outputs of an execution of the same code."""
+    notebook, done = (nbformat.read(path, as_version=4) for path in (source, executed))
+    for cell, run in zip(code_cells(notebook), code_cells(done), strict=True):
+        cell.outputs, cell.execution_count = run.outputs, run.execution_count
+    notebook.metadata = done.metadata
     return notebook
+
+
+def for_reading(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook without the widgets that are dead on a static page, such as progress bars.
+
+    Only cells tagged `widget` keep theirs, and the notebook only the state that they need.
+    """
+    views = set()
+    for cell in code_cells(notebook):
+        if "widget" in cell.metadata.get("tags", []):
+            views |= {out.data[WIDGET]["model_id"] for out in cell.outputs if WIDGET in out.get("data", {})}
+        else:
+            cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
+    stored = notebook.metadata.pop("widgets", {}).get(WIDGET_STATE)
+    if views:
+        state = needed_widgets(stored["state"], views)
+        notebook.metadata["widgets"] = {WIDGET_STATE: {**stored, "state": state}}
+    return notebook
+
+
+def needed_widgets(state: dict, views: set[str]) -> dict:
+    """The part of a widget state that views need: their models, what these refer to, and the links between them."""
+    refers = {
+        name: set(re.findall(r"IPY_MODEL_(\w+)", json.dumps(model.state))) for name, model in state.items()
+    }
+    links = {
+        name for name, model in state.items() if model.model_name in ("LinkModel", "DirectionalLinkModel")
+    }
+    needed, found = set(), set(views)
+    while found:
+        needed |= found
+        found = set().union(*(refers[name] for name in found))
+        found |= {name for name in links if refers[name] & needed}
+        found -= needed
+    return {name: model for name, model in state.items() if name in needed}
 
 
 def overview(notebook: Path) -> bytes:
@@ -147,12 +234,18 @@ def world_figures() -> dict[str, Figure]:
     }
 
 
-def build_html() -> list[str]:
-    """Run Jupyter Book on the staged pages, with warnings as errors; what went wrong, if anything."""
+def build_html(folder: Path) -> list[str]:
+    """Run Jupyter Book on staged pages, with warnings as errors; what went wrong, if anything."""
     program = str(Path(sys.executable).with_name("jupyter-book"))
     options = ["--all", "--nitpick", "--warningiserror", "--keep-going", "--quiet"]
-    done = subprocess.run([program, "build", str(STAGE), *options], capture_output=True, text=True)
-    return [f"Jupyter Book failed:\n{done.stdout}{done.stderr}"] if done.returncode else []
+    done = subprocess.run([program, "build", str(folder), *options], capture_output=True, text=True)
+    if done.returncode:
+        return [f"Jupyter Book failed:\n{done.stdout}{done.stderr}"]
+    for path in (folder / "_build" / "html" / "notebooks").glob(
+        "*.html"
+    ):  # GitHub shows a notebook's JSON if `plain`
+        path.write_text(path.read_text().replace(".ipynb?plain=1", ".ipynb"))
+    return []
 
 
 def missing_pages(pages: list[str], html: Path) -> list[str]:
@@ -171,6 +264,38 @@ def network_resources(html: Path) -> list[str]:
         for path in sorted(html.rglob(f"*{suffix}"))
         for address in re.findall(pattern, path.read_text())
     ]
+
+
+def broken_links(html: Path) -> list[str]:
+    """One sentence for each link, script or picture of a page that leads to no file or no place in the book."""
+    files = [*html.glob("*.html"), *html.glob("[!_]*/**/*.html")]
+    pages = {path.resolve(): Anchors(path) for path in sorted(files)}
+    problems = []
+    for path, page in pages.items():
+        for address in page.addresses:
+            parts = urlsplit(address)
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            known = pages[target].names if target in pages else ()
+            if parts.scheme or parts.netloc or (target.is_file() and parts.fragment in ("", *known)):
+                continue
+            problems.append(f"{path.relative_to(html.resolve())} links to {address}, which is not there")
+    return problems
+
+
+class Anchors(HTMLParser):
+    """What a page refers to (`addresses`) and the places in it that can be referred to (`names`)."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.addresses, self.names = set(), set()
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if name == "id" or (tag, name) == ("a", "name"):
+                self.names.add(value)
+            elif name in ("href", "src") and value:
+                self.addresses.add(value)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, Any] | None =
         papermill.PapermillExecutionError: a cell raised.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     if not source.is_file():
         raise UserError(f"there is no notebook {source}")
@@ -86,6 +87,8 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, Any] | None =
 
     try:
         execute()
+    except DeadKernelError:  # later than at its start: by Ctrl-C, or for want of memory
+        raise
     except RuntimeError:
         execute()
     os.replace(partial, output)

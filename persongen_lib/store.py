@@ -99,6 +99,15 @@ class Store:
                     facts.update(work(partial) or {})
         return self.folder(kind, spec)
 
+    def remove(self, kind: str, spec: Spec) -> None:
+        """Forget a finished run, so that it is made again when it is asked for."""
+        from filelock import FileLock
+
+        folder = self.folder(kind, spec)
+        with FileLock(folder.with_suffix(".lock")):
+            (folder / "DONE").unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
     @contextmanager
     def run(self, kind: str, spec: Spec, facts: dict[str, Any] | None = None) -> Iterator[Path | None]:
         """Work on a run: yields its partial folder, and finishes it when the block ends without an error.

@@ -9,6 +9,8 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from persongen_lib import figures
+from persongen_lib.sampling.mixed import Mixed
+from persongen_lib.sampling.strategy import STRATEGIES
 from persongen_lib.specs import UserError
 from persongen_lib.study.statistics import paired_differences
 
@@ -106,6 +108,22 @@ def test_a_strategy_keeps_its_look_and_no_two_share_one():
     for looks in (figures.LOOKS, figures.METHOD_LOOKS):
         assert len(set(looks.values())) == len({color for color, _ in looks.values()})
         assert len({marker for _, marker in looks.values()}) == len(looks)
+
+
+def test_new_strategies_have_looks_of_their_own_that_stay(monkeypatch):
+    """Registered without a look: colours and markers that nobody else has, the same when another one comes later."""
+    monkeypatch.setattr(STRATEGIES, "_classes", dict(STRATEGIES._classes))
+    names = [f"new{index}" for index in range(12)]
+    assert figures.look("new0") == figures.look("") == ("#000000", "o")
+    first = []
+    for name in names:
+        STRATEGIES.register(name)(type(name, (Mixed,), {}))
+        first.append(figures.look(f"{name} concept_scale=2, empty prompt"))
+    assert first == [figures.look(name) for name in names]
+    taken = {*figures.LOOKS.values(), *figures.METHOD_LOOKS.values()}
+    assert len({*first, *taken}) == len(taken) + len(names)
+    for part in (0, 1):
+        assert len({one[part] for one in [*figures.LOOKS.values(), *first[:6]]}) == len(figures.LOOKS) + 6
 
 
 def test_trajectories_become_a_table_and_a_figure():

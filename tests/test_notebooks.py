@@ -1,11 +1,12 @@
 """The notebooks as files, and their running: refused parameters, whole outputs, pages that are missing."""
 
 import ast
-import importlib.util
 
 import nbformat
 import pytest
 import yaml
+from small_book import builder
+from tiny_notebook import write_notebook
 
 from persongen_lib.notebooks import ROOT, check_parameters, run_notebook
 from persongen_lib.specs import UserError, parse_seeds
@@ -26,24 +27,11 @@ COMMON = {"backbone", "concept", "prompts", "seeds", "num_steps", "device", "run
 
 @pytest.fixture(scope="module")
 def build():
-    spec = importlib.util.spec_from_file_location("build", ROOT / "book" / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return builder()
 
 
 def code_cells(path):
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-
-
-def write_notebook(path, *sources):
-    """A notebook whose first cell is its parameters cell."""
-    notebook = nbformat.v4.new_notebook()
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    notebook.cells[0].metadata.tags = ["parameters"]
-    nbformat.write(notebook, path)
-    return path
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -97,6 +85,61 @@ def test_a_missing_page_and_a_network_resource_are_reported(build, tmp_path):
     assert build.missing_pages(["intro"], tmp_path) == ["the page intro.html was not built"]
     found = " ".join(build.network_resources(tmp_path))
     assert all(name in found for name in ("a.js", "b.png", "c.css")) and "link" not in found
+
+
+def test_a_link_that_leads_nowhere_is_reported(build, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<h1 id="top">A</h1><a href="a/b.html#there">1</a><a href="a/b.html#gone">2</a><a href="#top">3</a>'
+        '<a href="lost.html">4</a><a href="https://example.org/lost">5</a><img src="lost%20too.png">'
+    )
+    (tmp_path / "a" / "b.html").write_text(
+        '<a href="../index.html" id="there"></a><script src="../gone.js?v=1">'
+    )
+    found = [line.split()[0::3][:2] for line in build.broken_links(tmp_path)]
+    assert sorted(found) == [
+        ["a/b.html", "../gone.js?v=1,"],
+        ["index.html", "a/b.html#gone,"],
+        ["index.html", "lost%20too.png,"],
+        ["index.html", "lost.html,"],
+    ]
+
+
+def test_prose_keeps_the_executed_copy_and_code_does_not(build, tmp_path):
+    source = write_notebook(tmp_path / "a.ipynb", "number = 1", "number")
+    notebook = nbformat.read(source, as_version=4)
+    first = build.executed_copy(source, b"library")
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell("Prose."))
+    notebook.cells[2].metadata.mystnb = {"figure": {"caption": "Words."}}
+    nbformat.write(notebook, source)
+    assert build.executed_copy(source, b"library") == first
+    assert build.executed_copy(source, b"another library") != first
+    write_notebook(source, "number = 1", "number + 1")
+    assert build.executed_copy(source, b"library") != first
+
+
+def test_two_notebooks_at_a_time_and_what_is_done_is_kept(build, tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(build, "shared_digest", lambda: b"library")
+    (tmp_path / "notebooks").mkdir()
+    wait = "import time, pathlib\nwhile not pathlib.Path(other).exists(): time.sleep(0.1)"
+    marks = [str(tmp_path / name) for name in "ab"]
+    for name, other, last in (("a", marks[1], "40 + 2"), ("b", marks[0], "1 / 0")):
+        mark = f"open({str(tmp_path / name)!r}, 'w').close()"
+        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", f"other = {other!r}", mark, wait, last)
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        build.execute_notebooks(["notebooks/a", "notebooks/b"])
+    (copy,) = build.execute_notebooks(["notebooks/a"]).values()
+    assert list((tmp_path / "build" / "executed").glob("a.*")) == [copy]
+    source = tmp_path / "notebooks" / "a.ipynb"
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell("Prose of today."))
+    nbformat.write(notebook, source)
+    joined = build.with_outputs(source, copy)
+    assert joined.cells[0].source == "Prose of today."
+    assert joined.cells[-1].outputs[0].data["text/plain"] == "42"
 
 
 def test_unknown_parameter_is_refused_before_anything_runs(tmp_path):

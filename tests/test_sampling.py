@@ -10,11 +10,11 @@ from persongen_lib.sampling import (
     initial_noise,
     list_strategies,
     make_strategy,
+    read_pictures,
     run_sample,
     sample,
     sample_spec,
 )
-from persongen_lib.sampling.run import read_pictures
 from persongen_lib.specs import SampleSpec, UserError
 from persongen_lib.store import Store
 

@@ -12,16 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps, ImageStat
 from tiny import save_pictures, tiny_pipeline
 from tiny_clip import save_tiny_clip
+from tiny_notebook import write_notebook
 
-from persongen_lib import cli, data
+from persongen_lib import cli, data, evaluation, finetune
 from persongen_lib.data import read_picture
-from persongen_lib.sampling import list_strategies
+from persongen_lib.sampling import is_packed, list_strategies, open_picture, picture_size, pictures
 from persongen_lib.specs import UserError
 from persongen_lib.study import (
     Cell,
+    Failure,
     cells,
     collect,
     follow,
@@ -31,9 +33,12 @@ from persongen_lib.study import (
     results,
     run_cell,
     run_study,
+    space,
     study_status,
 )
 from persongen_lib.study.distributed import run_study_ray
+from persongen_lib.study.notebooks import notebook_parameters, run_notebooks
+from persongen_lib.study.space import disk_need
 
 QUICK = {"num_class_images": 2, "class_num_steps": 2, "batch_size": 1}
 
@@ -168,7 +173,7 @@ def test_a_study_runs_to_one_table(place, tmp_path, tiny_judge):
         collect(study, runs)
     assert run_study(study, runs, device="cpu") == ()
     assert study_status(study, runs)["sampled"].sum() == 8
-    path = collect(study, runs, tmp_path / "table.parquet")
+    (path,) = collect(study, runs, tmp_path / "table.parquet")
     table = pd.read_parquet(path)
     assert len(table) == 8 and set(table["study"]) == {"small"} and table["fine_tune"].nunique() == 2
     assert table.loc[table["label"] == "base", "concept_scale"].isna().all()
@@ -221,7 +226,7 @@ def test_a_study_killed_at_random_moments_ends_with_the_same_table(place, tmp_pa
     subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
     study, tables = load_study(path), []
     for name in ("whole", "killed"):
-        tables.append(pd.read_parquet(collect(study, tmp_path / name, tmp_path / f"{name}.parquet")))
+        tables.append(pd.read_parquet(*collect(study, tmp_path / name, tmp_path / f"{name}.parquet")))
     own = ["picture", "fine_tune", "label", "seed", "evaluations", "clip_image", "clip_text"]
     pd.testing.assert_frame_equal(tables[1][own], tables[0][own], check_exact=True)
 
@@ -232,14 +237,14 @@ def test_ray_makes_the_same_table_and_tells_what_failed(place, tmp_path):
     values = {"clip_model": f"local-dir:{place / 'clip'}", "concepts": [str(place / "rex"), str(bad)]}
     study = load_study(study_file(place, tmp_path, **values))
     run_study(study, tmp_path / "local", device="cpu")
-    table = pd.read_parquet(collect(study, tmp_path / "local", tmp_path / "local.parquet"))
+    table = pd.read_parquet(*collect(study, tmp_path / "local", tmp_path / "local.parquet"))
     for picture in bad.glob("*.png"):
         picture.unlink()
     failures = run_study_ray(study, tmp_path / "ray", device="cpu")
     assert [failure.cell for failure in failures] == list(study.cells[2:])
     assert all("bad" in failure.reason and "pictures" in failure.reason for failure in failures)
     good = replace(study, cells=study.cells[:2])
-    again = pd.read_parquet(collect(good, tmp_path / "ray", tmp_path / "ray.parquet"))
+    again = pd.read_parquet(*collect(good, tmp_path / "ray", tmp_path / "ray.parquet"))
     own = ["picture", "fine_tune", "seed", "label", "clip_text", "clip_image", "evaluations"]
     pd.testing.assert_frame_equal(again[own], table[own].head(4), rtol=1e-3)
 
@@ -326,6 +331,168 @@ def test_files_that_are_no_study(tmp_path, capsys):
         load_study(broken)
     assert cli.main(["study", "run", str(tmp_path / "none.yaml")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_packed_cell_keeps_its_scores_and_a_likeness_of_its_pictures(cell, place, tmp_path, monkeypatch):
+    kept, runs = run_cell(cell, tmp_path / "kept", device="cpu"), tmp_path / "packed"
+    packed = run_cell(cell, runs, device="cpu", keep_pictures=False)
+    own = ["picture", "seed", "clip_text", "clip_image"]
+    pd.testing.assert_frame_equal(packed.table[own], kept.table[own], check_exact=True)
+    assert is_packed(packed.sample) and not list(packed.sample.rglob("*.png"))
+    assert picture_size(packed.sample) == picture_size(kept.sample)
+    originals = [open_picture(tmp_path / "kept" / picture) for picture in kept.table["picture"]]
+    for index, picture in enumerate(packed.table["picture"]):
+        tile = open_picture(runs / picture)
+        errors = [ImageStat.Stat(ImageChops.difference(tile, image)).mean for image in originals]
+        assert np.argmin(np.mean(errors, axis=1)) == index
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            cells, "shared_backbone", lambda *args: pytest.fail("loaded a model for a finished cell")
+        )
+        assert is_packed(run_cell(cell, runs, device="cpu").sample)
+    with pytest.raises(UserError, match="packed into a contact sheet"):
+        evaluation.evaluate_run(packed.sample, cell.references)
+    save_tiny_clip(tmp_path / "other" / "clip", seed=1)
+    other = make_cell(place, clip_model=f"local-dir:{tmp_path / 'other' / 'clip'}")
+    first, second = (run_cell(other, tmp_path / name, device="cpu").table for name in ("kept", "packed"))
+    pd.testing.assert_frame_equal(first[own], second[own], check_exact=True)
+    with pytest.raises(UserError, match="is not there: run its cell again"):
+        open_picture(tmp_path / "sample" / "none" / "images" / "p00_s0000.png")
+
+
+def test_a_large_picture_is_made_small_on_the_sheet(tmp_path):
+    (tmp_path / "images").mkdir()
+    wide = Image.linear_gradient("L").resize((600, 300)).convert("RGB")
+    for seed, image in enumerate((wide, ImageOps.invert(wide), ImageOps.mirror(wide.rotate(180)))):
+        image.save(tmp_path / "images" / f"p00_s000{seed}.png")
+    rows = [f'{{"file": "images/p00_s000{seed}.png"}}\n' for seed in range(3)]
+    (tmp_path / "pictures.jsonl").write_text("".join(rows))
+    pictures.pack(tmp_path)
+    assert picture_size(tmp_path) == (600, 300)
+    tile = open_picture(tmp_path / "images" / "p00_s0001.png")
+    assert tile.size == (256, 128)
+    expected = ImageOps.invert(wide).resize(tile.size)
+    assert max(ImageStat.Stat(ImageChops.difference(tile, expected)).mean) < 3
+
+
+def test_a_study_of_studies_has_a_table_of_each(place, tmp_path):
+    clip = f"local-dir:{place / 'clip'}"
+    study_file(place, tmp_path, concepts=[str(place / "rex")], clip_model=clip).rename(tmp_path / "one.yaml")
+    changes = {"concepts": [str(place / "tom")], "clip_model": clip, "strategies": ["base"]}
+    study_file(place, tmp_path, **changes).rename(tmp_path / "two.yaml")
+    both = tmp_path / "both.yaml"
+    both.write_text("include: [one.yaml, two.yaml]")
+    study, runs = load_study(both), tmp_path / "runs"
+    assert [(part.name, len(part.cells)) for part in study.parts] == [("one", 2), ("two", 1)]
+    command = ["study", "run", str(tmp_path / "two.yaml"), "--runs", str(runs), "--device", "cpu"]
+    assert cli.main(command) == 0
+    assert set(pd.read_parquet(runs / "results.parquet")["study"]) == {"two"}
+    command[2] = str(both)
+    assert cli.main([*command, "--keep-pictures"]) == 0
+    table = pd.read_parquet(runs / "results.parquet")
+    assert table.groupby("study").size().to_dict() == {"one": 4, "two": 2}
+    assert not (runs / table.query("study == 'two'")["picture"].iloc[0]).exists()
+    assert (runs / table.query("study == 'one'")["picture"].iloc[0]).exists()
+    assert [path.name for path in collect(study, runs, tmp_path / "out")] == ["one.parquet", "two.parquet"]
+    shipped = pd.read_parquet(tmp_path / "out" / "one.parquet")
+    pd.testing.assert_frame_equal(
+        shipped, table.query("study == 'one'")[list(shipped)].reset_index(drop=True)
+    )
+    for wrong, message in (
+        ("include: [one.yaml, one.yaml]", "each study once"),
+        ("include: [both.yaml]", "there is no study"),
+        ("include: []", "include .* must be a list"),
+        ("include: [one.yaml]\nseeds: 3", "unknown key .* seeds; known: description, include"),
+    ):
+        both.write_text(wrong)
+        with pytest.raises(UserError, match=message):
+            load_study(both)
+
+
+def test_lengths_come_from_one_training(place, tmp_path, monkeypatch):
+    tunings = [{"num_steps": steps, "parameters": QUICK} for steps in (1, 3, 2)]
+    changes = {"concepts": [str(place / "rex")], "strategies": ["base"], "fine_tunings": tunings}
+    study = load_study(study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}", **changes))
+    trained, real = [], finetune.finetune
+    monkeypatch.setattr(
+        finetune, "finetune", lambda spec, *args, **how: trained.append(spec) or real(spec, *args, **how)
+    )
+    assert run_study(study, tmp_path / "together", device="cpu") == ()
+    assert [spec.num_steps for spec in trained] == [3]
+    for cell in study.cells:
+        alone = run_cell(cell, tmp_path / "alone", device="cpu")
+        shared = tmp_path / "together" / "finetune" / alone.adapter.name
+        assert (shared / "adapter.safetensors").read_bytes() == (
+            alone.adapter / "adapter.safetensors"
+        ).read_bytes()
+
+
+def test_the_disk_need_is_said_and_checked(place, tmp_path, tiny_judge, monkeypatch, capsys):
+    study, runs = load_study(study_file(place, tmp_path)), tmp_path / "runs"
+    need = disk_need(study, runs)
+    assert (need.cells, need.pictures, need.fine_tunings, need.adapter_bytes) == (4, 8, 2, None)
+    assert disk_need(study, runs, keep_pictures=True).picture_bytes == 8 * space.PNG * 16 * 16
+    first = replace(study, cells=study.cells[:2])
+    run_study(first, runs, device="cpu", keep_pictures=False)
+    need = disk_need(study, runs)
+    assert (need.cells, need.pictures, need.fine_tunings) == (2, 4, 1) and need.adapter_bytes > 0
+    assert "2 cells to do" in str(need) and disk_need(first, runs).picture_bytes == 0
+    free = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    command = ["study", "run", str(tmp_path / "small.yaml"), "--runs", str(runs), "--device", "cpu"]
+    assert cli.main(command) == 2
+    assert "the disk is too small for the study small" in capsys.readouterr().err
+
+
+def test_two_runs_on_one_store_make_the_same_table(place, tmp_path):
+    path = study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}")
+    command = [
+        sys.executable,
+        "-m",
+        "persongen_lib.cli",
+        "study",
+        "run",
+        str(path),
+        "--device",
+        "cpu",
+        "--runs",
+    ]
+    both = [
+        subprocess.Popen([*command, str(tmp_path / "shared")], stdout=subprocess.DEVNULL) for _ in range(2)
+    ]
+    assert [process.wait() for process in both] == [0, 0]
+    study = load_study(path)
+    run_study(study, tmp_path / "alone", device="cpu")
+    tables = [
+        pd.read_parquet(*collect(study, tmp_path / name, tmp_path / f"{name}.parquet"))
+        for name in ("shared", "alone")
+    ]
+    own = ["picture", "fine_tune", "label", "seed", "evaluations", "clip_image", "clip_text"]
+    pd.testing.assert_frame_equal(tables[0][own], tables[1][own], check_exact=True)
+
+
+def test_notebooks_run_over_finished_cells(place, tmp_path, monkeypatch):
+    root, runs = tmp_path / "root", tmp_path / "runs"
+    (root / "notebooks").mkdir(parents=True)
+    monkeypatch.setattr("persongen_lib.study.notebooks.ROOT", root)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    body = (
+        "from persongen_lib.study import Cell, run_cell\n"
+        "cell = Cell(backbone=backbone, method=method, concept=concept, class_name=class_name, prompts=prompts,\n"
+        "            seeds=seeds, num_steps=num_steps, strategy='base', **settings,\n"
+        "            parameters={'guidance_scale': guidance_scale})\n"
+        "print(run_cell(cell, runs, device).sample.name)"
+    )
+    names = [*notebook_parameters(make_cell(place), runs, "cpu")]
+    write_notebook(root / "notebooks" / "01_base.ipynb", "\n".join(f"{name} = None" for name in names), body)
+    study = load_study(study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}"))
+    assert run_study(study, runs, device="cpu") == ()
+    samples = set(path for path in (runs / "sample").iterdir() if path.is_dir())
+    assert run_notebooks(study, [Failure(study.cells[2], "")], runs, "cpu") == ()
+    (done,) = (runs / "notebooks").glob("*.ipynb")
+    name = study.cells[0].sample_spec.hash
+    assert done.name == f"base-rex-{name}.ipynb" and name in done.read_text()
+    assert samples == set(path for path in (runs / "sample").iterdir() if path.is_dir())
 
 
 def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys, monkeypatch):

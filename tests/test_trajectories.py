@@ -6,10 +6,9 @@ import torch
 from tiny import tiny_backbone, tiny_pipeline
 
 from persongen_lib.backbones import predicted_original
-from persongen_lib.sampling import Prompts, make_strategy, run_sample, sample, sample_spec
+from persongen_lib.sampling import Prompts, make_strategy, picture_name, run_sample, sample, sample_spec
 from persongen_lib.sampling.loop import trajectory
 from persongen_lib.sampling.predictions import Encoder
-from persongen_lib.sampling.run import picture_name
 from persongen_lib.specs import UserError
 from persongen_lib.store import Store
 from persongen_lib.trajectories import (

@@ -43,7 +43,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Print the best options with their parameters, what to expect of them, and why."""
+    """Print the best options with their parameters, what to expect of them, why, and how to sample with them."""
+    from persongen_lib.study.advice import expected, sample_command
     from persongen_lib.study.decision import Wish, recommend
 
     wish = Wish(
@@ -56,16 +57,12 @@ def run(args: Namespace) -> int:
         identity=args.identity,
         text=args.text,
     )
-    names = dict.fromkeys((wish.identity, wish.text, "leak"))
-    for place, row in enumerate(recommend(_table(args.results), wish).head(args.top).to_dict("records"), 1):
-        print(f"{place}. {row['label']}: {row['strategy']} {row['parameters']}")
-        expected = [
-            f"{name} {row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
-            for name in names
-            if name in row
-        ]
-        print(f"   {', '.join(expected)}, {row['evaluations']:.0f} evaluations")
-        print(f"   {row['reason']}")
+    names = {name: name for name in (wish.identity, wish.text, "leak")}
+    found = recommend(_table(args.results), wish).head(args.top)
+    for place, (_, option) in enumerate(found.iterrows(), 1):
+        print(f"{place}. {option['label']}: {expected(option, names)}")
+        print(f"   {option['reason']}")
+        print(f"   {sample_command(option)}")
     return 0
 
 

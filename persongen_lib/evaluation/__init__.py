@@ -78,9 +78,11 @@ def evaluate_run(
     from tqdm.auto import tqdm
 
     from persongen_lib.backbones import resolve_device
-    from persongen_lib.sampling import read_pictures
+    from persongen_lib.sampling import is_packed, read_pictures
 
     folder = Path(sample_folder)
+    if is_packed(folder):
+        raise UserError(f"the pictures of {folder} were packed into a contact sheet: sample them again first")
     models = choose_models(folder, metrics, clip_model, dino_model, face_model)
     if not concept.images:
         raise UserError(f"the concept {concept.name} has no reference pictures: give at least one")
@@ -120,13 +122,9 @@ def choose_models(
     UserError for an unknown metric, one that does not apply, a run without pictures, and a face pack that is
     not on this machine.
     """
-    from persongen_lib.sampling import read_pictures
+    from persongen_lib.sampling import picture_size
 
-    folder = Path(sample_folder)
-    rows = read_pictures(folder)
-    if not rows:
-        raise UserError(f"{folder} holds no pictures: its pictures.jsonl is empty")
-    size = read_picture(folder / rows[0]["file"]).size
+    size = picture_size(sample_folder)
     micro = size == (PICTURE_SIZE, PICTURE_SIZE)
     dino_model = dino_model or DINOV2
     if metrics is None:

@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from persongen_lib.backbones import SCHEDULERS, Backbone, load_backbone, sampling_defaults, weights_digest
+from persongen_lib.sampling.pictures import is_packed, picture_name
 from persongen_lib.sampling.predictions import Encoder
 from persongen_lib.sampling.prompts import Prompts
 from persongen_lib.sampling.sampler import sample
@@ -78,8 +79,12 @@ def run_sample(
     """The folder of a finished run, sampled now where it is not there yet.
 
     It holds images/p03_s0007.png (prompt index, seed) and pictures.jsonl, one row a picture. `backbone`:
-    one that is loaded already. `adapter`: the fine-tuning's folder, by default the store's.
+    one that is loaded already. `adapter`: the fine-tuning's folder, by default the store's. A run whose pictures were
+    packed is sampled again.
     """
+    found = store.find(kind, spec)
+    if found and is_packed(found):
+        store.remove(kind, spec)
 
     def work(folder: Path) -> dict[str, Any]:
         model = ready_backbone(spec, store, device, dtype, backbone, adapter)
@@ -113,19 +118,6 @@ def ready_backbone(
     elif backbone.adapter != (folder.resolve(), 1.0):
         backbone.load_adapter(folder)
     return backbone
-
-
-def picture_name(prompt_index: int, seed: int) -> str:
-    """The file of a picture inside its run folder."""
-    return f"images/p{prompt_index:02d}_s{seed:04d}.png"
-
-
-def read_pictures(folder: str | Path) -> list[dict[str, Any]]:
-    """The rows of a sample run's pictures.jsonl: file, prompt_index, template, prompt, seed, evaluations."""
-    path = Path(folder) / "pictures.jsonl"
-    if not path.exists():
-        raise UserError(f"{folder} is not a finished sample run: it has no pictures.jsonl")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def check_output(spec: SampleSpec, output: str | Path) -> None:

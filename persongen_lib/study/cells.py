@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,20 +113,60 @@ class CellRun:
 
 
 def run_cell(
-    cell: Cell, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None
+    cell: Cell,
+    runs: str | Path = "runs",
+    device: str = "auto",
+    dtype: str | None = None,
+    lengths: Collection[int] = (),
+    keep_pictures: bool = True,
 ) -> CellRun:
-    """Fine-tune, sample and score, each only where `runs` does not hold it yet."""
-    from persongen_lib.finetune import finetune
-    from persongen_lib.sampling import run_sample
+    """Fine-tune, sample and score, each only where `runs` does not hold it yet.
+
+    `lengths`: other numbers of training steps of which adapters will be wanted (`training_lengths`): they come
+    from one training. Without `keep_pictures` a contact sheet takes their place once they are scored.
+    """
+    from persongen_lib.sampling import is_packed, pack, run_sample
 
     store = Store(runs)
-    backbone = None
-    if store.find("sample", cell.sample_spec) is None:
+    sampled = store.find("sample", cell.sample_spec)
+    lost = sampled and is_packed(sampled) and not is_scored(cell, store)
+    if lost or not (sampled and store.find("finetune", cell.fine_tune_spec)):
         backbone = shared_backbone(cell.backbone, cell.sample_spec.weights, device, dtype)
-    trainable = backbone if backbone and backbone.dtype.itemsize == 4 else None
-    adapter = finetune(cell.fine_tune_spec, cell.references, store, device, backbone=trainable)
-    sample = run_sample(cell.sample_spec, store, device, dtype, backbone)
-    return CellRun(cell, adapter, sample, score(cell, store, device))
+        _fine_tune(cell.fine_tune_spec, cell.references, store, device, backbone, lengths)
+        run_sample(cell.sample_spec, store, device, dtype, backbone)
+    table = score(cell, store, device)
+    sample = store.folder("sample", cell.sample_spec)
+    if not keep_pictures:
+        pack(sample)
+    return CellRun(cell, store.folder("finetune", cell.fine_tune_spec), sample, table)
+
+
+def _fine_tune(
+    spec: FineTuneSpec,
+    references: Concept,
+    store: Store,
+    device: str,
+    backbone: Backbone,
+    lengths: Collection[int],
+) -> None:
+    """Train, where the adapter is not there, all that is wanted of the training; `backbone` serves if it is float32."""
+    from persongen_lib.finetune import finetune
+
+    if store.find("finetune", spec) is None:
+        lengths = {spec.num_steps, *lengths}
+        trainable = backbone if backbone.dtype.itemsize == 4 else None
+        longest = replace(spec, num_steps=max(lengths))
+        finetune(longest, references, store, device, backbone=trainable, snapshots=lengths)
+
+
+def training_lengths(cells: Iterable[Cell]) -> dict[str, set[int]]:
+    """The numbers of training steps that these cells want of each fine-tuning, by its spec's hash."""
+    specs = {cell.fine_tune_spec.hash: cell.fine_tune_spec for cell in cells}
+    trainings = {name: replace(spec, num_steps=1).hash for name, spec in specs.items()}
+    lengths = defaultdict(set)
+    for name, training in trainings.items():
+        lengths[training].add(specs[name].num_steps)
+    return {name: lengths[training] for name, training in trainings.items()}
 
 
 def follow(
@@ -161,6 +202,14 @@ def score(cell: Cell, store: Store, device: str = "auto") -> pd.DataFrame:
 
     scored = store.ensure("evaluate", score_spec(cell, store), work)
     return result_rows(cell, store, pd.read_parquet(scored / "scores.parquet"))
+
+
+def is_scored(cell: Cell, store: Store) -> bool:
+    """Whether a cell is finished: sampled, and scored by the judges that it names."""
+    return (
+        store.find("sample", cell.sample_spec) is not None
+        and store.find("evaluate", score_spec(cell, store)) is not None
+    )
 
 
 def score_spec(cell: Cell, store: Store) -> ScoreSpec:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 from persongen_lib.commands import add_run_arguments
 from persongen_lib.study.grid import Study, load_study, shard
-from persongen_lib.study.local import run_study
-from persongen_lib.study.results import collect, study_status
+from persongen_lib.study.local import Failure, run_study
+from persongen_lib.study.results import collect, study_status, update_table
+from persongen_lib.study.space import disk_need
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the engine ray, such as 0.5 (default: 1)",
     )
     parser.add_argument("--shard", metavar="K/N", help="run only this part of the fine-tunings, such as 1/2")
-    parser.add_argument("--output", metavar="FILE", help="results file (default: data/results/NAME.parquet)")
+    parser.add_argument(
+        "--keep-pictures", action="store_true", help="in files of their own, not on a contact sheet a cell"
+    )
+    parser.add_argument(
+        "--notebooks",
+        action="store_true",
+        help="then execute the strategies' notebooks over the finished cells, into RUNS/notebooks",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="results file, or a folder for a study that includes others (default: data/results/NAME.parquet)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,23 +63,37 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "status":
         print(study_status(study, args.runs).to_string(index=False))
     else:
-        print(collect(study, args.runs, args.output))
+        print(*collect(study, args.runs, args.output), sep="\n")
     return 0
 
 
 def _run(study: Study, args: argparse.Namespace) -> int:
-    if args.shard:
-        study = shard(study, args.shard)
-    if args.engine == "ray":
-        from persongen_lib.study.distributed import run_study_ray
+    part = shard(study, args.shard) if args.shard else study
+    print(disk_need(part, args.runs, args.keep_pictures))
+    settings = (args.runs, args.device, args.dtype, args.keep_pictures)
+    try:
+        if args.engine == "ray":
+            from persongen_lib.study.distributed import run_study_ray
 
-        failures = run_study_ray(study, args.runs, args.device, args.dtype, args.gpus_per_cell)
-    else:
-        failures = run_study(study, args.runs, args.device, args.dtype)
-    for reason, count in Counter(failure.reason for failure in failures).items():
-        cells = ", ".join(f"{f.cell.concept} {f.cell.name}" for f in failures if f.reason == reason)
-        print(f"persongen: {count} of {len(study.cells)} cells failed ({cells}): {reason}", file=sys.stderr)
+            failures = run_study_ray(part, *settings, args.gpus_per_cell)
+        else:
+            failures = run_study(part, *settings)
+    finally:
+        table = update_table(study, args.runs)
+    _tell(failures, len(part.cells))
+    if args.notebooks:
+        from persongen_lib.study.notebooks import run_notebooks
+
+        failures += run_notebooks(part, failures, args.runs, args.device)
     if not failures:
         what = f"shard {args.shard} of {study.name}" if args.shard else study.name
-        print(f"all {len(study.cells)} cells of {what} are done; persongen study collect writes the table")
+        print(
+            f"all {len(part.cells)} cells of {what} are done: {table}; persongen study collect ships the table"
+        )
     return 1 if failures else 0
+
+
+def _tell(failures: Sequence[Failure], count: int) -> None:
+    for reason, several in Counter(failure.reason for failure in failures).items():
+        cells = ", ".join(f"{f.cell.concept} {f.cell.name}" for f in failures if f.reason == reason)
+        print(f"persongen: {several} of {count} cells failed ({cells}): {reason}", file=sys.stderr)

@@ -14,11 +14,15 @@ import numpy as np
 import pandas as pd
 
 from persongen_lib.specs import UserError, check_known
-from persongen_lib.study.statistics import bootstrap_interval, require, resamples, summarize, unit_table
+from persongen_lib.study.settings import default_labels
+from persongen_lib.study.statistics import bootstrap_interval, require, resamples, unit_table
 
 PENALTY = 3.0
 ASKED = ("context_right", "accessory_right", "colour_right")
 SHARES = ("prompt_right", "leak")
+REFERENCE_RUN = "superclass"
+"""The strategy that never names the subject: a reference of what the prompt alone gives, and no option."""
+Scores = np.ndarray | pd.DataFrame
 OPTION = ("label", "strategy", "parameters")
 
 
@@ -52,7 +56,7 @@ class Wish:
             return self.identity_weight
         return 1.0 if self.min_identity is None else 0.0
 
-    def utility(self, identity: np.ndarray, text: np.ndarray) -> np.ndarray:
+    def utility(self, identity: Scores, text: Scores) -> Scores:
         """The worth of means, of any shape: 1 is a perfect score in what counts."""
         worth = self.weight * identity + (1 - self.weight) * text
         for mean, least in ((identity, self.min_identity), (text, self.min_text)):
@@ -78,18 +82,17 @@ def recommend(table: pd.DataFrame, wish: Wish | None = None, **bootstrap) -> pd.
     """
     wish = wish or Wish()
     table = allowed(with_prompt_right(table), wish)
-    worth = _worth(table, wish)
+    worth = wish.utility(*_scores(table, wish))
     labels, worth = list(worth), worth.to_numpy()
     mean, low, high = bootstrap_interval(worth, **bootstrap)
-    rows = table.drop_duplicates("label").set_index("label").loc[labels, ["strategy", "parameters"]]
+    about = [name for name in ("strategy", "parameters", "backbone") if name in table]
+    rows = table.drop_duplicates("label").set_index("label").loc[labels, about]
     rows = rows.assign(utility=mean, utility_low=low, utility_high=high, best=_best_share(worth))
     for name in (wish.identity, wish.text, "leak", "evaluations"):
         if name in table:
-            found = summarize(table, [name], **bootstrap).set_index("label").loc[labels]
             bounds = (0, 1) if name in SHARES else (None, None)
-            rows[[name, f"{name}_low", f"{name}_high"]] = (
-                found[["mean", "low", "high"]].clip(*bounds).to_numpy()
-            )
+            found = _intervals(unit_table(table, name)[labels], **bootstrap)
+            rows[[name, f"{name}_low", f"{name}_high"]] = found.T.clip(*bounds)
     rows = rows.sort_values(["utility", "evaluations"], ascending=[False, True], kind="stable")
     reasons = [_reason(row, rows, wish) for _, row in rows.iterrows()]
     return rows.assign(reason=reasons).reset_index()
@@ -98,24 +101,37 @@ def recommend(table: pd.DataFrame, wish: Wish | None = None, **bootstrap) -> pd.
 def best_options(
     table: pd.DataFrame, weights: Sequence[float], budgets: Sequence[float], **wish
 ) -> pd.DataFrame:
-    """The best option for every weight of identity and budget: these two, and its row of `recommend`.
+    """The best option for every budget and weight of identity: `label`, `strategy`, `parameters`, `evaluations`.
 
+    With `identity_weight`, `max_evaluations`, the expected `utility` and the share `best` of resamples, as `recommend`.
     `wish`: what else is wished. Budgets that no option meets are left out.
     """
     table = with_prompt_right(table)
-    cheapest = table.groupby("label")["evaluations"].mean().min()
+    options = table.groupby("label")[["strategy", "parameters"]].first()
+    options["evaluations"] = table.groupby("label")["evaluations"].mean()
     rows = []
     for budget in budgets:
-        for weight in weights if budget >= cheapest else ():
-            wished = Wish(identity_weight=weight, max_evaluations=budget, **wish)
-            best = recommend(table, wished).iloc[0]
-            rows.append({"identity_weight": weight, "max_evaluations": budget, **best})
+        if budget < options["evaluations"].min():
+            continue
+        wishes = [Wish(identity_weight=weight, max_evaluations=budget, **wish) for weight in weights]
+        scores = _scores(allowed(table, wishes[0]), wishes[0])
+        for wished in wishes:
+            worth = wished.utility(*scores)
+            found = pd.DataFrame({"utility": worth.mean(), "best": _best_share(worth.to_numpy())}).join(
+                options
+            )
+            best = found.sort_values(["utility", "evaluations"], ascending=[False, True], kind="stable").iloc[
+                0
+            ]
+            shown = {"identity_weight": wished.weight, "max_evaluations": budget, "label": best.name}
+            rows.append({**shown, **best})
     return pd.DataFrame(rows)
 
 
 def allowed(table: pd.DataFrame, wish: Wish) -> pd.DataFrame:
     """The rows whose strategy the wish allows. UserError where a column is missing or no row is left."""
     require(table, (*OPTION, "concept", "template", "evaluations", wish.identity, wish.text))
+    table = table[table["strategy"] != REFERENCE_RUN]
     if wish.method is not None:
         require(table, ("method",))
         check_known("fine-tuning method", [wish.method], sorted(table["method"].unique()))
@@ -141,17 +157,18 @@ def regret(
     """What following the framework loses on a concept that it has not seen, against the best option in hindsight.
 
     Every concept is left out in turn, the recommendation made from the others, and its utility compared. One row a
-    rule: "recommended" and, for every name in `always`, that label whatever is wished; `mean`, `low`, `high` of the
-    regret over wishes and concepts, the interval over concepts; `less`: how much less the recommendation loses than
-    that rule, with `less_low` and `less_high`. UserError for a label that
-    the table lacks, and for a table of one concept.
+    rule: "recommended" and, for every name in `always`, that label whatever is wished, or that strategy with its
+    default parameters; `mean`, `low`, `high` of the regret over wishes and concepts, the interval over concepts;
+    `less`: how much less the recommendation loses than that rule, with `less_low` and `less_high`. UserError for a
+    name that the table lacks, and for a table of one concept.
     """
     table = with_prompt_right(table)
-    check_known("label", always, list(table["label"].unique()))
+    labels = {**default_labels(table), **{label: label for label in table["label"].unique()}}
+    check_known("label or strategy", always, labels)
     lost = {name: [] for name in ("recommended", *always)}
     for wish in wishes:
         possible = allowed(table, wish)
-        worth = _worth(table, wish)
+        worth = wish.utility(*_scores(table, wish))
         if len(worth) < 2:
             raise UserError("the regret needs a table of at least two concepts: one is left out in turn")
         options = worth[list(possible["label"].unique())]
@@ -160,7 +177,7 @@ def regret(
         chosen = [options.loc[concept, others.loc[concept].idxmax()] for concept in options.index]
         lost["recommended"].append(hindsight - chosen)
         for name in always:
-            lost[name].append(hindsight - worth[name])
+            lost[name].append(hindsight - worth[labels[name]])
     each = pd.DataFrame({name: pd.concat(parts, axis=1).mean(axis=1) for name, parts in lost.items()})
     less = each.sub(each["recommended"], axis=0)
     rows = dict(zip(("mean", "low", "high"), bootstrap_interval(each.to_numpy(), **bootstrap), strict=True))
@@ -169,14 +186,20 @@ def regret(
     return pd.DataFrame({"rule": list(each), **rows})
 
 
-def _worth(table: pd.DataFrame, wish: Wish) -> pd.DataFrame:
-    """The utility of every label (columns) for every unit that all of them have (rows)."""
+def _scores(table: pd.DataFrame, wish: Wish) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Identity and text of every label (columns) for every unit that all of them have (rows)."""
     identity, text = (unit_table(table, name).dropna() for name in (wish.identity, wish.text))
-    shared, labels = identity.index.intersection(text.index), list(identity)
+    shared = identity.index.intersection(text.index)
     if shared.empty:
         raise UserError("no concept of the table has scores of every option: collect the whole study first")
-    utility = wish.utility(identity.loc[shared].to_numpy(), text.loc[shared, labels].to_numpy())
-    return pd.DataFrame(utility, shared, labels)
+    return identity.loc[shared], text.loc[shared]
+
+
+def _intervals(units: pd.DataFrame, **bootstrap) -> np.ndarray:
+    """`bootstrap_interval` of every column over the units that it has, shape (3, columns)."""
+    if units.notna().all(axis=None):
+        return bootstrap_interval(units.to_numpy(), **bootstrap)
+    return np.hstack([bootstrap_interval(units[[name]].dropna().to_numpy(), **bootstrap) for name in units])
 
 
 def _best_share(worth: np.ndarray, num_resamples: int = 4000, seed: int = 0) -> np.ndarray:

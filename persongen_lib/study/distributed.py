@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from persongen_lib.specs import UserError
-from persongen_lib.study.cells import Cell, run_cell
+from persongen_lib.study.cells import Cell, run_cell, training_lengths
 from persongen_lib.study.grid import Study
 from persongen_lib.study.local import Failure
 
@@ -18,6 +18,7 @@ def run_study_ray(
     runs: str | Path = "runs",
     device: str = "auto",
     dtype: str | None = None,
+    keep_pictures: bool = True,
     gpus_per_cell: float = 1.0,
 ) -> tuple[Failure, ...]:
     """`run_study` with a process a core, or `1 / gpus_per_cell` processes a GPU where ray finds one.
@@ -35,10 +36,12 @@ def run_study_ray(
         task = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus)(_run)
         store = Path(runs).resolve()
         waiting, running, failures = defaultdict(list), {}, []
+        lengths = training_lengths(study.cells)
 
         def begin(cell: Cell) -> None:
             fresh = replace(cell)  # without the pictures that a used cell remembers
-            running[task.remote(fresh, store, device, dtype)] = cell
+            wanted = lengths[cell.fine_tune_spec.hash]
+            running[task.remote(fresh, store, device, dtype, wanted, keep_pictures)] = cell
 
         for cell in study.cells:
             waiting[cell.fine_tune_spec.hash].append(cell)
@@ -63,10 +66,10 @@ def run_study_ray(
         ray.shutdown()
 
 
-def _run(cell: Cell, runs: Path, device: str, dtype: str | None) -> str | None:
-    """Run a cell in a process of ray's; returns why it failed."""
+def _run(cell: Cell, *settings) -> str | None:
+    """`run_cell` in a process of ray's; returns why it failed."""
     try:
-        run_cell(cell, runs, device, dtype)
+        run_cell(cell, *settings)
     except Exception as error:
         return Failure.of(cell, error).reason
     return None

@@ -1,5 +1,5 @@
 """Study files: YAML that names backbones, fine-tunings, concepts and strategies; a cell for every
-combination."""
+combination. Or YAML that includes other studies."""
 
 from __future__ import annotations
 
@@ -22,17 +22,27 @@ KEYS = (
     "description", "backbones", "fine_tunings", "concepts", "strategies", "prompts", "seeds", "num_steps",
     "metrics", *MODELS,
 )  # fmt: skip
+INCLUDING_KEYS = ("description", "include")
 FINE_TUNING_KEYS = ("method", "num_steps", "seed", "parameters")
 STRATEGY_KEYS = ("strategy", "label", "parameters", "grid")
 
 
 @dataclass(frozen=True)
 class Study:
-    """A named set of cells, in an order that keeps those of one fine-tuning together."""
+    """A named set of cells, in an order that keeps those of one fine-tuning together.
+
+    `parts`: the studies that it includes, whose cells are its own; each has a results table.
+    """
 
     name: str
     description: str
     cells: tuple[Cell, ...]
+    parts: tuple[Study, ...] = ()
+
+    @property
+    def tables(self) -> tuple[Study, ...]:
+        """The studies that have a results table: its parts, or itself."""
+        return self.parts or (self,)
 
 
 def load_study(name_or_file: str | Path) -> Study:
@@ -42,13 +52,16 @@ def load_study(name_or_file: str | Path) -> Study:
     `method`, `num_steps`, `seed`, `parameters`), `prompts`, `seeds`, `num_steps`, `metrics`, `clip_model`,
     `dino_model`, `face_model`,
     `description`. A strategy has `strategy`, `parameters`, `label` and `grid`: lists of values, of which
-    every combination is a strategy. Everything is checked before anything runs: UserError for an unknown
-    key, strategy, parameter or concept.
+    every combination is a strategy. Or, beside `description`, only `include`: names of other studies, or files
+    beside this one. Everything is checked before anything runs: UserError for an unknown key, strategy,
+    parameter or concept.
     """
     path = STUDIES / f"{name_or_file}.yaml"
     if not path.is_file():
         path = Path(name_or_file)
     values = _read(path)
+    if "include" in values:
+        return _including(values, path)
     check_known("key", values, KEYS, where=f" in {path}")
     for key in REQUIRED:
         if not isinstance(values.get(key), list) or not values[key]:
@@ -71,6 +84,19 @@ def shard(study: Study, part: str) -> Study:
     tunings = list(dict.fromkeys(cell.fine_tune_spec.hash for cell in study.cells))
     mine = set(tunings[index - 1 :: count])
     return replace(study, cells=tuple(cell for cell in study.cells if cell.fine_tune_spec.hash in mine))
+
+
+def _including(values: Mapping[str, Any], path: Path) -> Study:
+    check_known("key", values, INCLUDING_KEYS, where=f" in {path}, which includes studies")
+    parts = []
+    for name in _list(values["include"], "include", path):
+        beside = path.with_name(str(name))
+        part = load_study(beside if beside.is_file() and beside != path else str(name))
+        if part.parts or part.name in [one.name for one in parts]:
+            raise UserError(f"{path} can't include {name!r}: each study once, and none that includes others")
+        parts.append(part)
+    cells = tuple(cell for part in parts for cell in part.cells)
+    return Study(path.stem, str(values.get("description", "")).strip(), cells, tuple(parts))
 
 
 def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:

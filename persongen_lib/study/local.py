@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from persongen_lib.specs import UserError
-from persongen_lib.study.cells import Cell, run_cell
+from persongen_lib.study.cells import Cell, run_cell, training_lengths
 from persongen_lib.study.grid import Study
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,11 @@ class Failure:
 
 
 def run_study(
-    study: Study, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None
+    study: Study,
+    runs: str | Path = "runs",
+    device: str = "auto",
+    dtype: str | None = None,
+    keep_pictures: bool = True,
 ) -> tuple[Failure, ...]:
     """Run every cell that `runs` does not hold yet; returns the cells that failed.
 
@@ -38,12 +42,12 @@ def run_study(
     """
     from tqdm.auto import tqdm
 
-    failures = []
+    failures, lengths = [], training_lengths(study.cells)
     with tqdm(study.cells, desc=study.name, unit="cell") as bar:
         for cell in bar:
             bar.set_postfix_str(f"{cell.concept}, {cell.name}")
             try:
-                run_cell(cell, runs, device, dtype)
+                run_cell(cell, runs, device, dtype, lengths[cell.fine_tune_spec.hash], keep_pictures)
             except Exception as error:
                 log.debug("the cell %s failed", cell, exc_info=True)
                 failures.append(Failure.of(cell, error))

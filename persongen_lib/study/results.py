@@ -83,13 +83,14 @@ def study_status(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
     scored."""
     import pandas as pd
 
-    from persongen_lib.study.cells import score_spec
+    from persongen_lib.sampling import is_packed
+    from persongen_lib.study.cells import is_scored
 
     store, rows = Store(runs), []
     for cell in study.cells:
         spec = cell.sample_spec
-        sampled = store.find("sample", spec)
-        folder = sampled or store.folder("sample", spec).with_suffix(".partial")
+        pictures = len(spec.prompts) * len(spec.seeds)
+        folder = store.find("sample", spec) or store.folder("sample", spec).with_suffix(".partial")
         rows.append(
             {
                 "backbone": cell.backbone,
@@ -97,36 +98,68 @@ def study_status(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
                 "concept": cell.concept,
                 "label": cell.name,
                 "fine_tuned": store.find("finetune", cell.fine_tune_spec) is not None,
-                "sampled": sum(1 for _ in folder.glob("images/p*.png")),
-                "pictures": len(spec.prompts) * len(spec.seeds),
-                "scored": bool(sampled) and store.find("evaluate", score_spec(cell, store)) is not None,
+                "sampled": pictures if is_packed(folder) else sum(1 for _ in folder.glob("images/p*.png")),
+                "pictures": pictures,
+                "scored": is_scored(cell, store),
             }
         )
     return pd.DataFrame(rows)
 
 
-def collect(study: Study, runs: str | Path = "runs", output: str | Path | None = None) -> Path:
-    """Write the results table of a finished study, by default to data/results/<name>.parquet; returns the
-    path.
-
-    UserError when a cell is not finished.
-    """
+def finished_rows(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
+    """The results table of the cells that are finished so far, one row a picture, in the study's order."""
     import pandas as pd
 
-    from persongen_lib.study.cells import score
+    from persongen_lib.study.cells import is_scored, score
 
+    store = Store(runs)
+    tables = [
+        score(cell, store).assign(study=part.name)
+        for part in study.tables
+        for cell in part.cells
+        if is_scored(cell, store)
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def update_table(study: Study, runs: str | Path = "runs") -> Path:
+    """Put the rows of a study's finished cells into `<runs>/results.parquet`, beside those of other studies.
+
+    One row a picture; returns the file's path.
+    """
+    import pandas as pd
+    from filelock import FileLock
+
+    path, rows = Path(runs) / "results.parquet", finished_rows(study, runs)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if path.is_file():
+            others = pd.read_parquet(path)
+            others = others[~others["study"].isin([part.name for part in study.tables])]
+            rows = pd.concat([others, rows], ignore_index=True)
+        return write_atomic(path, lambda part: rows.to_parquet(part, index=False))
+
+
+def collect(study: Study, runs: str | Path = "runs", output: str | Path | None = None) -> list[Path]:
+    """Write the results table of a finished study, by default to data/results/<name>.parquet; returns the paths.
+
+    A study that includes others has a table of each of them; `output` is then a folder. UserError when a cell is
+    not finished.
+    """
     status = study_status(study, runs)
     if missing := int((~status["scored"]).sum()):
         raise UserError(
             f"{missing} of {len(status)} cells of the study {study.name} are not finished in {runs}: "
             "run persongen study run first"
         )
-    store = Store(runs)
-    table = pd.concat([score(cell, store) for cell in study.cells], ignore_index=True).assign(
-        study=study.name
-    )
-    path = Path(output) if output else RESULTS / f"{study.name}.parquet"
-    return write_atomic(path, lambda part: table.to_parquet(part, index=False))
+    paths = []
+    for part in study.tables:
+        table = finished_rows(part, runs)
+        path = RESULTS / f"{part.name}.parquet"
+        if output:
+            path = Path(output) / path.name if study.parts else Path(output)
+        paths.append(write_atomic(path, lambda part, table=table: table.to_parquet(part, index=False)))
+    return paths
 
 
 def _provenance(folder: Path) -> dict[str, Any]:

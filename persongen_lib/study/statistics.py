@@ -81,9 +81,11 @@ def unit_means(table: pd.DataFrame, value: str) -> pd.Series:
 
 def unit_table(table: pd.DataFrame, value: str, by: str = "label") -> pd.DataFrame:
     """`unit_means` of every value of `by`, a column each; NaN where it lacks the unit."""
-    return pd.DataFrame(
-        {name: unit_means(part, value) for name, part in table.groupby(by, sort=False, observed=True)}
-    )
+    known = table[[by, "concept", "template", value]].dropna().astype({value: float})
+    prompts = known.groupby([by, "concept", "template"])[value].mean()
+    many = known["concept"].nunique() > 1
+    units = prompts.groupby(level=[by, "concept"]).mean() if many else prompts.droplevel("concept")
+    return units.unstack(by).reindex(columns=table[by].unique()).rename_axis(columns=None)
 
 
 def interval(

@@ -1,0 +1,114 @@
+"""Grids of pictures and maps, every row and column named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import shorten
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from persongen_lib.figures.style import WIDTH, look, styled
+from persongen_lib.specs import UserError
+
+
+@styled
+def picture_grid(
+    table: pd.DataFrame,
+    runs: str | Path = "runs",
+    seed: int | None = None,
+    prompts: Sequence[str] | None = None,
+    references: Mapping[str, Image.Image] | None = None,
+    width: float = WIDTH,
+) -> Figure:
+    """Strategies (columns) on the same concept, prompt and noise (rows).
+
+    `table`: results with `label`, `concept`, `class_name`, `template`, `seed` and `picture`, the picture's
+    path under `runs`. `seed`: the noise to show, None the first one. `prompts`: templates to show, None
+    all.
+    `references`: a reference picture a concept, shown in a first column.
+    """
+    from persongen_lib.sampling import open_picture
+
+    seed = table["seed"].iloc[0] if seed is None else seed
+    shown = table[(table["seed"] == seed) & (table["template"].isin(prompts) if prompts else True)]
+    if shown.empty:
+        raise UserError(f"no picture of the table has the seed {seed} and one of the prompts asked for")
+    labels = list(shown["label"].unique())
+    rows = shown.drop_duplicates(["concept", "template"])
+    many = rows["concept"].nunique() > 1
+    names, pictures = [], []
+    for row in rows.itertuples():
+        prompt = row.template.format(row.class_name)
+        names.append(f"{row.concept}: {prompt}" if many else prompt)
+        here = shown[(shown["concept"] == row.concept) & (shown["template"] == row.template)]
+        found = dict(zip(here["label"], here["picture"], strict=True))
+        line = [open_picture(Path(runs) / found[label]) if label in found else None for label in labels]
+        pictures.append(([references.get(row.concept)] if references else []) + line)
+    heads = (["reference"] if references else []) + labels
+    return grid(pictures, names, heads, width, [look(head)[0] for head in heads])
+
+
+@styled
+def contact_sheet(
+    images: Sequence[Image.Image],
+    captions: Sequence[str] | None = None,
+    columns: int = 5,
+    width: float = WIDTH,
+) -> Figure:
+    """Pictures side by side, `columns` in a row, each under its caption."""
+    lines = [images[start : start + columns] for start in range(0, len(images), columns)]
+    if captions is None:
+        return grid(lines, None, None, width, columns=columns)
+    rows = -(-len(images) // columns)
+    height = width / columns * images[0].height / images[0].width + 0.3
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width, rows * height), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, caption in zip(axes.flat, images, captions, strict=False):
+        axis.imshow(image)
+        axis.set_title(caption, fontsize=9, loc="center")
+    return figure
+
+
+def grid(lines, names, heads, width, head_colors=None, columns=None, scale=None, foot=0.0) -> Figure:
+    """Pictures or maps in lines that fill the width; `names` stand over the lines, `heads` over the columns.
+
+    `foot`: inches kept free below. `scale`: lowest and highest value of maps.
+    """
+    columns = columns or max(len(line) for line in lines)
+    gap, name_height, head_height = 0.05, 0.26 if names else 0.0, 0.26 if heads else 0.0
+    side = (width - gap * (columns - 1)) / columns
+    height = head_height + len(lines) * (side + gap + name_height) + foot
+    figure = plt.figure(figsize=(width, height))
+    size = min(11.0, 11.0 * side / (0.095 * max(map(len, heads)))) if heads else 11.0
+    for column, head in enumerate(heads or ()):
+        color = head_colors[column] if head_colors else "black"
+        place = (column * (side + gap) + side / 2) / width
+        figure.text(
+            place, 1 - 0.05 / height, head, color=color, ha="center", va="top", fontsize=size, weight="bold"
+        )
+    for row, line in enumerate(lines):
+        top = height - head_height - row * (side + gap + name_height)
+        if names:
+            figure.text(0, (top - 0.04) / height, shorten(names[row], int(width * 11.5)), ha="left", va="top")
+        for column, picture in enumerate(line):
+            if picture is None:
+                continue
+            box = (
+                column * (side + gap) / width,
+                (top - name_height - side) / height,
+                side / width,
+                side / height,
+            )
+            axis = figure.add_axes(box)
+            axis.axis("off")
+            low, high = scale or (None, None)
+            axis.imshow(np.asarray(picture), vmin=low, vmax=high, cmap="viridis")
+    return figure

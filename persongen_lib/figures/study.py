@@ -1,0 +1,187 @@
+"""Figures of a study: every strategy's curve, its parameters, and what equal cost buys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import fill
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from persongen_lib.figures.style import WIDTH, arms, look, styled, title
+from persongen_lib.study.pareto import summarize_front
+from persongen_lib.study.settings import short, sweeps
+from persongen_lib.study.statistics import summarize
+
+
+@styled
+def curves(
+    table: pd.DataFrame, x: str = "prompt_right", y: str = "identity", width: float = WIDTH, **bootstrap
+) -> Figure:
+    """Every setting of a results table in the plane of two scores, those along one parameter joined by a line.
+
+    Faint bars are 95 % intervals over concepts, the grey staircase is the front of the means (`pareto.front`): no
+    setting is better in both. Hollow points differ from their strategy's default in a word (`settings.sweeps`). At
+    the ends of a line stand its least and its greatest value, the first where several parameters move together.
+    """
+    summary = summarize(table, [x, y], **bootstrap).set_index(["label", "metric"])
+    points = summarize_front(table, (x, y), **bootstrap).set_index("label")
+    figure, axis = plt.subplots(figsize=(width, 1.05 * width), layout="constrained")
+    best = points[points["front"]].sort_values(x)
+    axis.step(best[x], best[y], where="post", color="#BBBBBB", linewidth=5, alpha=0.6, zorder=0)
+    for (strategy, parameter), line in sweeps(table).groupby(["strategy", "parameter"], sort=False):
+        color, marker = look(strategy)
+        words = line["number"].isna().all() and parameter != ""
+        places = points.loc[line["label"]]
+        for label in line["label"]:
+            across, up = summary.loc[(label, x)], summary.loc[(label, y)]
+            axis.errorbar(
+                across["mean"], up["mean"], xerr=arms(across), yerr=arms(up), fmt="none", ecolor=color,
+                elinewidth=0.8, alpha=0.3, zorder=1,
+            )  # fmt: skip
+        axis.plot(
+            places[x], places[y], linestyle="none" if words else "-", color=color, marker=marker, markersize=7,
+            markerfacecolor="white" if words else color, markeredgecolor=color if words else "white", linewidth=1.6,
+        )  # fmt: skip
+        shown = line if words else line.iloc[[0, -1]] if len(line) > 1 else line[:0]
+        for row, right in zip(shown.itertuples(), (True, False), strict=False):
+            axis.annotate(
+                row.value if words else f"{row.number:g}", points.loc[row.label, [x, y]],
+                xytext=(5, 4) if right else (-5, -4), textcoords="offset points", fontsize=8, color=color,
+                ha="left" if right else "right", va="bottom" if right else "top",
+                path_effects=[withStroke(linewidth=2, foreground="white")],
+            )  # fmt: skip
+    axis.margins(0.08)
+    axis.set(xlabel=f"{title(x)} →", ylabel=f"{title(y)} →")
+    axis.grid(alpha=0.25)
+    _strategies(figure, list(table["strategy"].unique()))
+    return figure
+
+
+@styled
+def parameters(effects: pd.DataFrame, width: float = WIDTH) -> Figure:
+    """What each numeric parameter does: a row of panels a parameter, a column a metric, with 95 % intervals.
+
+    `effects`: see `findings.parameter_effects`. The dotted line marks the strategy's default.
+    """
+    swept = effects.dropna(subset=["number"])
+    rows = list(swept.groupby(["strategy", "parameter"], sort=False))
+    metrics = list(swept["metric"].unique())
+    figure, axes = plt.subplots(
+        len(rows), len(metrics), figsize=(width, 1.05 * len(rows) + 0.5), sharey="col", squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for line, ((strategy, parameter), part) in zip(axes, rows, strict=True):
+        color, marker = look(strategy)
+        for axis, metric in zip(line, metrics, strict=True):
+            own = part[part["metric"] == metric].sort_values("number")
+            axis.errorbar(
+                own["number"], own["mean"], yerr=arms(own), color=color, marker=marker, markersize=5,
+                markeredgecolor="white", linewidth=1.4, elinewidth=1, capsize=2,
+            )  # fmt: skip
+            for number in own["number"][own["label"] == own["reference"]]:
+                axis.axvline(number, color="black", linewidth=1, linestyle=":", zorder=0)
+            axis.margins(x=0.12)
+            axis.set_xticks(own["number"], [f"{number:g}" for number in own["number"]])
+            axis.tick_params(labelsize=7.5)
+            axis.grid(axis="y", alpha=0.25)
+        name, *more = parameter.replace("_", " ").split(", ")
+        line[0].set_ylabel(f"{strategy}\n{fill(name, 16)}{' …' if more else ''}", fontsize=8, color=color)
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        axis.set_title(fill(title(metric), 20), fontsize=9)
+    return figure
+
+
+@styled
+def equal_cost(found: pd.DataFrame, width: float = WIDTH) -> Figure:
+    """Hypervolume at equal cost (`findings.equal_cost`): a panel a budget, a line a strategy, 95 % intervals."""
+    budgets = list(found["max_evaluations"].unique())
+    count = found.groupby("max_evaluations").size()
+    figure, axes = plt.subplots(
+        len(budgets), 1, figsize=(width, 0.28 * count.sum() + 0.5 * len(budgets) + 0.4), sharex=True, squeeze=False,
+        height_ratios=[count[budget] + 0.5 for budget in budgets], layout="constrained",
+    )  # fmt: skip
+    for axis, budget in zip(axes[:, 0], budgets, strict=True):
+        part = found[found["max_evaluations"] == budget].reset_index(drop=True)
+        for place, row in part.iterrows():
+            color, marker = look(row["strategy"])
+            axis.errorbar(
+                row["mean"],
+                place,
+                xerr=arms(row),
+                color=color,
+                marker=marker,
+                markersize=7,
+                capsize=3,
+                elinewidth=1.6,
+            )
+        axis.set_yticks(part.index, part["strategy"])
+        axis.set_ylim(len(part) - 0.4, -0.6)
+        axis.set_title(f"at most {budget:g} evaluations a picture")
+        axis.grid(axis="x", alpha=0.25)
+    axes[-1, 0].set_xlabel("hypervolume")
+    return figure
+
+
+@styled
+def decision_chart(best: pd.DataFrame, width: float = WIDTH) -> Figure:
+    """Which option is best (`study.decision.best_options`): a row a budget, a tile a weight of identity.
+
+    Neighbours with the same option are one tile in its strategy's colour, with its parameters as the label has them
+    (upright where the tile is narrow); the strategies' names are above.
+    """
+    budgets = sorted(best["max_evaluations"].unique())
+    weights = sorted(best["identity_weight"].unique())
+    step = weights[1] - weights[0] if len(weights) > 1 else 1.0
+    figure, axis = plt.subplots(figsize=(width, 0.9 * len(budgets) + 1.3), layout="constrained")
+    for place, budget in enumerate(budgets):
+        row = best[best["max_evaluations"] == budget].sort_values("identity_weight")
+        runs = (row["label"] != row["label"].shift()).cumsum()
+        for _, run in row.groupby(runs):
+            left, right = run["identity_weight"].min() - step / 2, run["identity_weight"].max() + step / 2
+            label, strategy = run[["label", "strategy"]].iloc[0]
+            color = look(strategy)[0]
+            axis.barh(place, right - left, left=left, height=0.92, color=color, edgecolor="white")
+            words = short(label, strategy).replace(
+                ", ", "\n" if "weights" in label or "prompt" in label else ", "
+            )
+            narrow = max(map(len, words.split("\n"))) > 75 * (right - left) / (
+                weights[-1] - weights[0] + step
+            )
+            axis.text(
+                (left + right) / 2, place, words, ha="center", va="center", fontsize=8.5,
+                color=_ink(color), rotation=90 if narrow else 0,
+            )  # fmt: skip
+    axis.set_yticks(range(len(budgets)), [f"{budget:g}" for budget in budgets])
+    axis.set(xlim=(weights[0] - step / 2, weights[-1] + step / 2), ylabel="budget (evaluations a picture)")
+    axis.set_xlabel("weight of identity (0: prompt alone, 1: subject alone)")
+    _strategies(figure, list(best["strategy"].unique()), marker="s")
+    return figure
+
+
+def _strategies(figure: Figure, names: Sequence[str], marker: str | None = None) -> None:
+    """A legend of strategies above the axes."""
+    handles = [
+        Line2D([], [], color=look(name)[0], marker=marker or look(name)[1], markersize=8, linestyle="none")
+        for name in names
+    ]
+    figure.legend(
+        handles,
+        names,
+        loc="outside upper center",
+        ncols=min(len(names), 4),
+        handletextpad=0.1,
+        columnspacing=1,
+    )
+
+
+def _ink(color: str) -> str:
+    """White or black, whichever is easier to read on a colour (WCAG's relative luminance)."""
+    red, green, blue = (
+        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in to_rgb(color)
+    )
+    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.3 else "white"

@@ -1,0 +1,198 @@
+"""What happens on the way from noise to picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from PIL import Image
+
+from persongen_lib.figures.pictures import grid
+from persongen_lib.figures.style import WIDTH, look, styled, title
+from persongen_lib.specs import UserError
+
+if TYPE_CHECKING:
+    from persongen_lib.trajectories import Trajectory
+
+FOOT = 0.63
+"""Inches that a colour bar below pictures takes."""
+
+
+@styled
+def film_strip(
+    strips: Mapping[str, Sequence[Image.Image]], steps: Sequence[int], columns: int = 6, width: float = WIDTH
+) -> Figure:
+    """Predicted pictures along the trajectory: a row a name, time from left to right.
+
+    `strips`: equally many pictures a name, one for every entry of `steps` (step indices from 0); of longer
+    strips `columns` evenly spaced ones are shown, first and last always.
+    """
+    wrong = [name for name, strip in strips.items() if len(strip) != len(steps)]
+    if wrong:
+        raise UserError(f"the strip {wrong[0]!r} has {len(strips[wrong[0]])} pictures for {len(steps)} steps")
+    chosen = _spread(len(steps), columns)
+    lines = [[strip[index] for index in chosen] for strip in strips.values()]
+    return grid(lines, list(strips), [f"step {steps[index]}" for index in chosen], width)
+
+
+@styled
+def distance_maps(
+    maps: Mapping[str, np.ndarray], steps: Sequence[int], columns: int = 6, width: float = WIDTH
+) -> Figure:
+    """Where concept and superclass disagree: maps of the branch distance, all on one colour scale.
+
+    `maps`: arrays of shape (steps, height, width) a name, one map for every entry of `steps`.
+    """
+    chosen = _spread(len(steps), columns)
+    top = max(float(np.max(stack[chosen])) for stack in maps.values())
+    heads = [f"step {steps[index]}" for index in chosen]
+    lines = [[stack[index] for index in chosen] for stack in maps.values()]
+    figure = grid(lines, list(maps), heads, width, scale=(0, top), foot=FOOT)
+    _color_bar(figure, top, title("distance"))
+    return figure
+
+
+@styled
+def attention_film(
+    film: Sequence[Image.Image],
+    attention: np.ndarray,
+    steps: Sequence[int],
+    masks: np.ndarray | None = None,
+    columns: int = 6,
+    width: float = WIDTH,
+) -> Figure:
+    """A film strip, below it where the network looks for the concept's words, and what a mask lets through.
+
+    `film`: predicted pictures, `attention`: maps (steps, H, W) on one colour scale, `masks`: (steps, H, W) true inside,
+    shown as the film darkened outside; all as long as `steps`, of which `columns` evenly spaced ones are shown.
+    """
+    for name, given in (("film", film), ("attention", attention), ("masks", masks)):
+        if given is not None and len(given) != len(steps):
+            raise UserError(f"{name} has {len(given)} pictures for {len(steps)} steps")
+    chosen = _spread(len(steps), columns)
+    lines = {
+        "predicted picture": [film[index] for index in chosen],
+        "attention to the concept’s words": [attention[index] for index in chosen],
+    }
+    if masks is not None:
+        lines["inside the mask"] = [_darkened(film[index], masks[index]) for index in chosen]
+    top = float(np.max(np.asarray(attention)[chosen]))
+    heads = [f"step {steps[index]}" for index in chosen]
+    figure = grid(list(lines.values()), list(lines), heads, width, scale=(0, top), foot=FOOT)
+    _color_bar(figure, top, "attention")
+    return figure
+
+
+def trajectory_table(trajectories: Mapping[str, Mapping[tuple[int, int], Trajectory]]) -> pd.DataFrame:
+    """One row a label, picture and step, with `distance` and `cosine`, of `study.follow`'s trajectories by
+    label."""
+    parts = [
+        pd.DataFrame(
+            {
+                "label": label,
+                "picture": f"prompt {prompt}, seed {seed}",
+                "step": np.arange(len(one.distance)),
+                "distance": one.distance,
+                "cosine": one.cosine,
+            }
+        )
+        for label, followed in trajectories.items()
+        for (prompt, seed), one in followed.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@styled
+def branch_distance(
+    trajectory: pd.DataFrame, value: str = "distance", mark: int | None = None, width: float = WIDTH
+) -> Figure:
+    """A quantity at every step: thin lines single pictures, thick lines their mean.
+
+    `trajectory`: see `trajectory_table`. `value`: "distance" or "cosine"; or see
+    `trajectories.latent_distances`, and "latents".
+    `mark`: a step to point at, where switching switches for example.
+    """
+    figure, axis = plt.subplots(figsize=(width, 0.62 * width), layout="constrained")
+    labels = trajectory["label"].unique()
+    _lines(axis, trajectory, "label", value, [look(label)[0] for label in labels], mark)
+    axis.set(xlabel="step (0 is pure noise)", ylabel=title(value))
+    axis.legend()
+    return figure
+
+
+@styled
+def decided(table: pd.DataFrame, mark: int | None = None, width: float = WIDTH) -> Figure:
+    """When a picture is decided, coarse to fine: thin lines single pictures, thick lines their mean.
+
+    `table`: see `trajectories.decided`; shares below 0 run out of the figure. `mark`: a step to point at.
+    """
+    figure, axis = plt.subplots(figsize=(width, 0.72 * width), layout="constrained")
+    colors = plt.cm.plasma(np.linspace(0, 0.8, table["band"].nunique()))
+    _lines(axis, table, "band", "share", colors, mark, foot=True)
+    axis.set(xlabel="step (0 is pure noise)", ylabel="share decided", ylim=(-0.05, 1.02))
+    figure.legend(
+        *axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, title="cycles per picture"
+    )
+    return figure
+
+
+@styled
+def power_spectrum(spectra: np.ndarray, ylabel: str = "power", width: float = WIDTH) -> Figure:
+    """Power by spatial frequency, a line a step from dark (first) to light (last).
+
+    `spectra`: (steps, B), see `trajectories.power_spectrum`.
+    """
+    figure, axis = plt.subplots(figsize=(width, 0.68 * width), layout="constrained")
+    last = max(1, len(spectra) - 1)
+    for step, spectrum in enumerate(spectra):
+        axis.plot(spectrum, color=plt.cm.viridis(0.93 * step / last), linewidth=1.2)
+    axis.set(xlabel="cycles per picture", ylabel=ylabel, yscale="log")
+    shades = plt.cm.viridis(np.linspace(0, 0.93, 256))
+    mappable = plt.cm.ScalarMappable(plt.Normalize(0, last), ListedColormap(shades))
+    figure.colorbar(mappable, ax=axis, pad=0.02).set_label("step")
+    return figure
+
+
+def _lines(axis, table, by, value, colors, mark, foot=False) -> None:
+    """A colour an entry of the column `by`: thin lines over `step` single pictures, thick lines their mean.
+
+    The step to `mark` is named at the top of its line, or at its `foot`.
+    """
+    for (label, part), color in zip(table.groupby(by, sort=False), colors, strict=True):
+        for _, one in part.groupby("picture"):
+            axis.plot(one["step"], one[value], color=color, linewidth=0.7, alpha=0.35)
+        mean = part.groupby("step")[value].mean()
+        axis.plot(mean.index, mean, color=color, linewidth=2.2, label=label)
+    if mark is not None:
+        axis.axvline(mark, color="black", linewidth=1, linestyle=":")
+        axis.annotate(
+            f"step {mark}",
+            (mark, 0 if foot else 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 3 if foot else -3),
+            textcoords="offset points",
+            va="bottom" if foot else "top",
+        )
+
+
+def _color_bar(figure: Figure, top: float, label: str) -> None:
+    """In the FOOT that `_grid` left free below."""
+    bar = figure.add_axes((0.2, 0.44 / figure.get_figheight(), 0.6, 0.1 / figure.get_figheight()))
+    mappable = plt.cm.ScalarMappable(plt.Normalize(0, top), "viridis")
+    figure.colorbar(mappable, cax=bar, orientation="horizontal").set_label(label, labelpad=1)
+
+
+def _darkened(picture: Image.Image | np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The picture, dark where a mask of any size is false."""
+    pixels = np.asarray(picture)
+    mask = Image.fromarray(np.asarray(inside)).resize(pixels.shape[1::-1], Image.Resampling.NEAREST)
+    return np.where(np.asarray(mask)[..., None], pixels, pixels // 5)
+
+
+def _spread(count: int, columns: int) -> list[int]:
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, columns))})

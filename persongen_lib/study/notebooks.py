@@ -1,0 +1,75 @@
+"""The strategies' notebooks over the finished cells of a study, executed by papermill."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from persongen_lib.notebooks import ROOT, run_notebook
+from persongen_lib.study.cells import Cell
+from persongen_lib.study.grid import Study
+from persongen_lib.study.local import Failure
+
+log = logging.getLogger(__name__)
+SETTINGS = (
+    "fine_tune_steps", "fine_tune_seed", "method_parameters", "token", "metrics",
+    "clip_model", "dino_model", "face_model",
+)  # fmt: skip
+"""What else a cell may say, which notebooks take in one parameter."""
+
+
+def run_notebooks(
+    study: Study, failed: Iterable[Failure], runs: str | Path = "runs", device: str = "auto"
+) -> tuple[Failure, ...]:
+    """Execute the notebook of every cell's strategy into `<runs>/notebooks`; returns the cells whose notebook failed.
+
+    Those of cells that `failed`, of strategies without a notebook, and those executed before are left out. A
+    notebook finds its cell's fine-tuning and pictures done, and makes what else it shows.
+    """
+    from tqdm.auto import tqdm
+
+    wanted, without = {}, {id(failure.cell) for failure in failed}
+    for cell in study.cells:
+        source, output = notebook_of(cell), output_of(cell, runs)
+        if source and id(cell) not in without and not output.is_file():
+            wanted[output] = cell, source
+    failures = []
+    for output, (cell, source) in tqdm(wanted.items(), desc="notebooks", unit="notebook"):
+        try:
+            run_notebook(source, output, notebook_parameters(cell, runs, device))
+        except Exception as error:
+            log.debug("the notebook of the cell %s failed", cell, exc_info=True)
+            failures.append(Failure.of(cell, error))
+    return tuple(failures)
+
+
+def notebook_of(cell: Cell) -> Path | None:
+    """The notebook of a cell's strategy: notebooks/03_mixed.ipynb, for example."""
+    return next(iter((ROOT / "notebooks").glob(f"[0-9][0-9]_{cell.strategy}.ipynb")), None)
+
+
+def output_of(cell: Cell, runs: str | Path) -> Path:
+    """Where the executed notebook of a cell is, or will be."""
+    name = f"{cell.strategy}-{cell.references.name}-{cell.sample_spec.hash}.ipynb"
+    return Path(runs).resolve() / "notebooks" / name
+
+
+def notebook_parameters(cell: Cell, runs: str | Path, device: str) -> dict:
+    """The parameters with which the notebook of its strategy runs a cell."""
+    spec = cell.sample_spec
+    concept = Path(cell.concept).resolve() if Path(cell.concept).is_dir() else cell.concept
+    settings = {name: getattr(cell, name) for name in SETTINGS}
+    return {
+        "backbone": cell.backbone,
+        "method": cell.method,
+        "concept": str(concept),
+        "class_name": cell.class_name,
+        "prompts": list(spec.prompts),
+        "seeds": list(spec.seeds),
+        "num_steps": spec.num_steps,
+        "device": device,
+        "runs": str(Path(runs).resolve()),
+        "settings": {name: value for name, value in settings.items() if value},
+        **{name: list(v) if isinstance(v, tuple) else v for name, v in spec.parameters.items()},
+    }

@@ -1,0 +1,105 @@
+"""What a study will need on the disk, said before it runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from persongen_lib.backbones.sources import locate
+from persongen_lib.specs import UserError
+from persongen_lib.store import Store
+from persongen_lib.study.cells import is_scored
+from persongen_lib.study.grid import Study
+
+TILE_PIXELS = 256 * 256
+PNG, SHEET = 2.0, 0.6
+"""Bytes a pixel of a picture in a file of its own and on a contact sheet: somewhat more than was measured."""
+SIDES = {"sd": 768, "sdxl": 1024, "pixart": 1024}
+"""Pixels of a side of the largest pictures that a family makes."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Cells and pictures to do, and bytes: of the pictures, of the fine-tunings (None where no adapter of the kind
+    is there to go by), free on the disk."""
+
+    cells: int
+    pictures: int
+    picture_bytes: int
+    fine_tunings: int
+    adapter_bytes: int | None
+    free: int
+
+    def __str__(self) -> str:
+        adapters = "an unknown amount" if self.adapter_bytes is None else _readable(self.adapter_bytes)
+        return (
+            f"{self.cells} cells to do: about {_readable(self.picture_bytes)} for {self.pictures} pictures, "
+            f"{adapters} for {self.fine_tunings} fine-tunings; {_readable(self.free)} are free"
+        )
+
+
+def disk_need(study: Study, runs: str | Path = "runs", keep_pictures: bool = False) -> Need:
+    """What the unfinished cells of a study will need. UserError where the disk has less.
+
+    Adapters are taken to be as large as one of the same backbone and method that `runs` holds.
+    """
+    store = Store(runs)
+    cells = [cell for cell in study.cells if not is_scored(cell, store)]
+    pictures = {cell.sample_spec.hash: cell.sample_spec for cell in cells}.values()
+    counts = [len(spec.prompts) * len(spec.seeds) for spec in pictures]
+    sizes = [_picture_bytes(spec.backbone, keep_pictures) for spec in pictures]
+    tunings = {cell.fine_tune_spec.hash: cell.fine_tune_spec for cell in cells}.values()
+    missing = [spec for spec in tunings if store.find("finetune", spec) is None]
+    known = _adapter_sizes(store) if missing else {}
+    adapters = [known.get((spec.backbone, spec.method)) for spec in missing]
+    place = next(path for path in (store.root.resolve(), *store.root.resolve().parents) if path.exists())
+    need = Need(
+        cells=len(cells),
+        pictures=sum(counts),
+        picture_bytes=round(sum(count * size for count, size in zip(counts, sizes, strict=True))),
+        fine_tunings=len(missing),
+        adapter_bytes=None if None in adapters else sum(adapters),
+        free=shutil.disk_usage(place).free,
+    )
+    if need.picture_bytes + (need.adapter_bytes or 0) > need.free:
+        raise UserError(
+            f"the disk is too small for the study {study.name}: {need}; make room, or take --shard"
+        )
+    return need
+
+
+def _picture_bytes(backbone: str, keep_pictures: bool) -> float:
+    pixels = _side(backbone) ** 2
+    return PNG * pixels if keep_pictures else SHEET * min(pixels, TILE_PIXELS)
+
+
+def _side(backbone: str) -> int:
+    """Pixels of a side of a model's pictures, read from its folder where it lies on this machine."""
+    source = locate(backbone)
+    for part in ("unet", "transformer") if source.folder else ():
+        network, decoder = source.folder / part / "config.json", source.folder / "vae" / "config.json"
+        if network.is_file() and decoder.is_file():
+            size = json.loads(network.read_text(encoding="utf-8"))["sample_size"]
+            vae = json.loads(decoder.read_text(encoding="utf-8"))
+            stages = vae.get("block_out_channels") or vae["decoder_block_out_channels"]
+            return (max(size) if isinstance(size, list) else size) * 2 ** (len(stages) - 1)
+    return SIDES.get(source.family, max(SIDES.values()))
+
+
+def _adapter_sizes(store: Store) -> dict[tuple[str, str], int]:
+    """Bytes of the largest fine-tuning's folder, by backbone and method."""
+    sizes: dict[tuple[str, str], int] = {}
+    for done in store.root.glob("finetune/*/DONE"):
+        spec = json.loads((done.parent / "spec.json").read_text(encoding="utf-8"))
+        size = sum(path.stat().st_size for path in done.parent.rglob("*") if path.is_file())
+        key = spec["backbone"], spec["method"]
+        sizes[key] = max(size, sizes.get(key, 0))
+    return sizes
+
+
+def _readable(size: int) -> str:
+    """In MB, or in GB from 1 GB on, to two digits or the unit."""
+    value, unit = (size / 1e9, "GB") if size >= 1e9 else (size / 1e6, "MB")
+    return f"{value:.{0 if value >= 10 else 1}f} {unit}"

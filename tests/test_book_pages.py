@@ -1,0 +1,168 @@
+"""The pages of the book in a browser: of a small book always, of the real one when `make book` has built it."""
+
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from browser import chromium, watched
+from small_book import ADDRESS, builder, small_book
+
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+WIDGET = "application/vnd.jupyter.widget-view+json"
+RAW_FORMULAS = (
+    "() => [...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container')).length"
+)
+PICTURES = "area => [...area.querySelectorAll('img')].filter(e => e.offsetParent).map(e => e.src).join()"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def small(browser, tmp_path_factory):
+    return small_book(tmp_path_factory.mktemp("book"))
+
+
+@pytest.fixture(scope="module", params=["small", "real"])
+def html(request, browser):
+    if request.param == "small":
+        return request.getfixturevalue("small")
+    html = builder().HTML
+    if not (html / "index.html").is_file():
+        pytest.skip("the book is not built (make book)")
+    return html
+
+
+def pages(html):
+    """The pages of the book as paths below `html`; index.html only leads to the first."""
+    return [str(path.relative_to(html)) for path in sorted(html.glob("[!_]*/**/*.html"))]
+
+
+@contextmanager
+def served(html, folder):
+    """The address of the pages on a server, below another path; `folder`: an empty one."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    (folder / "x").mkdir()
+    (folder / "x" / "y").symlink_to(html)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/x/y"
+    server.shutdown()
+    server.server_close()
+
+
+def visit(page, address):
+    """Open a page and wait until its formulas are set and its widgets are shown."""
+    page.goto(address)
+    page.evaluate("() => window.MathJax?.startup?.promise")
+    for area in range(page.locator(f'script[type="{WIDGET}"]').count()):
+        page.locator(".widget-subarea").nth(area).wait_for()
+
+
+def visit_front(page, html):
+    page.goto((html / "index.html").as_uri())
+    page.locator("article h1").wait_for()
+
+
+def test_every_page_from_the_file_system(browser, html):
+    problems = []
+    with watched(browser, viewport=WIDE) as (page, log):
+        for name in pages(html):
+            page.set_viewport_size(WIDE)
+            visit(page, (html / name).as_uri())
+            if formulas := page.evaluate(RAW_FORMULAS) + page.locator("mjx-merror").count():
+                problems.append(f"{name}: {formulas} formulas are not set")
+            page.set_viewport_size(NARROW)
+            width = page.evaluate("document.scrollingElement.scrollWidth")
+            if width > NARROW["width"]:
+                problems.append(f"{name}: {width} pixels wide on a telephone")
+            problems += [f"{name}: {line}" for line in log.errors + log.remote]
+            log.clear()
+    assert not problems
+
+
+def test_every_page_from_a_server_below_a_path(browser, html, tmp_path):
+    problems = []
+    with served(html, tmp_path) as address, watched(browser, viewport=WIDE) as (page, log):
+        for name in pages(html):
+            visit(page, f"{address}/{name}")
+            problems += [f"{name}: {line}" for line in log.errors + log.remote]
+            log.clear()
+    assert not problems
+
+
+def test_links_lead_somewhere(html):
+    assert not builder().broken_links(html)
+
+
+def test_search_finds_a_word(browser, html):
+    with watched(browser, viewport=WIDE) as (page, log):
+        visit_front(page, html)
+        page.locator("button.search-button-field").first.click()
+        page.locator("dialog input[type=search]").fill("superclass")
+        page.keyboard.press("Enter")
+        result = page.locator("#search-results li a").first
+        result.wait_for()
+        result.click()
+        page.wait_for_url("**/book/**")
+        assert page.locator("article").inner_text().lower().count("superclass")
+        assert not log.errors and not log.remote
+
+
+def test_the_theme_can_be_switched(browser, html):
+    with watched(browser, viewport=WIDE, color_scheme="light") as (page, log):
+        visit_front(page, html)
+        colours = set()
+        for _ in range(3):
+            page.locator("button.theme-switch-button").first.click()
+            colours.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert len(colours) == 2
+        assert not log.errors
+
+
+def test_sliders_change_the_pictures(browser, html):
+    with watched(browser, viewport=WIDE) as (page, log):
+        for name in pages(html):
+            if WIDGET not in (html / name).read_text():
+                continue
+            visit(page, (html / name).as_uri())
+            for area in page.locator(".widget-subarea").all():
+                handle = area.locator(".noUi-handle").first
+                handle.press("Home")
+                first = area.evaluate(PICTURES)
+                handle.press("End")
+                page.wait_for_function(
+                    f"([area, first]) => ({PICTURES})(area) != first", arg=[area.element_handle(), first]
+                )
+        assert not log.errors and not log.remote
+
+
+def test_widgets_keep_only_the_state_they_need(small):
+    page = (small / "notebooks" / "widgets.html").read_text()
+    assert page.count('"model_name": "ImageModel"') == 3
+    assert "FloatProgressModel" not in page
+
+
+def test_pages_without_widgets_load_no_widget_scripts(small):
+    assert "embed-amd.js" in (small / "notebooks" / "widgets.html").read_text()
+    assert "embed-amd.js" not in (small / "book" / "words.html").read_text()
+
+
+def test_buttons_lead_to_the_page_in_the_repository(browser, small):
+    with watched(browser, viewport=WIDE) as (page, _):
+        page.goto((small / "notebooks" / "widgets.html").as_uri())
+        links = page.locator("header.bd-header a, .bd-header-article a").evaluate_all(
+            "all => all.map(a => a.href)"
+        )
+    path = "blob/main/notebooks/widgets.ipynb"
+    assert f"{ADDRESS}/{path}" in links
+    assert f"https://colab.research.google.com/github/{ADDRESS.partition('.com/')[2]}/{path}" in links
