@@ -38,9 +38,9 @@ def decided(followed: Followed, layout: int = 2, shapes: int = 5) -> pd.DataFram
     """How much of the finished picture is there at each step: `band`, `picture`, `step`, `share`.
 
     For the spatial frequencies k of a band, with F the Fourier transform over pixels, z_i the x0 implied by the guided
-    prediction at step i (`Trajectory.clean`) and z the final latents,
+    prediction at step i (`Trajectory.clean`) and z the final latents, it is ::
 
-        share_i = 1 - sum_k |F(z_i)_k - F(z)_k|^2 / sum_k |F(z)_k|^2,
+        share_i = 1 - sum_k |F(z_i)_k - F(z)_k|^2 / sum_k |F(z)_k|^2
 
     summed over channels: 1 where the band is final, 0 where it is no better than latents of zero, below 0 where it is
     worse. The bands, in cycles a picture: "overall colour" 0, "layout" up to `layout`, "shapes" up to `shapes`,

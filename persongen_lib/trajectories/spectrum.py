@@ -18,7 +18,7 @@ def rings(height: int, width: int) -> np.ndarray:
 def power_spectrum(fields: Tensor) -> Tensor:
     """(rows, B) of (rows, C, H, W): mean power at 0, 1, ... B - 1 cycles a picture, white noise of variance 1 is 1.
 
-    The power |F|^2 of the orthonormal Fourier transform, averaged over the channels and over the ring of frequencies
+    The power `|F|^2` of the orthonormal Fourier transform, averaged over the channels and over the ring of frequencies
     whose distance from zero rounds to that number. B - 1 is that of the highest frequency, in the corner.
     """
     power = torch.fft.fft2(fields.float(), norm="ortho").abs().square().mean(1)
