@@ -1,6 +1,7 @@
 """Explorers for notebooks (ipywidgets). What they compute and remember is `Studio`; the rest is layout."""
 
-from persongen_lib.widgets.decision import DecisionForm
+from persongen_lib.widgets.decision import DecisionForm, ranking
+from persongen_lib.widgets.html import gallery
 from persongen_lib.widgets.pareto import ParetoExplorer
 from persongen_lib.widgets.sampling import SamplingExplorer
 from persongen_lib.widgets.slideshow import slideshow
@@ -8,5 +9,6 @@ from persongen_lib.widgets.studio import Shown, Studio
 from persongen_lib.widgets.viewer import trajectory_viewer
 
 __all__ = [
-    "DecisionForm", "ParetoExplorer", "SamplingExplorer", "Shown", "Studio", "slideshow", "trajectory_viewer",
+    "DecisionForm", "ParetoExplorer", "SamplingExplorer", "Shown", "Studio",
+    "gallery", "ranking", "slideshow", "trajectory_viewer",
 ]  # fmt: skip

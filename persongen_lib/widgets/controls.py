@@ -14,17 +14,21 @@ REFINEMENTS = 3
 """Refinements a step that can be chosen; each costs as much as two steps of base sampling."""
 
 
-def parameter_controls(name: str, usual: dict[str, Any], num_steps: int) -> dict[str, widgets.Widget]:
-    """A control a parameter of the strategy `name`, at the values of `usual` (`sampling_defaults`).
+def parameter_controls(
+    strategy_name: str, usual: dict[str, Any], num_steps: int
+) -> dict[str, widgets.Widget]:
+    """A control a parameter of the strategy of that name, at the values of `usual` (`sampling_defaults`).
 
     Whole numbers go up to `num_steps`, scales up to twice the usual guidance scale, other numbers up to 1.
     """
-    strategy = make_strategy(name, **usual["strategies"].get(name, {}))
+    strategy = make_strategy(strategy_name, **usual["strategies"].get(strategy_name, {}))
     strongest = 2 * usual["strategies"]["base"]["guidance_scale"]
     hints = typing.get_type_hints(type(strategy))
+    values = strategy.parameters()
+    numbers_first = sorted(values, key=lambda name: typing.get_origin(hints[name]) is Literal)
     return {
-        parameter: _control(strategy, parameter, hints[parameter], value, num_steps, strongest)
-        for parameter, value in strategy.parameters().items()
+        name: _control(strategy, name, hints[name], values[name], num_steps, strongest)
+        for name in numbers_first
     }
 
 

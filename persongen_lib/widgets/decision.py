@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from dataclasses import fields
 from html import escape
@@ -38,17 +39,17 @@ class DecisionForm(widgets.VBox):
         self.table = with_prompt_right(pd.read_parquet(results))
         wide = {"style": {"description_width": "190px"}, "layout": {"width": "auto", "max_width": "560px"}}
         share = {"min": 0.0, "max": 1.0, "step": 0.05, "continuous_update": False, **wide}
-        costs = sorted(self.table.groupby("label")["evaluations"].mean().round().astype(int).unique())
+        costs = sorted(self.table.groupby("label")["evaluations"].mean().apply(math.ceil).unique())
         methods = sorted(self.table["method"].unique()) if "method" in self.table else []
         self.min_identity = widgets.FloatSlider(0, description="identity at least (0: any)", **share)
         self.min_text = widgets.FloatSlider(0, description="prompt at least (0: any)", **share)
         self.weight = widgets.FloatSlider(0.5, description="weight of identity", **share)
         self.budget = widgets.SelectionSlider(
-            options=[*((str(cost), float(cost)) for cost in costs), ("any", None)],
-            value=None, description="evaluations at most", continuous_update=False, **wide,
+            options=[*((str(cost), float(cost)) for cost in costs), ("any", math.inf)],
+            value=math.inf, description="evaluations at most", continuous_update=False, **wide,
         )  # fmt: skip
         self.original = widgets.Checkbox(True, description="original weights at hand", **wide)
-        self.method = widgets.Dropdown(options=[("any", None), *methods], description="fine-tuning", **wide)
+        self.method = widgets.Dropdown(options=["any", *methods], description="fine-tuning", **wide)
         self.ranking = widgets.HTML()
         wishes = [
             self.min_identity, self.min_text, self.weight, self.budget, self.original, self.method,
@@ -65,9 +66,9 @@ class DecisionForm(widgets.VBox):
             min_identity=self.min_identity.value or None,
             min_text=self.min_text.value or None,
             identity_weight=self.weight.value,
-            max_evaluations=self.budget.value,
+            max_evaluations=self.budget.value if math.isfinite(self.budget.value) else None,
             original_weights=self.original.value,
-            method=self.method.value,
+            method=None if self.method.value == "any" else self.method.value,
             **self.columns,
         )
 

@@ -38,6 +38,11 @@ def row(parts: Iterable[str], wrap: bool = False) -> str:
     )
 
 
+def gallery(images: Sequence[Image.Image], captions: Sequence[str], width: int = 150) -> str:
+    """Pictures side by side, each over its caption."""
+    return row(picture(image, caption, width=width) for image, caption in zip(images, captions, strict=True))
+
+
 def sentence(text: str, wrong: bool = False) -> str:
     """A line of text; of an error, which is read out aloud too."""
     return f'<div role="alert" style="color:#C00000"><b>{escape(text)}</b></div>' if wrong else escape(text)
