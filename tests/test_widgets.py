@@ -84,7 +84,7 @@ def explorer(world, monkeypatch):
 
 def decoded(html):
     """The pictures in some HTML, as arrays."""
-    found = re.findall(r'src="data:image/webp;base64,([^"]+)"', html)
+    found = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one))), float) for one in found]
 
 

@@ -49,12 +49,12 @@ def sentence(text: str, wrong: bool = False) -> str:
 
 
 def data_uri(image: Image.Image) -> str:
-    """The picture as a WebP in a `data:` address."""
+    """The picture as a JPEG, its colours at full resolution, in a `data:` address."""
     image = image.convert("RGB")
     image.thumbnail((LARGEST, LARGEST))
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=90, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    image.save(buffer, "JPEG", quality=92, subsampling=0, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def curves(

@@ -193,19 +193,23 @@ class SamplingExplorer(widgets.Box):
 
 
 def fine_tunings(store: Store, own: Concept, backbone: str, method: str) -> list[FineTuneSpec]:
-    """That of the concept `own`, all that the store holds of this backbone, and of shipped concepts what is to do."""
-    first = fine_tune_spec(own, backbone, method)
-    found = {first.hash: first}
+    """Those of this backbone that the store holds, and by `method` those of `own` and of each shipped concept.
+
+    Those of `own` come first, and of these the ones that are done.
+    """
+    finished = []
     for done in sorted((store.root / "finetune").glob("*/DONE")):
         with suppress(UserError):
             spec = read_spec(done.parent, FineTuneSpec)
             if (spec.backbone, spec.weights) == (backbone, weights_digest(backbone)):
-                found.setdefault(spec.hash, spec)
-    for name in list_concepts():
-        if name not in {spec.concept for spec in found.values()}:
-            spec = fine_tune_spec(load_concept(name), backbone, method)
-            found[spec.hash] = spec
-    return list(found.values())
+                finished.append(spec)
+    shipped = [load_concept(name) for name in list_concepts()]
+    usual = [fine_tune_spec(concept, backbone, method) for concept in (own, *shipped)]
+    order = sorted(
+        (*finished, *usual),
+        key=lambda spec: (spec.concept != own.name, store.find("finetune", spec) is None),
+    )
+    return list({spec.hash: spec for spec in order}.values())
 
 
 def _pictures(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str:
