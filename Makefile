@@ -31,7 +31,7 @@ test: $(READY) ## check the style, the notebooks and the library
 	$(BIN)/python -m pytest
 
 lab: $(READY) ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks/00_start.ipynb
 
 strip: $(READY) ## remove the outputs from the notebooks before a commit
 	$(STRIP) notebooks/*.ipynb

@@ -40,8 +40,9 @@ def test_a_slider_moved_in_jupyterlab_gives_a_new_picture(tmp_path):
     with chromium() as browser, lab(tmp_path) as address, watched(browser) as (page, _):
         page.set_default_timeout(PATIENCE)
         page.goto(f"{address}/lab/tree/explore.ipynb?token={TOKEN}")
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
         page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.locator("[data-command='runmenu:run-all']").click()
         first = page.locator(PICTURE).get_attribute("src")
         handle = page.locator(".widget-slider", has_text="switch step").locator(".noUi-handle")
         for _ in range(4):
