@@ -74,12 +74,10 @@ def studio(world):
 def explorer(world, monkeypatch):
     monkeypatch.setattr("persongen_lib.widgets.sampling.list_concepts", lambda: ())
     folder, tuning = world
-    explorer = SamplingExplorer(
+    return SamplingExplorer(
         str(folder / "mine"), [SNOW, BEACH], backbone=tuning.backbone, method="lora", class_name="dog",
         num_steps=STEPS, runs=folder / "runs", device="cpu",
     )  # fmt: skip
-    explorer.concept.value = 1
-    return explorer
 
 
 def decoded(html):
@@ -189,13 +187,13 @@ def test_a_wrong_value_is_told_in_one_sentence_and_mended(explorer, control, val
     assert "alert" not in explorer.message.value
 
 
-def test_a_concept_that_is_not_fine_tuned_has_a_button_that_does_it(explorer, monkeypatch):
-    explorer.concept.value = 0
+def test_a_concept_that_is_not_fine_tuned_has_a_button_that_does_it(explorer):
+    explorer.concept.value = 1
     assert "not fine-tuned yet" in explorer.message.value and explorer.button.layout.display != "none"
-    explorer.tunings[0] = dataclasses.replace(explorer.tunings[1], num_steps=3)
+    explorer.tunings[1] = dataclasses.replace(explorer.tunings[0], num_steps=3)
     explorer.button.click()
     assert explorer.tuned and explorer.button.layout.display == "none"
-    assert "evaluations" in explorer.message.value and "not yet" not in explorer.concept.options[0][0]
+    assert "evaluations" in explorer.message.value and "not yet" not in explorer.concept.options[1][0]
 
 
 def test_what_a_user_writes_is_never_markup(explorer):

@@ -36,7 +36,7 @@ def _control(strategy: Strategy, name: str, hint: Any, value: Any, num_steps: in
     about = {
         "description": name.replace("_", " "),
         "value": value,
-        "style": {"description_width": "190px"},
+        "style": {"description_width": "45%"},
         "layout": {"width": "auto"},
     }
     if hint is int:

@@ -37,7 +37,7 @@ class DecisionForm(widgets.VBox):
     def __init__(self, results: str | Path, top: int = 5, **columns: str) -> None:
         self.results, self.top, self.columns = results, top, columns
         self.table = with_prompt_right(pd.read_parquet(results))
-        wide = {"style": {"description_width": "190px"}, "layout": {"width": "auto", "max_width": "560px"}}
+        wide = {"style": {"description_width": "45%"}, "layout": {"width": "auto", "max_width": "560px"}}
         share = {"min": 0.0, "max": 1.0, "step": 0.05, "continuous_update": False, **wide}
         costs = sorted(self.table.groupby("label")["evaluations"].mean().apply(math.ceil).unique())
         methods = sorted(self.table["method"].unique()) if "method" in self.table else []
@@ -100,7 +100,8 @@ def ranking(table: pd.DataFrame, wish: Wish, results: str | Path, top: int = 5) 
     backbone = table.loc[table["label"] == first["label"], "backbone"].iloc[0]
     commands = f"{recommend_command(wish, results)}\n{sample_command(first, backbone)}"
     return (
-        '<div style="overflow-x:auto;line-height:1.4"><table class="dataframe"><thead><tr>'
+        '<div style="overflow-x:auto;line-height:1.4"><table style="border-collapse:separate;'
+        'border-spacing:12px 2px;text-align:left;margin:0"><thead><tr>'
         f"{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr></thead><tbody>{body}</tbody></table>"
         f"<p><b>{escape(first['label'])}</b>: {escape(first['reason'])}.</p>"
         f'<pre style="white-space:pre-wrap">{escape(commands)}</pre></div>'

@@ -124,23 +124,45 @@ def _style(points: pd.DataFrame, scores: tuple[str, str], name: str) -> str:
         "margin:-9px;border-radius:50%;font-size:0;border:2px solid #fff;box-shadow:none}",
         f".{name} .widget-toggle-button.mod-active{{outline:3px solid currentColor;z-index:2}}",
     ]
-    words = []
+    spots, labels = [], list(points["label"])
     for place, point in enumerate(points.to_dict("records"), 1):
         x, y = ((point[score] - low) / (high - low) for score, (low, high) in zip(scores, ends, strict=True))
         at_x, at_y = LEFT + (WIDTH - LEFT - RIGHT) * x, HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * y
-        color = look(point["label"])[0]
+        spots.append((at_x, at_y))
         size = "" if point["front"] else "transform:scale(.75);"
         rules.append(
             f".{name} .widget-toggle-button:nth-child({place}){{left:{100 * at_x / WIDTH:.2f}%;"
-            f"top:{100 * at_y / HEIGHT:.2f}%;background:{color}!important;{size}}}"
+            f"top:{100 * at_y / HEIGHT:.2f}%;background:{look(point['label'])[0]}!important;{size}}}"
         )
-        if len(points) <= 12:
-            side = ("end", -13) if x > 0.7 else ("start", 13)
-            words.append(
-                f'<text x="{at_x + side[1]:.1f}" y="{at_y + 4:.1f}" text-anchor="{side[0]}" fill="{color}">'
-                f"{escape(point['label'])}</text>"
-            )
+    words = [
+        f'<text x="{x:.1f}" y="{y:.1f}" fill="{look(label)[0]}">{escape(label)}</text>'
+        for label, (x, y) in _readable(labels, spots).items()
+    ]
     return f"<style>{''.join(rules)}</style>{_axes(ends, scores, ''.join(words))}"
+
+
+def _readable(labels: Sequence[str], spots: Sequence[tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Where labels begin: beside, below or above their spots, without those that would cover something."""
+    taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in spots]
+    found = {}
+    for label, (x, y) in zip(labels, spots, strict=True):
+        wide = 6.8 * len(label)
+        for left, foot in (
+            (x + 12, y + 4),
+            (x - 12 - wide, y + 4),
+            (x - wide / 2, y + 22),
+            (x - wide / 2, y - 13),
+        ):
+            box = (left, foot - 10, left + wide, foot + 2)
+            free = all(
+                box[2] < other[0] or other[2] < box[0] or box[3] < other[1] or other[3] < box[1]
+                for other in taken
+            )
+            if free and box[0] > LEFT and box[2] < WIDTH:
+                found[label] = (left, foot)
+                taken.append(box)
+                break
+    return found
 
 
 def _axes(ends: Sequence[tuple[float, float]], scores: tuple[str, str], inside: str) -> str:

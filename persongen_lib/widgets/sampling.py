@@ -88,6 +88,7 @@ class SamplingExplorer(widgets.Box):
 
     def refresh(self, _change=None) -> None:
         """Show what is asked for, or a sentence that says what is wrong."""
+        self.template.layout.display = "" if self.prompt.value == OWN else "none"
         try:
             spec = self.spec()
             if not self.tuned:
@@ -117,7 +118,11 @@ class SamplingExplorer(widgets.Box):
         prompts = "live" if self.prompts == "auto" and kind is None else self.prompts
         options = (*load_prompts(prompts, kind), OWN)
         if options != self.prompt.options:
+            elsewhere = [
+                one for one in options if not (concept and concept.context and concept.context in one)
+            ]
             self.prompt.options = options
+            self.prompt.value = elsewhere[0]
 
     def choose_strategy(self, _change=None) -> None:
         """Controls for the strategy chosen, and its pictures."""
@@ -182,7 +187,9 @@ class SamplingExplorer(widgets.Box):
             [self.shown_references, self.message, self.pictures, self.trajectory],
             layout={"flex": "2 1 320px", "max_width": "860px", "min_width": "0"},
         )
-        super().__init__([panel, result], layout={"display": "flex", "flex_flow": "row wrap"})
+        super().__init__(
+            [panel, result], layout={"display": "flex", "flex_flow": "row wrap", "grid_gap": "12px"}
+        )
 
     def _watch(self) -> None:
         self.button.on_click(self.fine_tune)
