@@ -34,7 +34,7 @@ test-book: $(READY) ## look at every page of the built book in a browser (Chromi
 	$(BIN)/python -m pytest tests/test_book_pages.py
 
 lab: $(READY) ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks/00_start.ipynb
 
 strip: $(READY) ## remove the outputs from the notebooks before a commit
 	$(STRIP) notebooks/*.ipynb

@@ -1,0 +1,14 @@
+"""Explorers for notebooks (ipywidgets). What they compute and remember is `Studio`; the rest is layout."""
+
+from persongen_lib.widgets.decision import DecisionForm, ranking
+from persongen_lib.widgets.html import gallery
+from persongen_lib.widgets.pareto import ParetoExplorer
+from persongen_lib.widgets.sampling import SamplingExplorer
+from persongen_lib.widgets.slideshow import slideshow
+from persongen_lib.widgets.studio import Shown, Studio
+from persongen_lib.widgets.viewer import trajectory_viewer
+
+__all__ = [
+    "DecisionForm", "ParetoExplorer", "SamplingExplorer", "Shown", "Studio",
+    "gallery", "ranking", "slideshow", "trajectory_viewer",
+]  # fmt: skip

@@ -1,0 +1,131 @@
+"""The decision framework as a form: wishes to a ranking, and to the commands that follow it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from dataclasses import fields
+from html import escape
+from pathlib import Path
+
+import ipywidgets as widgets
+import pandas as pd
+
+from persongen_lib.backbones import sampling_defaults
+from persongen_lib.figures import title
+from persongen_lib.specs import UserError
+from persongen_lib.study.decision import Wish, recommend, with_prompt_right
+from persongen_lib.widgets.html import sentence
+
+OPTIONS = {
+    "min_identity": "--min-identity",
+    "min_text": "--min-text",
+    "identity_weight": "--identity-weight",
+    "max_evaluations": "--budget",
+    "method": "--method",
+    "identity": "--identity",
+    "text": "--text",
+}
+"""Options of `persongen recommend` by what they set in a wish."""
+
+
+class DecisionForm(widgets.VBox):
+    """Wishes to fill in; below the `top` best options of the results table at `results`, the reason for the first, and
+    the commands that give the ranking and use it. `columns`: the table's for identity and text, see `Wish`."""
+
+    def __init__(self, results: str | Path, top: int = 5, **columns: str) -> None:
+        self.results, self.top, self.columns = results, top, columns
+        self.table = with_prompt_right(pd.read_parquet(results))
+        wide = {"style": {"description_width": "45%"}, "layout": {"width": "auto", "max_width": "560px"}}
+        share = {"min": 0.0, "max": 1.0, "step": 0.05, "continuous_update": False, **wide}
+        costs = sorted(self.table.groupby("label")["evaluations"].mean().apply(math.ceil).unique())
+        methods = sorted(self.table["method"].unique()) if "method" in self.table else []
+        self.min_identity = widgets.FloatSlider(0, description="identity at least (0: any)", **share)
+        self.min_text = widgets.FloatSlider(0, description="prompt at least (0: any)", **share)
+        self.weight = widgets.FloatSlider(0.5, description="weight of identity", **share)
+        self.budget = widgets.SelectionSlider(
+            options=[*((str(cost), float(cost)) for cost in costs), ("any", math.inf)],
+            value=math.inf, description="evaluations at most", continuous_update=False, **wide,
+        )  # fmt: skip
+        self.original = widgets.Checkbox(True, description="original weights at hand", **wide)
+        self.method = widgets.Dropdown(options=["any", *methods], description="fine-tuning", **wide)
+        self.ranking = widgets.HTML()
+        wishes = [
+            self.min_identity, self.min_text, self.weight, self.budget, self.original, self.method,
+        ]  # fmt: skip
+        for control in wishes:
+            control.observe(self.refresh, "value")
+        super().__init__([*wishes, self.ranking])
+        self.refresh()
+
+    @property
+    def wish(self) -> Wish:
+        """What is filled in."""
+        return Wish(
+            min_identity=self.min_identity.value or None,
+            min_text=self.min_text.value or None,
+            identity_weight=self.weight.value,
+            max_evaluations=self.budget.value if math.isfinite(self.budget.value) else None,
+            original_weights=self.original.value,
+            method=None if self.method.value == "any" else self.method.value,
+            **self.columns,
+        )
+
+    def refresh(self, _change=None) -> None:
+        """Show the ranking, or a sentence that says why there is none."""
+        self.weight.disabled = bool(self.min_identity.value) != bool(self.min_text.value)
+        try:
+            self.ranking.value = ranking(self.table, self.wish, self.results, self.top)
+        except UserError as error:
+            self.ranking.value = sentence(str(error), wrong=True)
+
+
+def ranking(table: pd.DataFrame, wish: Wish, results: str | Path, top: int = 5) -> str:
+    """The `top` best options as an HTML table, the reason for the first, and commands. UserError as `recommend`."""
+    found = recommend(table, wish).head(top)
+    names = [name for name in dict.fromkeys((wish.identity, wish.text, "leak")) if name in found]
+    heads = ["option", "best in", *map(title, names), title("evaluations")]
+    lines = [
+        [
+            place["label"],
+            f"{place['best']:.0%}",
+            *(f"{place[n]:.2f} [{place[f'{n}_low']:.2f}, {place[f'{n}_high']:.2f}]" for n in names),
+            f"{place['evaluations']:.0f}",
+        ]
+        for place in found.to_dict("records")
+    ]
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
+    first = found.iloc[0]
+    backbone = table.loc[table["label"] == first["label"], "backbone"].iloc[0]
+    commands = f"{recommend_command(wish, results)}\n{sample_command(first, backbone)}"
+    return (
+        '<div style="overflow-x:auto;line-height:1.4"><table style="border-collapse:separate;'
+        'border-spacing:12px 2px;text-align:left;margin:0"><thead><tr>'
+        f"{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr></thead><tbody>{body}</tbody></table>"
+        f"<p><b>{escape(first['label'])}</b>: {escape(first['reason'])}.</p>"
+        f'<pre style="white-space:pre-wrap">{escape(commands)}</pre></div>'
+    )
+
+
+def recommend_command(wish: Wish, results: str | Path) -> str:
+    """The command line that gives the same ranking."""
+    usual, parts = {field.name: field.default for field in fields(Wish)}, ["persongen", "recommend"]
+    parts += ["--results", str(results)]
+    for name, option in OPTIONS.items():
+        if (value := getattr(wish, name)) != usual[name]:
+            parts += [option, f"{value:g}" if isinstance(value, float) else value]
+    return shlex.join(parts if wish.original_weights else [*parts, "--no-original-weights"])
+
+
+def sample_command(option: pd.Series, backbone: str) -> str:
+    """The command line that uses an option of `recommend`, with the parameters that are not the backbone's usual."""
+    from persongen_lib.sampling import make_strategy
+
+    name = option["strategy"]
+    usual = make_strategy(name, **sampling_defaults(backbone)["strategies"].get(name, {})).parameters()
+    parts = ["persongen", "sample", "--concept", "my_dog/", "--class-name", "dog", "--strategy", name]
+    for parameter, value in json.loads(option["parameters"]).items():
+        if value != usual[parameter]:
+            parts += ["--param", f"{parameter}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shlex.join([*parts, "--template", "a photo of a {} in the snow"])

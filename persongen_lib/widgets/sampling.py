@@ -1,0 +1,251 @@
+"""The sampling explorer: move a strategy's parameters, and see picture and trajectory change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import ipywidgets as widgets
+import numpy as np
+
+from persongen_lib.backbones import sampling_defaults, weights_digest
+from persongen_lib.data import Concept, list_concepts, load_concept, load_prompts
+from persongen_lib.figures import look, title
+from persongen_lib.finetune import fine_tune_spec, finetune
+from persongen_lib.sampling import list_strategies, sample_spec
+from persongen_lib.specs import FineTuneSpec, SampleSpec, UserError, check_steps
+from persongen_lib.store import Store, read_spec
+from persongen_lib.widgets.controls import parameter_controls
+from persongen_lib.widgets.html import curves, picture, row, sentence
+from persongen_lib.widgets.studio import Shown, Studio
+
+COMPARED = ("base", "superclass")
+MOST_SEEDS = 8
+OWN = "your own, below"
+
+
+class SamplingExplorer(widgets.Box):
+    """Concept, prompt, strategy, its parameters and seeds to choose, on one side; on the other the references, the
+    pictures beside those of base and superclass sampling from the same noise, and curves over the steps.
+
+    There is a choice of every fine-tuning of this backbone that `runs` holds, and of every shipped concept, which a
+    button then fine-tunes by `method`. It begins with `concept` (a name, or a folder with its `class_name`).
+    `prompts`: see `load_prompts`. `num_steps`: None is the backbone's usual number. UserError for a wrong argument;
+    what is wrong later is told in the explorer.
+    """
+
+    def __init__(
+        self,
+        concept: str = "dog",
+        prompts: str | Sequence[str] = "auto",
+        strategy: str = "mixed",
+        seeds: str = "0",
+        num_steps: int | None = None,
+        backbone: str = "micro",
+        method: str = "dreambooth",
+        class_name: str | None = None,
+        runs: str | Path = "runs",
+        device: str = "auto",
+    ) -> None:
+        self.studio, self.device, self.prompts = Studio(runs, device), device, prompts
+        self.usual = sampling_defaults(backbone)
+        self.num_steps = num_steps or self.usual["num_steps"]
+        own = load_concept(concept, class_name)
+        self.concepts = {own.name: own}
+        self.tunings = fine_tunings(self.studio.store, own, backbone, method)
+        self._build(strategy, seeds)
+        self.choose_concept()
+        self.choose_strategy()
+        self._watch()
+
+    @property
+    def tuning(self) -> FineTuneSpec:
+        """The fine-tuning chosen, which may not have been done yet."""
+        return self.tunings[self.concept.value]
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it has been done."""
+        return self.studio.store.find("finetune", self.tuning) is not None
+
+    @property
+    def references(self) -> Concept | None:
+        """The concept's pictures, None where they are not those of the fine-tuning any more."""
+        name = self.tuning.concept
+        if name not in self.concepts and name in list_concepts():
+            self.concepts[name] = load_concept(name)
+        found = self.concepts.get(name)
+        return found if found and found.digest == self.tuning.concept_digest else None
+
+    def spec(self) -> SampleSpec:
+        """What is asked for. UserError for a wrong template or seeds."""
+        template = self.template.value if self.prompt.value == OWN else self.prompt.value
+        values = {name: control.value for name, control in self.parameters.items()}
+        spec = self._sampled(self.strategy.value, template, **values)
+        check_steps(len(spec.seeds), MOST_SEEDS, "the number of seeds")
+        return spec
+
+    def refresh(self, _change=None) -> None:
+        """Show what is asked for, or a sentence that says what is wrong."""
+        self.template.layout.display = "" if self.prompt.value == OWN else "none"
+        try:
+            spec = self.spec()
+            if not self.tuned:
+                raise UserError(f"{self.tuning.concept} is not fine-tuned yet: the button does it")
+            if not self.studio.remembers(spec):
+                self.message.value = sentence("sampling …")
+            shown = self.studio(spec)
+            beside = {name: self.studio(self._sampled(name, spec.prompts[0])) for name in COMPARED}
+        except UserError as error:
+            self.message.value = sentence(str(error), wrong=True)
+            return
+        self.pictures.value = _pictures(spec, shown, beside)
+        self.trajectory.value = _trajectory(spec, shown, beside)
+        self.message.value = sentence(
+            f"{spec.strategy}: {shown.evaluations} network evaluations a picture, {shown.seconds:.2f} s"
+        )
+
+    def choose_concept(self, _change=None) -> None:
+        """Show references and prompts of the concept chosen, and the button where it is not fine-tuned."""
+        concept = self.references
+        self.button.layout.display = "none" if self.tuned else ""
+        self.button.description = f"Fine-tune {self.tuning.concept} ({self.tuning.method})"
+        images = concept.images if concept else ()
+        words = f"reference of {self.tuning.concept}"
+        self.shown_references.value = row(picture(image, alt=words, width=72) for image in images)
+        kind = concept.kind if concept else None
+        prompts = "live" if self.prompts == "auto" and kind is None else self.prompts
+        options = (*load_prompts(prompts, kind), OWN)
+        if options != self.prompt.options:
+            elsewhere = [
+                one for one in options if not (concept and concept.context and concept.context in one)
+            ]
+            self.prompt.options = options
+            self.prompt.value = elsewhere[0]
+
+    def choose_strategy(self, _change=None) -> None:
+        """Controls for the strategy chosen, and its pictures."""
+        self.parameters = parameter_controls(self.strategy.value, self.usual, self.num_steps)
+        for control in self.parameters.values():
+            control.observe(self.refresh, "value")
+        self.parameter_box.children = list(self.parameters.values())
+        self.refresh()
+
+    def fine_tune(self, _button=None) -> None:
+        """Fine-tune the concept chosen, with a progress bar, and show its pictures."""
+        self.button.disabled = True
+        try:
+            with self.progress:
+                finetune(self.tuning, self.references, self.studio.store, self.device)
+        except UserError as error:
+            self.message.value = sentence(str(error), wrong=True)
+            return
+        finally:
+            self.button.disabled = False
+            self.progress.clear_output()
+        place = self.concept.value
+        self.concept.options = self._choices()
+        self.concept.value = place
+        self.choose_concept()
+        self.refresh()
+
+    def _choices(self) -> list[tuple[str, int]]:
+        """Labels and places of the fine-tunings."""
+        done = [self.studio.store.find("finetune", tuning) for tuning in self.tunings]
+        return [
+            (f"{one.concept}, {one.method}, {one.num_steps} steps{'' if here else ' (not yet)'}", place)
+            for place, (one, here) in enumerate(zip(self.tunings, done, strict=True))
+        ]
+
+    def _sampled(self, strategy: str, template: str, **parameters) -> SampleSpec:
+        return sample_spec(strategy, [template], self.seeds.value, self.num_steps, self.tuning, **parameters)
+
+    def _build(self, strategy: str, seeds: str) -> None:
+        label = {"style": {"description_width": "80px"}, "layout": {"width": "auto"}}
+        self.concept = widgets.Dropdown(options=self._choices(), value=0, description="concept", **label)
+        self.button = widgets.Button(button_style="primary", layout={"width": "auto"})
+        self.progress = widgets.Output()
+        self.prompt = widgets.Dropdown(options=[OWN], description="prompt", **label)
+        self.template = widgets.Text(
+            "a photo of a {} in the snow", description="your own", continuous_update=False, **label
+        )
+        self.seeds = widgets.Text(seeds, description="seeds", continuous_update=False, **label)
+        self.strategy = widgets.Dropdown(
+            options=list_strategies(), value=strategy, description="strategy", **label
+        )
+        self.parameter_box = widgets.VBox()
+        self.message, self.shown_references, self.pictures, self.trajectory = (
+            widgets.HTML() for _ in range(4)
+        )
+        chosen = [self.concept, self.button, self.progress, self.prompt, self.template, self.seeds]
+        panel = widgets.VBox(
+            [*chosen, self.strategy, self.parameter_box],
+            layout={"flex": "1 1 320px", "max_width": "440px", "min_width": "0"},
+        )
+        result = widgets.VBox(
+            [self.shown_references, self.message, self.pictures, self.trajectory],
+            layout={"flex": "2 1 320px", "max_width": "860px", "min_width": "0"},
+        )
+        super().__init__(
+            [panel, result], layout={"display": "flex", "flex_flow": "row wrap", "grid_gap": "12px"}
+        )
+
+    def _watch(self) -> None:
+        self.button.on_click(self.fine_tune)
+        self.concept.observe(self.choose_concept, "value")
+        self.strategy.observe(self.choose_strategy, "value")
+        for control in (self.concept, self.prompt, self.template, self.seeds):
+            control.observe(self.refresh, "value")
+
+
+def fine_tunings(store: Store, own: Concept, backbone: str, method: str) -> list[FineTuneSpec]:
+    """Those of this backbone that the store holds, and by `method` those of `own` and of each shipped concept.
+
+    Those of `own` come first, and of these the ones that are done.
+    """
+    finished = []
+    for done in sorted((store.root / "finetune").glob("*/DONE")):
+        with suppress(UserError):
+            spec = read_spec(done.parent, FineTuneSpec)
+            if (spec.backbone, spec.weights) == (backbone, weights_digest(backbone)):
+                finished.append(spec)
+    shipped = [load_concept(name) for name in list_concepts()]
+    usual = [fine_tune_spec(concept, backbone, method) for concept in (own, *shipped)]
+    order = sorted(
+        (*finished, *usual),
+        key=lambda spec: (spec.concept != own.name, store.find("finetune", spec) is None),
+    )
+    return list({spec.hash: spec for spec in order}.values())
+
+
+def _pictures(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str:
+    """A row a seed: the strategy's picture beside those it is compared with."""
+    columns = {name: one.images for name, one in beside.items()} | {spec.strategy: shown.images}
+    prompt = spec.prompts[0].format(f"{spec.token} {spec.class_name}")
+    return "".join(
+        row(
+            picture(images[place], name, f"{name}, seed {seed}: {prompt}", width=230)
+            for name, images in columns.items()
+        )
+        for place, seed in enumerate(spec.seeds)
+    )
+
+
+def _trajectory(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str:
+    """Distance of the latents to the runs beside, and what concept and superclass branch disagreed about."""
+    away = {f"to {name}": _distance(shown.latents, one.latents) for name, one in beside.items()}
+    mark = spec.parameters.get("switch_step")
+    parts = [curves(away, [look(name)[0] for name in beside], title("latents"), mark)]
+    color = [look(spec.strategy)[0]]
+    for name, values in {"distance": shown.distance, "cosine": shown.cosine}.items():
+        if not np.isnan(values).all():
+            parts.append(curves({spec.strategy: values}, color, title(name), mark))
+    if len(parts) == 1:
+        parts.append(sentence(f"{spec.strategy} does not ask for concept and superclass at once."))
+    return row(parts, wrap=True)
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(N + 1,): mean over pictures and pixels of the channel norm of the difference."""
+    return np.linalg.norm(one.astype(np.float32) - other.astype(np.float32), axis=2).mean((0, 2, 3))

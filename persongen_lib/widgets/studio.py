@@ -1,0 +1,109 @@
+"""Pictures as fast as they can be had: models stay loaded, and pictures once made are remembered."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL.Image import Image
+from torch import Tensor
+
+from persongen_lib.sampling import Encoder, StepRecord, Strategy, make_strategy, ready_backbone, sample
+from persongen_lib.specs import SampleSpec
+from persongen_lib.store import Store
+from persongen_lib.study.cells import shared_backbone
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a sample spec gives: `images`, `latents` (pictures, N + 1, C, H, W) float16
+    before each step and at the end, `evaluations` a picture, and `seconds` that it took.
+
+    `distance` (N,) is the mean over pictures and pixels of the channel norm of c - s, `cosine` (N,) that of c - u with
+    s - u; both are NaN at steps at which the strategy did not ask for these predictions.
+    """
+
+    images: list[Image]
+    latents: np.ndarray
+    distance: np.ndarray
+    cosine: np.ndarray
+    evaluations: int
+    seconds: float
+
+
+class Studio:
+    """Samples specs whose fine-tuning `runs` holds; the last `kept` results are remembered."""
+
+    def __init__(
+        self, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None, kept: int = 48
+    ):
+        self.store, self.device, self.dtype, self.kept = Store(runs), device, dtype, kept
+        self._shown: OrderedDict[str, Shown] = OrderedDict()
+        self._encoder: Encoder | None = None
+
+    def __call__(self, spec: SampleSpec) -> Shown:
+        """Sampled now where it is not remembered. UserError where the concept is not fine-tuned yet."""
+        if spec.hash not in self._shown:
+            self._shown[spec.hash] = self._sample(spec)
+            while len(self._shown) > self.kept:
+                self._shown.popitem(last=False)
+        self._shown.move_to_end(spec.hash)
+        return self._shown[spec.hash]
+
+    def remembers(self, spec: SampleSpec) -> bool:
+        """Whether the spec's pictures come without sampling."""
+        return spec.hash in self._shown
+
+    def _sample(self, spec: SampleSpec) -> Shown:
+        backbone = shared_backbone(spec.backbone, spec.weights, self.device, self.dtype)
+        ready_backbone(spec, self.store, backbone=backbone)
+        if self._encoder is None or self._encoder.backbone is not backbone:
+            self._encoder = Encoder(backbone)
+        strategy = make_strategy(spec.strategy, **spec.parameters)
+        recorder, started = StepCurves(strategy), time.perf_counter()
+        result = sample(
+            backbone, strategy, spec.prompts, spec.token, spec.class_name, spec.num_steps, spec.seeds,
+            scheduler=spec.scheduler, recorders=[recorder], encoder=self._encoder,
+        )  # fmt: skip
+        seconds = time.perf_counter() - started
+        return Shown(result.images, *result.records[recorder.name], result.evaluations, seconds)
+
+
+class StepCurves:
+    """Keeps latents, and distance and cosine where a step's predictions give them: it asks for no further ones."""
+
+    name = "curves"
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.reference = getattr(strategy, "reference", ("superclass", "personalized"))
+        self._latents: dict[int, list[Tensor]] = defaultdict(list)
+        self._scores: dict[int, list[Tensor]] = defaultdict(list)
+
+    def record(self, record: StepRecord) -> None:
+        self._latents[record.index].append(record.latents)
+        self._scores[record.index].append(self._disagreement(record))
+        if record.index == record.step.num_steps - 1:
+            self._latents[record.index + 1].append(record.next_latents)
+
+    def result(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`latents`, `distance` and `cosine` of `Shown`."""
+        latents = torch.stack([torch.cat(parts) for parts in self._latents.values()], dim=1)
+        scores = torch.stack([torch.cat(parts).mean(0) for parts in self._scores.values()], dim=1)
+        return latents.half().cpu().numpy(), *scores.cpu().numpy()
+
+    def _disagreement(self, record: StepRecord) -> Tensor:
+        """Distance and cosine, (rows, 2)."""
+        weights = "personalized", self.reference[1]
+        c, s = (record.predictions.get(branch) for branch in (("concept", "personalized"), self.reference))
+        u, its_u = (record.predictions.get(("null", which)) for which in weights)
+        scores = torch.full((len(record.latents), 2), torch.nan)
+        if c is not None and s is not None:
+            scores[:, 0] = (c - s).norm(dim=1).mean((1, 2))
+            if u is not None and its_u is not None:
+                scores[:, 1] = F.cosine_similarity((c - u).flatten(1), (s - its_u).flatten(1))
+        return scores

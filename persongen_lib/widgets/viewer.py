@@ -1,0 +1,52 @@
+"""The trajectory viewer: what each branch foresees at every step of a film strip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import ipywidgets as widgets
+import matplotlib
+import numpy as np
+from PIL import Image
+
+from persongen_lib.figures import look, title
+from persongen_lib.trajectories import Trajectory, latent_distance
+from persongen_lib.widgets.html import curves, picture, row
+from persongen_lib.widgets.slideshow import slideshow
+
+FILMS = {
+    "film_guided": "foreseen by the guided prediction",
+    "film_concept": "by the concept branch",
+    "film_superclass": "by the superclass branch",
+}
+
+
+def trajectory_viewer(one: Trajectory, others: Mapping[str, Trajectory] | None = None) -> widgets.VBox:
+    """A slider over the steps of the film strip of `one`, which works without a kernel.
+
+    At each step: the finished picture as each prediction foresees it, the attention to the concept's words, the mask
+    where there is one, and a curve with the step marked: the distance of the latents to the runs in `others` (by
+    strategy, from the same noise), without any the distance of concept and superclass branch.
+    """
+    others = others or {}
+    lines = {f"to {name}": latent_distance(one, other) for name, other in others.items()}
+    about = title("latents") if others else title("distance")
+    colors = [look(name)[0] for name in others] or ["#0072B2"]
+    lines = lines or {"concept to superclass": one.distance}
+    top = float(one.attention.max()) or 1.0
+    pages = {}
+    for index, step in enumerate(one.frames):
+        parts = [
+            picture(Image.fromarray(getattr(one, name)[index]), caption) for name, caption in FILMS.items()
+        ]
+        parts.append(picture(_map(one.attention[index] / top), "attention to the concept’s words"))
+        if one.masks is not None:
+            parts.append(picture(Image.fromarray(one.masks[index]), "mask (white: the concept guides)"))
+        pages[f"step {step}"] = row(parts) + curves(lines, colors, about, mark=int(step))
+    return slideshow(pages)
+
+
+def _map(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(
+        np.uint8(255 * matplotlib.colormaps["viridis"](values.astype(np.float32))[..., :3])
+    )
