@@ -29,6 +29,7 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 from tqdm.auto import tqdm
+from typed_numbers import typed_numbers
 
 from persongen_lib.data import list_concepts, load_concept
 from persongen_lib.figures import contact_sheet
@@ -55,16 +56,11 @@ def main() -> int:
     started = time.monotonic()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // WORKERS)))
     pages = list(toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text())))
-    executed = execute_notebooks([page for page in pages if page.startswith("notebooks/")])
-    stage(executed)
-    if arguments.overview:
-        (ROOT / OVERVIEW).parent.mkdir(exist_ok=True)
-        shutil.copy(STAGE / OVERVIEW, ROOT / OVERVIEW)
-    problems = build_html(STAGE) or [
-        *missing_pages(pages, BUILT),
-        *network_resources(BUILT),
-        *broken_links(BUILT),
-    ]
+    notebooks = [page for page in pages if page.startswith("notebooks/")]
+    sources = [ROOT / f"{page}{'.ipynb' if page in notebooks else '.md'}" for page in pages]
+    problems = [problem for source in sources for problem in typed_numbers(source)] or make(
+        pages, execute_notebooks(notebooks), arguments.overview
+    )
     for problem in problems:
         print(f"book: {problem}", file=sys.stderr)
     if problems:
@@ -73,6 +69,19 @@ def main() -> int:
     BUILT.rename(HTML)
     print(f"The book is at {HTML / 'index.html'} ({time.monotonic() - started:.0f} s).")
     return 0
+
+
+def make(pages: list[str], executed: dict[str, Path], renew: bool) -> list[str]:
+    """Build the pages with the executed notebooks; what is wrong with them, a sentence each."""
+    stage(executed)
+    if renew:
+        (ROOT / OVERVIEW).parent.mkdir(exist_ok=True)
+        shutil.copy(STAGE / OVERVIEW, ROOT / OVERVIEW)
+    return build_html(STAGE) or [
+        *missing_pages(pages, BUILT),
+        *network_resources(BUILT),
+        *broken_links(BUILT),
+    ]
 
 
 def toc_pages(toc: dict) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -69,6 +70,8 @@ widgets.VBox([widgets.HBox([play, slider]), stack])
 
 def builder() -> ModuleType:
     """book/build.py as a module."""
+    if (folder := str(ROOT / "book")) not in sys.path:
+        sys.path.insert(0, folder)
     spec = importlib.util.spec_from_file_location("build", ROOT / "book" / "build.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

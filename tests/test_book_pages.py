@@ -157,12 +157,8 @@ def test_pages_without_widgets_load_no_widget_scripts(small):
     assert "embed-amd.js" not in (small / "book" / "words.html").read_text()
 
 
-def test_buttons_lead_to_the_page_in_the_repository(browser, small):
-    with watched(browser, viewport=WIDE) as (page, _):
-        page.goto((small / "notebooks" / "widgets.html").as_uri())
-        links = page.locator("header.bd-header a, .bd-header-article a").evaluate_all(
-            "all => all.map(a => a.href)"
-        )
+def test_buttons_lead_to_the_page_in_the_repository(small):
+    links = builder().Anchors(small / "notebooks" / "widgets.html").addresses
     path = "blob/main/notebooks/widgets.ipynb"
     assert f"{ADDRESS}/{path}" in links
     assert f"https://colab.research.google.com/github/{ADDRESS.partition('.com/')[2]}/{path}" in links

@@ -24,9 +24,10 @@ def curves(
 ) -> Figure:
     """Every setting of a results table in the plane of two scores, those along one parameter joined by a line.
 
-    Faint bars are 95 % intervals over concepts, the grey staircase is the front of the means (`pareto.front`): no
-    setting is better in both. Hollow points differ from their strategy's default in a word (`settings.sweeps`). At
-    the ends of a line stand its least and its greatest value, the first where several parameters move together.
+    Faint bars are 95 % intervals over concepts, of the defaults alone; the grey staircase is the front of the means
+    (`pareto.front`): no setting is better in both. Hollow points differ from their strategy's default in a word
+    (`settings.sweeps`). At the ends of a line stand its least and its greatest value, the first where several
+    parameters move together.
     """
     summary = summarize(table, [x, y], **bootstrap).set_index(["label", "metric"])
     points = summarize_front(table, (x, y), **bootstrap).set_index("label")
@@ -37,11 +38,11 @@ def curves(
         color, marker = look(strategy)
         words = line["number"].isna().all() and parameter != ""
         places = points.loc[line["label"]]
-        for label in line["label"]:
+        for label in set(line["label"]) & set(line["reference"]) if not words else ():
             across, up = summary.loc[(label, x)], summary.loc[(label, y)]
             axis.errorbar(
                 across["mean"], up["mean"], xerr=arms(across), yerr=arms(up), fmt="none", ecolor=color,
-                elinewidth=0.8, alpha=0.3, zorder=1,
+                elinewidth=1, alpha=0.4, zorder=1,
             )  # fmt: skip
         axis.plot(
             places[x], places[y], linestyle="none" if words else "-", color=color, marker=marker, markersize=7,

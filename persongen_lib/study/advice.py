@@ -25,7 +25,10 @@ def python_line(option: pd.Series) -> str:
     """`make_strategy(...)` with the strategy and parameters of a row of `recommend`, but for the class's defaults."""
     name = option["strategy"]
     usual = make_strategy(name).parameters() if name in list_strategies() else None
-    given = "".join(f", {key}={value!r}" for key, value in _other(option, usual).items())
+    given = "".join(
+        f", {key}={json.dumps(value) if isinstance(value, str) else repr(value)}"
+        for key, value in _other(option, usual).items()
+    )
     return f'make_strategy("{name}"{given})'
 
 
@@ -39,14 +42,17 @@ def expected(option: pd.Series, names: dict[str, str]) -> str:
     return f"{', '.join(parts)}, {option['evaluations']:.0f} evaluations"
 
 
-def advice(wanted: str, option: pd.Series, names: dict[str, str], concept: str = "dog") -> str:
-    """Markdown: who `wanted` this, which option of `recommend`, what to expect and why, and the lines to type."""
-    reason = option["reason"]
-    command = f'{sample_command(option)} --concept {concept} --template "a photo of a {{}} in the snow"'
+def advice(wanted: str, found: pd.DataFrame, names: dict[str, str], concept: str = "dog") -> str:
+    """Markdown of what `recommend` has `found` for who `wanted` this: what to expect and why, the next best, what to
+    type."""
+    best = found.iloc[0]
+    command = f'{sample_command(best)} --concept {concept} --template "a photo of a {{}} in the snow"'
+    reason = f"{best['reason'][0].upper()}{best['reason'][1:]}"
+    following = "".join(f" Next: {row['label']} ({row['reason']})." for _, row in found[1:2].iterrows())
     return (
-        f"**{wanted}: {option['label']}.** "
-        f"Expect {expected(option, names)} a picture. {reason[0].upper()}{reason[1:]}.\n\n"
-        f"```bash\n{command}\n```\n\n```python\nstrategy = {python_line(option)}\n```\n"
+        f"**{wanted}: {best['label']}.** "
+        f"Expect {expected(best, names)} a picture. {reason}.{following}\n\n"
+        f"```bash\n{command}\n```\n\n```python\nstrategy = {python_line(best)}\n```\n"
     )
 
 
