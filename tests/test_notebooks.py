@@ -11,6 +11,7 @@ from tiny_notebook import write_notebook
 from persongen_lib.notebooks import ROOT, check_parameters, run_notebook
 from persongen_lib.specs import UserError, parse_seeds
 from persongen_lib.study import load_study
+from persongen_lib.study.notebooks import notebook_of, notebook_parameters
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STRATEGIES = {
@@ -64,6 +65,14 @@ def test_the_notebooks_parameters_are_the_quick_preset(path):
             assert parse_seeds(given["seeds"]) == cell.sample_spec.seeds
             own = given["strategies"][cell.strategy] if path.stem == "compare" else given
             assert {name: own[name] for name in cell.parameters} == cell.parameters
+
+
+def test_a_study_can_run_every_strategys_notebook():
+    for cell in load_study("smoke").cells:
+        if source := notebook_of(cell):
+            taken = {node.targets[0].id for node in ast.parse(code_cells(source)[0].source).body}
+            assert taken == set(notebook_parameters(cell, "runs", "cpu")), source.name
+            assert "**settings" in "".join(one.source for one in code_cells(source))
 
 
 def test_every_page_of_the_contents_has_a_source(build):
