@@ -57,6 +57,7 @@ def watched(browser: Browser, **options) -> Iterator[tuple[Page, Log]]:
     """
     log = Log()
     with browser.new_context(**options) as context:
+        context.set_default_timeout(90_000)  # milliseconds; a busy machine takes its time
         context.on("request", lambda request: log.requests.append(request.url))
         context.on("weberror", lambda error: log.errors.append(f"{error.page.url}: {error.error}"))
         context.on(

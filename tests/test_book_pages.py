@@ -24,7 +24,7 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def small(browser, tmp_path_factory):
+def small(tmp_path_factory):
     return small_book(tmp_path_factory.mktemp("book"))
 
 
@@ -68,36 +68,34 @@ def visit(page, address):
         page.locator(".widget-subarea").nth(area).wait_for()
 
 
+def problems(browser, html, address, viewport):
+    """Visit every page below `address`: what it complained about, asked others for, did not set or left too wide."""
+    found = []
+    with watched(browser, viewport=viewport) as (page, log):
+        for name in pages(html):
+            visit(page, f"{address}/{name}")
+            found += [f"{name}: {line}" for line in log.errors + log.remote]
+            if formulas := page.evaluate(RAW_FORMULAS) + page.locator("mjx-merror").count():
+                found.append(f"{name}: {formulas} formulas are not set")
+            width = page.evaluate("document.scrollingElement.scrollWidth")
+            if width > viewport["width"]:
+                found.append(f"{name}: {width} pixels wide, the screen {viewport['width']}")
+            log.clear()
+    return found
+
+
 def visit_front(page, html):
     page.goto((html / "index.html").as_uri())
     page.locator("article h1").wait_for()
 
 
-def test_every_page_from_the_file_system(browser, html):
-    problems = []
-    with watched(browser, viewport=WIDE) as (page, log):
-        for name in pages(html):
-            page.set_viewport_size(WIDE)
-            visit(page, (html / name).as_uri())
-            if formulas := page.evaluate(RAW_FORMULAS) + page.locator("mjx-merror").count():
-                problems.append(f"{name}: {formulas} formulas are not set")
-            page.set_viewport_size(NARROW)
-            width = page.evaluate("document.scrollingElement.scrollWidth")
-            if width > NARROW["width"]:
-                problems.append(f"{name}: {width} pixels wide on a telephone")
-            problems += [f"{name}: {line}" for line in log.errors + log.remote]
-            log.clear()
-    assert not problems
+def test_every_page_from_the_file_system_on_a_telephone(browser, html):
+    assert not problems(browser, html, html.as_uri(), NARROW)
 
 
 def test_every_page_from_a_server_below_a_path(browser, html, tmp_path):
-    problems = []
-    with served(html, tmp_path) as address, watched(browser, viewport=WIDE) as (page, log):
-        for name in pages(html):
-            visit(page, f"{address}/{name}")
-            problems += [f"{name}: {line}" for line in log.errors + log.remote]
-            log.clear()
-    assert not problems
+    with served(html, tmp_path) as address:
+        assert not problems(browser, html, address, WIDE)
 
 
 def test_links_lead_somewhere(html):
