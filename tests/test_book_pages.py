@@ -14,7 +14,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 RAW_FORMULAS = (
     "() => [...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container')).length"
 )
-PICTURES = "area => [...area.querySelectorAll('img')].filter(e => e.offsetParent).map(e => e.src).join()"
+SHOWN = """area => [...area.querySelectorAll('img, .widget-html-content')]
+    .filter(e => e.offsetParent).map(e => e.src || e.innerHTML).join()"""
 
 
 @pytest.fixture(scope="module")
@@ -127,19 +128,20 @@ def test_the_theme_can_be_switched(browser, html):
         assert not log.errors
 
 
-def test_sliders_change_the_pictures(browser, html):
+def test_sliders_and_buttons_change_what_is_shown(browser, html):
     with watched(browser, viewport=WIDE) as (page, log):
         for name in pages(html):
             if WIDGET not in (html / name).read_text():
                 continue
             visit(page, (html / name).as_uri())
             for area in page.locator(".widget-subarea").all():
-                handle = area.locator(".noUi-handle").first
-                handle.press("Home")
-                first = area.evaluate(PICTURES)
-                handle.press("End")
+                handle, buttons = area.locator(".noUi-handle").first, area.locator("button")
+                slides = handle.count()
+                handle.press("Home") if slides else buttons.first.click()
+                first = area.evaluate(SHOWN)
+                handle.press("End") if slides else buttons.last.click()
                 page.wait_for_function(
-                    f"([area, first]) => ({PICTURES})(area) != first", arg=[area.element_handle(), first]
+                    f"([area, first]) => ({SHOWN})(area) != first", arg=[area.element_handle(), first]
                 )
         assert not log.errors and not log.remote
 
