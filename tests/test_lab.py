@@ -15,7 +15,7 @@ from browser import chromium, watched
 from persongen_lib.notebooks import ROOT
 
 TOKEN = "explore"
-PATIENCE = 300_000  # milliseconds; a machine may be busy
+PATIENCE = 180_000  # milliseconds; a machine may be busy
 TUNE = """
 from persongen_lib import Store, fine_tune_spec, load_concept
 from persongen_lib.finetune import finetune
