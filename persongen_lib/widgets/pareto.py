@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class ParetoExplorer(widgets.VBox):
     ) -> None:
         table = with_prompt_right(table)
         self.table, self.scores, self.seed, self.num_steps = table, scores, seed, num_steps
-        self.studio, self.runs = Studio(runs, device), Path(runs)
+        self.studio, self.runs, self.filled = Studio(runs, device), Path(runs), set()
         references = load_concept(concept, class_name)
         self.prompts = load_prompts(prompts, references.kind)
         self.tuning = fine_tune_spec(references, backbone, method)
@@ -59,7 +59,7 @@ class ParetoExplorer(widgets.VBox):
         self.buttons = widgets.ToggleButtons(
             options=list(self.points["label"]),
             index=0,
-            tooltips=[f"{point.label}: {self._words(point)}" for point in self.points.itertuples()],
+            tooltips=[f"{point['label']}: {self._words(point)}" for point in self.points.to_dict("records")],
         )
         self.cards = widgets.Stack([widgets.HTML() for _ in self.points.index], selected_index=0)
         widgets.jslink((self.buttons, "index"), (self.cards, "selected_index"))
@@ -72,9 +72,9 @@ class ParetoExplorer(widgets.VBox):
             self.show(place)
 
     def show(self, place: int) -> None:
-        """Fill the card of the point at `place`, once."""
+        """Fill the card of the point at `place`, once it can be."""
         card, point = self.cards.children[place], self.points.loc[place]
-        if card.value:
+        if place in self.filled:
             return
         head = f"<b>{escape(point['label'])}</b>: {escape(self._words(point))}"
         try:
@@ -82,6 +82,7 @@ class ParetoExplorer(widgets.VBox):
         except UserError as error:
             card.value = head + sentence(str(error), wrong=True)
             return
+        self.filled.add(place)
         words = [prompt.format(self.tuning.class_name) for prompt in self.prompts]
         shown = [
             picture(image, text, f"{point['label']}: {text}")
@@ -104,9 +105,8 @@ class ParetoExplorer(widgets.VBox):
         )  # fmt: skip
         return self.studio(spec).images
 
-    def _words(self, point) -> str:
-        values = point._asdict() if hasattr(point, "_asdict") else point
-        return ", ".join(f"{title(name)} {values[name]:.2f}" for name in self.scores)
+    def _words(self, point: Mapping[str, float]) -> str:
+        return ", ".join(f"{title(name)} {point[name]:.2f}" for name in self.scores)
 
 
 def _settings(point: pd.Series) -> str:
