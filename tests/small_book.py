@@ -59,7 +59,7 @@ play = widgets.Play(max=number - 1)
 stack = widgets.Stack(pictures[:number], selected_index=0)
 widgets.jslink((slider, "value"), (stack, "selected_index"))
 widgets.jslink((play, "value"), (slider, "value"))
-widgets.VBox([widgets.HBox([play, slider]), stack])
+widgets.VBox([widgets.HBox([play, slider]), stack, widgets.HTML("a text")])
 """,
         "widget",
     ),
@@ -80,7 +80,7 @@ def builder() -> ModuleType:
 
 def widget_notebook(folder: Path) -> tuple[Path, Path]:
     """A notebook with a slider over pictures, as it was written and as it was executed."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A slider")])
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A slider\n\nOver $x_t$.")])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for source, tag in CODE:
         notebook.cells.append(
