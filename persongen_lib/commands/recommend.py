@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-STUDY = "phenomenon"
+STUDY = "sweep"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
