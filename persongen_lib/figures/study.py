@@ -153,6 +153,8 @@ def decision_chart(best: pd.DataFrame, width: float = WIDTH) -> Figure:
             narrow = max(map(len, words.split("\n"))) > 75 * (right - left) / (
                 weights[-1] - weights[0] + step
             )
+            if narrow:
+                words = "\n".join(fill(line, 13) for line in words.split("\n"))
             axis.text(
                 (left + right) / 2, place, words, ha="center", va="center", fontsize=8.5,
                 color=_ink(color), rotation=90 if narrow else 0,
