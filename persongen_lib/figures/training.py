@@ -109,7 +109,7 @@ def over_training(
             axis.plot(
                 line["fine_tune_num_steps"], line[metric], marker=marker, color=color, markersize=5.5,
                 linestyle="--" if label == dashed else "-", fillstyle="none" if label == dashed else "full",
-                label=f"{name.replace('_', ' ')}, {label}",
+                label=", ".join(dict.fromkeys((name.replace("_", " "), label))),
             )  # fmt: skip
         axis.set_title(title(metric))
         axis.set_ylim(-0.05, 1.05)
