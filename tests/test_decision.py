@@ -55,6 +55,16 @@ def test_reliable_options_are_preferred_where_a_minimum_counts():
     assert list(found["label"]) == ["steady", "wild"] and found["best"].iloc[0] > 0.9
 
 
+def test_a_minimum_is_reached_where_an_option_reaches_it():
+    rows = table({"near": (0.9, 0.89, 50), "safe": (0.5, 0.9, 50), "safer": (0.6, 0.9, 50)})
+    found = recommend(rows, Wish(min_text=0.9))
+    assert list(found["label"]) == ["safer", "safe", "near"] and list(found["best"]) == [1, 0, 0]
+    assert found["utility"].idxmax() == 2
+    assert list(recommend(rows, Wish(min_text=0.95))["label"]) == ["near", "safer", "safe"]
+    lost = regret(rows, [Wish(min_text=0.9)], always=["near"]).set_index("rule")["mean"]
+    assert lost["recommended"] == pytest.approx(0.9 - PENALTY * 0.01 - 0.6) and lost["near"] == pytest.approx(0)
+
+
 def test_original_weights_and_methods_can_be_excluded():
     rows = table()
     rows["superclass_weights"] = np.where(rows["label"] == "mixed", "original", None)

@@ -2,7 +2,8 @@
 
 Which strategy is best depends on what is wanted, so it is chosen by expected utility: every option, a strategy with
 its parameters, has a utility for every concept of the table, and the best is the one whose mean over concepts is
-highest. A minimum that an option misses for a concept costs `PENALTY` times what is missing.
+highest. A minimum that an option misses for a concept costs `PENALTY` times what is missing, and options whose means
+reach the minima come before those whose means do not.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from persongen_lib.study.settings import default_labels
 from persongen_lib.study.statistics import bootstrap_interval, require, resamples, unit_table
 
 PENALTY = 3.0
+BROKEN = 1e3
+"""More than utilities of options can differ by."""
 ASKED = ("context_right", "accessory_right", "colour_right")
 SHARES = ("prompt_right", "leak")
 REFERENCE_RUN = "superclass"
@@ -64,6 +67,14 @@ class Wish:
                 worth = worth - PENALTY * np.maximum(least - mean, 0)
         return worth
 
+    def merit(self, worth: Scores, identity: Scores, text: Scores) -> Scores:
+        """What options are ranked by: the mean of their utility, lowered beyond all others where a mean misses a
+        minimum."""
+        for mean, least in ((identity, self.min_identity), (text, self.min_text)):
+            if least is not None:
+                worth = worth - BROKEN * (mean < least - 1e-9)
+        return worth
+
 
 def with_prompt_right(table: pd.DataFrame) -> pd.DataFrame:
     """The table with `prompt_right`: the share of what the prompt asks for that a picture shows (`ASKED`)."""
@@ -82,18 +93,22 @@ def recommend(table: pd.DataFrame, wish: Wish | None = None, **bootstrap) -> pd.
     """
     wish = wish or Wish()
     table = allowed(with_prompt_right(table), wish)
-    worth = wish.utility(*_scores(table, wish))
-    labels, worth = list(worth), worth.to_numpy()
-    mean, low, high = bootstrap_interval(worth, **bootstrap)
+    scores = _scores(table, wish)
+    worth = wish.utility(*scores)
+    mean, low, high = bootstrap_interval(worth.to_numpy(), **bootstrap)
+    labels, merit = list(worth), wish.merit(worth.mean(), *(score.mean() for score in scores))
     about = [name for name in ("strategy", "parameters", "backbone") if name in table]
     rows = table.drop_duplicates("label").set_index("label").loc[labels, about]
-    rows = rows.assign(utility=mean, utility_low=low, utility_high=high, best=_best_share(worth))
+    rows = rows.assign(utility=mean, utility_low=low, utility_high=high, best=_best_share(scores, wish))
     for name in (wish.identity, wish.text, "leak", "evaluations"):
         if name in table:
             bounds = (0, 1) if name in SHARES else (None, None)
             found = _intervals(unit_table(table, name)[labels], **bootstrap)
             rows[[name, f"{name}_low", f"{name}_high"]] = found.T.clip(*bounds)
-    rows = rows.sort_values(["utility", "evaluations"], ascending=[False, True], kind="stable")
+    rows = rows.assign(merit=merit).sort_values(
+        ["merit", "evaluations"], ascending=[False, True], kind="stable"
+    )
+    rows = rows.drop(columns="merit")
     reasons = [_reason(row, rows, wish) for _, row in rows.iterrows()]
     return rows.assign(reason=reasons).reset_index()
 
@@ -116,13 +131,11 @@ def best_options(
         wishes = [Wish(identity_weight=weight, max_evaluations=budget, **wish) for weight in weights]
         scores = _scores(allowed(table, wishes[0]), wishes[0])
         for wished in wishes:
-            worth = wished.utility(*scores)
-            found = pd.DataFrame({"utility": worth.mean(), "best": _best_share(worth.to_numpy())}).join(
-                options
-            )
-            best = found.sort_values(["utility", "evaluations"], ascending=[False, True], kind="stable").iloc[
-                0
-            ]
+            mean = wished.utility(*scores).mean()
+            found = pd.DataFrame({"utility": mean, "best": _best_share(scores, wished)}).join(options)
+            found = found.assign(merit=wished.merit(mean, *(score.mean() for score in scores)))
+            found = found.sort_values(["merit", "evaluations"], ascending=[False, True], kind="stable")
+            best = found.drop(columns="merit").iloc[0]
             shown = {"identity_weight": wished.weight, "max_evaluations": budget, "label": best.name}
             rows.append({**shown, **best})
     return pd.DataFrame(rows)
@@ -168,12 +181,14 @@ def regret(
     lost = {name: [] for name in ("recommended", *always)}
     for wish in wishes:
         possible = allowed(table, wish)
-        worth = wish.utility(*_scores(table, wish))
+        scores = _scores(table, wish)
+        worth = wish.utility(*scores)
         if len(worth) < 2:
             raise UserError("the regret needs a table of at least two concepts: one is left out in turn")
-        options = worth[list(possible["label"].unique())]
-        hindsight = options.max(axis=1)
-        others = (options.sum() - options) / (len(options) - 1)
+        names = list(possible["label"].unique())
+        options, hindsight = worth[names], worth[names].max(axis=1)
+        rest = [(score.sum() - score) / (len(score) - 1) for score in (options, *(s[names] for s in scores))]
+        others = wish.merit(*rest)
         chosen = [options.loc[concept, others.loc[concept].idxmax()] for concept in options.index]
         lost["recommended"].append(hindsight - chosen)
         for name in always:
@@ -202,10 +217,13 @@ def _intervals(units: pd.DataFrame, **bootstrap) -> np.ndarray:
     return np.hstack([bootstrap_interval(units[[name]].dropna().to_numpy(), **bootstrap) for name in units])
 
 
-def _best_share(worth: np.ndarray, num_resamples: int = 4000, seed: int = 0) -> np.ndarray:
-    """How often each option is the best one of resampled concepts; `worth` is (concepts, options)."""
-    drawn = resamples(len(worth), num_resamples, seed) @ worth
-    return np.bincount(drawn.argmax(axis=1), minlength=worth.shape[1]) / num_resamples
+def _best_share(
+    scores: tuple[pd.DataFrame, pd.DataFrame], wish: Wish, num_resamples: int = 4000, seed: int = 0
+) -> np.ndarray:
+    """How often each option is the best one of resampled concepts; `scores`: see `_scores`."""
+    drawn = resamples(len(scores[0]), num_resamples, seed)
+    means = [drawn @ score.to_numpy() for score in (wish.utility(*scores), *scores)]
+    return np.bincount(wish.merit(*means).argmax(axis=1), minlength=scores[0].shape[1]) / num_resamples
 
 
 def _reason(row: pd.Series, rows: pd.DataFrame, wish: Wish) -> str:
