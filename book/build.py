@@ -12,19 +12,18 @@ import base64
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+import checks
 import nbformat
 import numpy as np
+import reading
 import yaml
 from matplotlib.figure import Figure
 from PIL import Image
@@ -44,8 +43,6 @@ OVERVIEW = Path("book", "images", "overview.png")
 FIRST = ("finetuning_methods", "metrics", "decision")
 """Notebooks to begin with: the longest, which fine-tunes what the others ask for, beside those that ask for nothing."""
 WORKERS = 2
-WIDGET = "application/vnd.jupyter.widget-view+json"
-WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 NOT_PAGES = shutil.ignore_patterns("_build", "__pycache__", "*.py")
 
 
@@ -78,9 +75,9 @@ def make(pages: list[str], executed: dict[str, Path], renew: bool) -> list[str]:
         (ROOT / OVERVIEW).parent.mkdir(exist_ok=True)
         shutil.copy(STAGE / OVERVIEW, ROOT / OVERVIEW)
     return build_html(STAGE) or [
-        *missing_pages(pages, BUILT),
-        *network_resources(BUILT),
-        *broken_links(BUILT),
+        *checks.missing_pages(pages, BUILT),
+        *checks.network_resources(BUILT),
+        *checks.broken_links(BUILT),
     ]
 
 
@@ -120,13 +117,9 @@ def execute_notebooks(pages: list[str]) -> dict[str, Path]:
 
 def executed_copy(notebook: Path, shared: bytes) -> Path:
     """Where the notebook's outputs are, or will be: named by a hash of its code cells and of `shared`."""
-    code = [cell.source for cell in code_cells(nbformat.read(notebook, as_version=4))]
+    code = [cell.source for cell in reading.code_cells(nbformat.read(notebook, as_version=4))]
     digest = hashlib.sha256(json.dumps(code).encode() + shared).hexdigest()[:12]
     return BUILD / "executed" / f"{notebook.stem}.{digest}.ipynb"
-
-
-def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def shared_digest() -> bytes:
@@ -145,8 +138,8 @@ def stage(executed: dict[str, Path]) -> None:
     shutil.copy(ROOT / "_toc.yml", STAGE)
     (STAGE / "notebooks").mkdir()
     for page, output in executed.items():
-        notebook = with_outputs(ROOT / f"{page}.ipynb", output)
-        nbformat.write(for_reading(notebook), STAGE / f"{page}.ipynb")
+        notebook = reading.with_outputs(ROOT / f"{page}.ipynb", output)
+        nbformat.write(reading.for_reading(notebook), STAGE / f"{page}.ipynb")
     (STAGE / OVERVIEW).parent.mkdir(exist_ok=True)
     (STAGE / OVERVIEW).write_bytes(overview(executed["notebooks/compare"]))
     for name, figure in world_figures().items():
@@ -168,50 +161,6 @@ def stage_site(folder: Path, address: str | None) -> None:
         }
         settings["sphinx"]["config"]["html_theme_options"]["use_source_button"] = True
     (folder / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
-
-
-def with_outputs(source: Path, executed: Path) -> nbformat.NotebookNode:
-    """The notebook as it reads now, with the outputs of an execution of the same code."""
-    notebook, done = (nbformat.read(path, as_version=4) for path in (source, executed))
-    for cell, run in zip(code_cells(notebook), code_cells(done), strict=True):
-        cell.outputs, cell.execution_count = run.outputs, run.execution_count
-    notebook.metadata = done.metadata
-    return notebook
-
-
-def for_reading(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook without the widgets that are dead on a static page, such as progress bars.
-
-    Only cells tagged `widget` keep theirs, and the notebook only the state that they need.
-    """
-    views = set()
-    for cell in code_cells(notebook):
-        if "widget" in cell.metadata.get("tags", []):
-            views |= {out.data[WIDGET]["model_id"] for out in cell.outputs if WIDGET in out.get("data", {})}
-        else:
-            cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
-    stored = notebook.metadata.pop("widgets", {}).get(WIDGET_STATE)
-    if views:
-        state = needed_widgets(stored["state"], views)
-        notebook.metadata["widgets"] = {WIDGET_STATE: {**stored, "state": state}}
-    return notebook
-
-
-def needed_widgets(state: dict, views: set[str]) -> dict:
-    """The part of a widget state that views need: their models, what these refer to, and the links between them."""
-    refers = {
-        name: set(re.findall(r"IPY_MODEL_(\w+)", json.dumps(model.state))) for name, model in state.items()
-    }
-    links = {
-        name for name, model in state.items() if model.model_name in ("LinkModel", "DirectionalLinkModel")
-    }
-    needed, found = set(), set(views)
-    while found:
-        needed |= found
-        found = set().union(*(refers[name] for name in found))
-        found |= {name for name in links if refers[name] & needed}
-        found -= needed
-    return {name: model for name, model in state.items() if name in needed}
 
 
 def overview(notebook: Path) -> bytes:
@@ -255,56 +204,6 @@ def build_html(folder: Path) -> list[str]:
     ):  # GitHub shows a notebook's JSON if `plain`
         path.write_text(path.read_text().replace(".ipynb?plain=1", ".ipynb"))
     return []
-
-
-def missing_pages(pages: list[str], html: Path) -> list[str]:
-    """One sentence for the front page and each page of the contents that was not built."""
-    files = [f"{page}.html" for page in ("index", *pages)]
-    return [f"the page {name} was not built" for name in files if not (html / name).is_file()]
-
-
-def network_resources(html: Path) -> list[str]:
-    """One sentence for each script, style, picture or font that a page would load from the network."""
-    tag = r"""<(?:script|img|iframe|source|link)\b[^>]*?\b(?:src|href)=["']((?:https?:)?//[^"']+)"""
-    rule = r"""(?:@import\s+|url\()\s*["']?((?:https?:)?//[^"')\s]+)"""
-    return [
-        f"{path.relative_to(html)} loads {address} from the network"
-        for pattern, suffix in ((tag, ".html"), (rule, ".html"), (rule, ".css"))
-        for path in sorted(html.rglob(f"*{suffix}"))
-        for address in re.findall(pattern, path.read_text())
-    ]
-
-
-def broken_links(html: Path) -> list[str]:
-    """One sentence for each link, script or picture of a page that leads to no file or no place in the book."""
-    files = [*html.glob("*.html"), *html.glob("[!_]*/**/*.html")]
-    pages = {path.resolve(): Anchors(path) for path in sorted(files)}
-    problems = []
-    for path, page in pages.items():
-        for address in page.addresses:
-            parts = urlsplit(address)
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            known = pages[target].names if target in pages else ()
-            if parts.scheme or parts.netloc or (target.is_file() and parts.fragment in ("", *known)):
-                continue
-            problems.append(f"{path.relative_to(html.resolve())} links to {address}, which is not there")
-    return problems
-
-
-class Anchors(HTMLParser):
-    """What a page refers to (`addresses`) and the places in it that can be referred to (`names`)."""
-
-    def __init__(self, page: Path) -> None:
-        super().__init__()
-        self.addresses, self.names = set(), set()
-        self.feed(page.read_text())
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        for name, value in attributes:
-            if name == "id" or (tag, name) == ("a", "name"):
-                self.names.add(value)
-            elif name in ("href", "src") and value:
-                self.addresses.add(value)
 
 
 if __name__ == "__main__":

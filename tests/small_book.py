@@ -99,7 +99,7 @@ def small_book(folder: Path) -> Path:
     toc = {"format": "jb-book", "root": "book/words", "chapters": [{"file": "notebooks/widgets"}]}
     (stage / "_toc.yml").write_text(yaml.safe_dump(toc))
     (stage / "notebooks").mkdir()
-    notebook = build.for_reading(build.with_outputs(*widget_notebook(folder)))
+    notebook = build.reading.for_reading(build.reading.with_outputs(*widget_notebook(folder)))
     nbformat.write(notebook, stage / "notebooks" / "widgets.ipynb")
     problems = build.build_html(stage)
     assert not problems, problems

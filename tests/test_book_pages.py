@@ -100,7 +100,7 @@ def test_every_page_from_a_server_below_a_path(browser, html, tmp_path):
 
 
 def test_links_lead_somewhere(html):
-    assert not builder().broken_links(html)
+    assert not builder().checks.broken_links(html)
 
 
 def test_search_finds_a_word(browser, html):
@@ -158,7 +158,7 @@ def test_pages_without_widgets_load_no_widget_scripts(small):
 
 
 def test_buttons_lead_to_the_page_in_the_repository(small):
-    links = builder().Anchors(small / "notebooks" / "widgets.html").addresses
+    links = builder().checks.Anchors(small / "notebooks" / "widgets.html").addresses
     path = "blob/main/notebooks/widgets.ipynb"
     assert f"{ADDRESS}/{path}" in links
     assert f"https://colab.research.google.com/github/{ADDRESS.partition('.com/')[2]}/{path}" in links

@@ -91,8 +91,8 @@ def test_a_missing_page_and_a_network_resource_are_reported(build, tmp_path):
         '<script async src="https://example.org/a.js"></script><img\n src="//example.org/b.png">'
     )
     (tmp_path / "style.css").write_text("@import url(https://example.org/c.css); a { color: red }")
-    assert build.missing_pages(["intro"], tmp_path) == ["the page intro.html was not built"]
-    found = " ".join(build.network_resources(tmp_path))
+    assert build.checks.missing_pages(["intro"], tmp_path) == ["the page intro.html was not built"]
+    found = " ".join(build.checks.network_resources(tmp_path))
     assert all(name in found for name in ("a.js", "b.png", "c.css")) and "link" not in found
 
 
@@ -105,7 +105,7 @@ def test_a_link_that_leads_nowhere_is_reported(build, tmp_path):
     (tmp_path / "a" / "b.html").write_text(
         '<a href="../index.html" id="there"></a><script src="../gone.js?v=1">'
     )
-    found = [line.split()[0::3][:2] for line in build.broken_links(tmp_path)]
+    found = [line.split()[0::3][:2] for line in build.checks.broken_links(tmp_path)]
     assert sorted(found) == [
         ["a/b.html", "../gone.js?v=1,"],
         ["index.html", "a/b.html#gone,"],
@@ -146,7 +146,7 @@ def test_two_notebooks_at_a_time_and_what_is_done_is_kept(build, tmp_path, monke
     notebook = nbformat.read(source, as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_markdown_cell("Prose of today."))
     nbformat.write(notebook, source)
-    joined = build.with_outputs(source, copy)
+    joined = build.reading.with_outputs(source, copy)
     assert joined.cells[0].source == "Prose of today."
     assert joined.cells[-1].outputs[0].data["text/plain"] == "42"
 
