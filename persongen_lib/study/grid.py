@@ -12,7 +12,7 @@ from typing import Any
 
 from persongen_lib.data import DATA
 from persongen_lib.evaluation import METRICS
-from persongen_lib.specs import UserError, check_known
+from persongen_lib.specs import UserError, check_known, parse_seeds
 from persongen_lib.study.cells import Cell
 
 STUDIES = DATA / "studies"
@@ -50,8 +50,8 @@ def load_study(name_or_file: str | Path) -> Study:
 
     Keys: `concepts` and `strategies` (both needed), `backbones` (["micro"]), `fine_tunings` (a list of
     `method`, `num_steps`, `seed`, `parameters`), `prompts`, `seeds`, `num_steps`, `metrics`, `clip_model`,
-    `dino_model`, `face_model`,
-    `description`. A strategy has `strategy`, `parameters`, `label` and `grid`: lists of values, of which
+    `dino_model`, `face_model`, `description`. `seeds` is what `Cell` takes, or a list of texts, ["0", "1-3"]: a cell
+    each, so that seeds added later leave finished cells as they are. A strategy has `strategy`, `parameters`, `label` and `grid`: lists of values, of which
     every combination is a strategy. Or, beside `description`, only `include`: names of other studies, or files
     beside this one. Everything is checked before anything runs: UserError for an unknown key, strategy,
     parameter or concept.
@@ -108,13 +108,12 @@ def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
     labels = [label for label, _, _ in strategies]
     if doubled := next((label for label in labels if labels.count(label) > 1), None):
         raise UserError(f"two strategies in {path} are called {doubled!r}: give each a label of its own")
-    shared = {
-        key: values[key] for key in ("prompts", "seeds", "num_steps", "metrics", *MODELS) if key in values
-    }
+    shared = {key: values[key] for key in ("prompts", "num_steps", "metrics", *MODELS) if key in values}
+    groups = _seed_groups(values, path)
     for backbone, tuning, concept in itertools.product(backbones, tunings, values["concepts"]):
         tuning = _mapping(tuning, "a fine-tuning", path)
         check_known("key", tuning, FINE_TUNING_KEYS, where=f" of a fine-tuning in {path}")
-        for label, strategy, parameters in strategies:
+        for (label, strategy, parameters), seeds in itertools.product(strategies, groups):
             yield Cell(
                 backbone=str(backbone),
                 concept=str(concept),
@@ -125,8 +124,22 @@ def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
                 method_parameters=_mapping(tuning.get("parameters", {}), "parameters", path),
                 fine_tune_steps=tuning.get("num_steps"),
                 fine_tune_seed=tuning.get("seed", 0),
+                **seeds,
                 **shared,
             )
+
+
+def _seed_groups(values: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
+    """What `seeds` is in each cell of a setting: once, or for every text of a list."""
+    if "seeds" not in values:
+        return [{}]
+    seeds = values["seeds"]
+    if not (isinstance(seeds, list) and seeds and all(isinstance(group, str) for group in seeds)):
+        return [{"seeds": seeds}]
+    every = [seed for group in seeds for seed in parse_seeds(group)]
+    if len(set(every)) < len(every):
+        raise UserError(f"the groups of seeds in {path} must not share one: {seeds!r}")
+    return [{"seeds": group} for group in seeds]
 
 
 def _strategies(entry: Any, path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
