@@ -309,6 +309,9 @@ def test_a_grid_gives_every_combination_a_label(place, tmp_path):
         ({"fine_tunings": [{"learning_rate": 1}]}, "unknown key of a fine-tuning.*learning_rate"),
         ({"prompts": ["a photo"]}, "needs exactly one {}"),
         ({"seeds": "3-1"}, "seeds must be"),
+        ({"seeds": []}, "seeds must be"),
+        ({"seeds": ["0", "3-1"]}, "seeds must be"),
+        ({"seeds": ["0-2", "2"]}, "groups of seeds .* must not share one"),
         ({"num_steps": 0}, "number of steps"),
         ({"metrics": ["beauty"]}, "unknown metric.*beauty; known: clip"),
         ({"metrics": "clip"}, "metrics .* must be a list"),
@@ -407,6 +410,23 @@ def test_a_study_of_studies_has_a_table_of_each(place, tmp_path):
         both.write_text(wrong)
         with pytest.raises(UserError, match=message):
             load_study(both)
+
+
+def test_seeds_added_as_a_group_leave_finished_cells(place, tmp_path):
+    changes = {"concepts": [str(place / "rex")], "clip_model": f"local-dir:{place / 'clip'}"}
+    first = load_study(study_file(place, tmp_path, seeds="0", **changes))
+    assert run_study(first, tmp_path / "grown", device="cpu") == ()
+    grown = load_study(study_file(place, tmp_path, seeds=["0", "1-2"], **changes))
+    assert [cell.name for cell in grown.cells] == ["base", "base", "mixed", "mixed"]
+    assert study_status(grown, tmp_path / "grown")["scored"].tolist() == [True, False, True, False]
+    whole = load_study(study_file(place, tmp_path, seeds="0-2", **changes))
+    tables = []
+    for study, runs in ((grown, tmp_path / "grown"), (whole, tmp_path / "whole")):
+        assert run_study(study, runs, device="cpu") == ()
+        [path] = collect(study, runs, tmp_path / "table.parquet")
+        tables.append(pd.read_parquet(path)[["label", "seed", "evaluations", "clip_image", "clip_text"]])
+    assert len(tables[0]) == 6
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4)
 
 
 def test_lengths_come_from_one_training(place, tmp_path, monkeypatch):
