@@ -50,11 +50,11 @@ def load_study(name_or_file: str | Path) -> Study:
 
     Keys: `concepts` and `strategies` (both needed), `backbones` (["micro"]), `fine_tunings` (a list of
     `method`, `num_steps`, `seed`, `parameters`), `prompts`, `seeds`, `num_steps`, `metrics`, `clip_model`,
-    `dino_model`, `face_model`, `description`. `seeds` is what `Cell` takes, or a list of texts, ["0", "1-3"]: a cell
-    each, so that seeds added later leave finished cells as they are. A strategy has `strategy`, `parameters`, `label` and `grid`: lists of values, of which
-    every combination is a strategy. Or, beside `description`, only `include`: names of other studies, or files
-    beside this one. Everything is checked before anything runs: UserError for an unknown key, strategy,
-    parameter or concept.
+    `dino_model`, `face_model`, `description`. `seeds` is what `Cell` takes, or a list of texts such as
+    ["0", "1-3"]: a cell each, so that seeds added later leave finished cells as they are. A strategy has
+    `strategy`, `parameters`, `label` and `grid`: lists of values, of which every combination is a strategy.
+    Or, beside `description`, only `include`: names of other studies, or files beside this one. Everything is
+    checked before anything runs: UserError for an unknown key, strategy, parameter or concept.
     """
     path = STUDIES / f"{name_or_file}.yaml"
     if not path.is_file():

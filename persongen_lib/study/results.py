@@ -137,7 +137,7 @@ def update_table(study: Study, runs: str | Path = "runs") -> Path:
             others = pd.read_parquet(path)
             others = others[~others["study"].isin([part.name for part in study.tables])]
             rows = pd.concat([others, rows], ignore_index=True)
-        return write_atomic(path, lambda part: rows.to_parquet(part, index=False))
+        return _write(rows, path)
 
 
 def collect(study: Study, runs: str | Path = "runs", output: str | Path | None = None) -> list[Path]:
@@ -158,8 +158,12 @@ def collect(study: Study, runs: str | Path = "runs", output: str | Path | None =
         path = RESULTS / f"{part.name}.parquet"
         if output:
             path = Path(output) / path.name if study.parts else Path(output)
-        paths.append(write_atomic(path, lambda part, table=table: table.to_parquet(part, index=False)))
+        paths.append(_write(table, path))
     return paths
+
+
+def _write(rows: pd.DataFrame, path: Path) -> Path:
+    return write_atomic(path, lambda part: rows.to_parquet(part, index=False, compression="zstd"))
 
 
 def _provenance(folder: Path) -> dict[str, Any]:
