@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny import save_pictures, tiny_backbone, tiny_pipeline
+from tqdm.auto import tqdm
 
 from persongen_lib.backbones.adapters import respectrum, spectrum
 from persongen_lib.data import load_concept
@@ -250,6 +252,7 @@ def test_a_training_killed_by_the_system_ends_with_the_same_weights(tmp_path, me
     spec = fine_tune_spec(concept, str(tmp_path / "model"), method, num_steps=30, **small)
 
     def train(runs):
+        tqdm.set_lock(threading.RLock())  # forks share tqdm's own, which a killed one may hold
         torch.set_num_threads(1)
         finetune(spec, concept, Store(tmp_path / runs), "cpu", checkpoint_every=4, validate=())
 
