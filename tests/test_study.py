@@ -416,7 +416,7 @@ def test_seeds_added_as_a_group_leave_finished_cells(place, tmp_path):
     changes = {"concepts": [str(place / "rex")], "clip_model": f"local-dir:{place / 'clip'}"}
     first = load_study(study_file(place, tmp_path, seeds="0", **changes))
     assert run_study(first, tmp_path / "grown", device="cpu") == ()
-    grown = load_study(study_file(place, tmp_path, seeds=["0", "1-2"], **changes))
+    grown = load_study(study_file(place, tmp_path, seeds=[0, "1-2"], **changes))
     assert [cell.name for cell in grown.cells] == ["base", "base", "mixed", "mixed"]
     assert study_status(grown, tmp_path / "grown")["scored"].tolist() == [True, False, True, False]
     whole = load_study(study_file(place, tmp_path, seeds="0-2", **changes))

@@ -50,8 +50,8 @@ def load_study(name_or_file: str | Path) -> Study:
 
     Keys: `concepts` and `strategies` (both needed), `backbones` (["micro"]), `fine_tunings` (a list of
     `method`, `num_steps`, `seed`, `parameters`), `prompts`, `seeds`, `num_steps`, `metrics`, `clip_model`,
-    `dino_model`, `face_model`, `description`. `seeds` is what `Cell` takes, or a list of texts such as
-    ["0", "1-3"]: a cell each, so that seeds added later leave finished cells as they are. A strategy has
+    `dino_model`, `face_model`, `description`. `seeds` is what `Cell` takes, or groups of it in a list with
+    texts, [0, "1-3"]: a cell each, so that seeds added later leave finished cells as they are. A strategy has
     `strategy`, `parameters`, `label` and `grid`: lists of values, of which every combination is a strategy.
     Or, beside `description`, only `include`: names of other studies, or files beside this one. Everything is
     checked before anything runs: UserError for an unknown key, strategy, parameter or concept.
@@ -130,11 +130,11 @@ def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
 
 
 def _seed_groups(values: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
-    """What `seeds` is in each cell of a setting: once, or for every text of a list."""
+    """What `seeds` is in each cell of a setting: the whole, or one entry of a list that has texts."""
     if "seeds" not in values:
         return [{}]
     seeds = values["seeds"]
-    if not (isinstance(seeds, list) and seeds and all(isinstance(group, str) for group in seeds)):
+    if not (isinstance(seeds, list) and any(isinstance(group, str) for group in seeds)):
         return [{"seeds": seeds}]
     every = [seed for group in seeds for seed in parse_seeds(group)]
     if len(set(every)) < len(every):
