@@ -31,7 +31,7 @@ test: $(READY) ## check the style, the notebooks and the library
 	$(BIN)/python -m pytest
 
 test-book: $(READY) ## look at every page of the built book in a browser (Chromium)
-	$(BIN)/python -m pytest tests/test_book_pages.py
+	$(BIN)/python -m pytest tests/book/test_book_pages.py
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start.ipynb

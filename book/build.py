@@ -30,10 +30,11 @@ from PIL import Image
 from tqdm.auto import tqdm
 from typed_numbers import typed_numbers
 
+from persongen_lib.core.paths import ROOT
 from persongen_lib.data import list_concepts, load_concept
 from persongen_lib.figures import contact_sheet
-from persongen_lib.notebooks import ROOT, run_notebook
-from persongen_lib.world.scene import ACCESSORY_NAMES, CLASSES, CONTEXT_NAMES, Scene, render
+from persongen_lib.study.papermill import run_notebook
+from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES, CONTEXT_NAMES, Scene, render
 
 BUILD = ROOT / "book" / "_build"
 STAGE = BUILD / "stage"

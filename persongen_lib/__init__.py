@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import importlib
 
-from persongen_lib import _torchvision
+from persongen_lib.core import torchvision_shim
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "UserError": "specs",
-    "FineTuneSpec": "specs",
-    "SampleSpec": "specs",
-    "Store": "store",
+    "UserError": "core.errors",
+    "FineTuneSpec": "core.specs",
+    "SampleSpec": "core.specs",
+    "Store": "core.store",
     "load_backbone": "backbones",
     "list_concepts": "data",
     "load_concept": "data",
@@ -27,7 +27,7 @@ _HOMES = {
 }
 __all__ = ["__version__", *_HOMES]
 
-_torchvision.watch()
+torchvision_shim.watch()
 
 
 def __getattr__(name: str) -> object:

@@ -21,15 +21,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from persongen_lib.specs import UserError, check_known, check_steps
-from persongen_lib.store import provenance
+from persongen_lib.core.checks import check_known, check_steps
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.provenance import provenance
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from persongen_lib.backbones import Backbone
-    from persongen_lib.sampling import Samples, Strategy
+    from persongen_lib.backbones.backbone import Backbone
+    from persongen_lib.sampling.engine.sampler import Samples
+    from persongen_lib.sampling.engine.strategy import Strategy
 
 PIPELINE = "diffusers"
 """The name of diffusers' own pipeline among the strategies."""
@@ -179,7 +181,7 @@ class _Contestant:
 
 def _with_base(strategies: Sequence[Strategy] | None) -> dict[str, Strategy]:
     """The strategies by name, base first."""
-    from persongen_lib.sampling import list_strategies, make_strategy
+    from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
 
     if strategies is None:
         strategies = [make_strategy(name) for name in list_strategies()]
@@ -205,7 +207,9 @@ def _contestants(
     prompt: tuple[str, str, str],
     seed: int,
 ) -> list[_Contestant]:
-    from persongen_lib.sampling import Prompts, initial_noise, sample
+    from persongen_lib.sampling.engine.noise import initial_noise
+    from persongen_lib.sampling.engine.prompts import Prompts
+    from persongen_lib.sampling.engine.sampler import sample
 
     check_steps(pictures, what="the number of pictures")
     check_steps(repeats, what="the number of repeats")
@@ -237,7 +241,7 @@ def pipeline_sampler(
     """
     from diffusers import DDIMScheduler
 
-    from persongen_lib.sampling import Samples
+    from persongen_lib.sampling.engine.sampler import Samples
 
     pipeline = copy.copy(backbone._pipeline)
     pipeline.set_progress_bar_config(disable=True)

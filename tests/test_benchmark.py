@@ -6,11 +6,11 @@ import torch
 from tiny import tiny_backbone, tiny_pipeline
 
 from persongen_lib.backbones import FAMILIES
+from persongen_lib.backbones.random import _known, list_random_models, make_component, random_backbone
 from persongen_lib.benchmark import CLOCKS, PIPELINE, benchmark, pipeline_sampler, summarize, to_text
-from persongen_lib.cli import main
-from persongen_lib.random_models import _known, list_random_models, make_component, random_backbone
+from persongen_lib.cli.main import main
+from persongen_lib.core.errors import UserError
 from persongen_lib.sampling import Prompts, initial_noise, make_strategy, sample
-from persongen_lib.specs import UserError
 
 PROMPT = ("a photo of {} in the snow", "sks", "dog")
 QUICK = {"masked": {"switch_step": 1}, "photoswap": {}, "switching": {"switch_step": 1}}
@@ -169,7 +169,7 @@ def test_random_models_of_the_same_form_but_small_are_benchmarked(name, monkeypa
             about["components"][part] |= {**small, **(BLOCKS if part == "unet" else {})}
             if "transformer_layers_per_block" in about["components"][part]:
                 about["components"][part]["transformer_layers_per_block"] = 1
-    monkeypatch.setattr("persongen_lib.random_models._known", lambda: {name: about})
+    monkeypatch.setattr("persongen_lib.backbones.random._known", lambda: {name: about})
     backbone = random_backbone(name, "cpu", "fp32")
     assert backbone.name == name
     strategies = [make_strategy("mixed"), make_strategy("masked", switch_step=1)]

@@ -14,10 +14,11 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from persongen_lib.backbones import overlay
-from persongen_lib.backbones.adapters import adapted, read_adapter
-from persongen_lib.backbones.schedules import Schedule, Step
-from persongen_lib.specs import FineTuneSpec, UserError
+from persongen_lib.adapters import overlay
+from persongen_lib.adapters.adapted import adapted, read_adapter
+from persongen_lib.backbones.solvers import Schedule, Step
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.specs import FineTuneSpec
 
 Weights = Literal["personalized", "original"]
 

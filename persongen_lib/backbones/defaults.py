@@ -9,7 +9,7 @@ from typing import Any
 
 from persongen_lib.backbones.families import family_of
 from persongen_lib.backbones.sources import locate
-from persongen_lib.data import DATA
+from persongen_lib.core.paths import DATA
 
 
 def sampling_defaults(source: str | Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from persongen_lib.backbones.pixart import PixArtAlpha
 from persongen_lib.backbones.sd import StableDiffusion
 from persongen_lib.backbones.sdxl import StableDiffusionXL
 from persongen_lib.backbones.sources import Source, pipeline_class
-from persongen_lib.specs import UserError
+from persongen_lib.core.errors import UserError
 
 FAMILIES = {cls.pipeline_class: cls for cls in (StableDiffusion, StableDiffusionXL, PixArtAlpha)}
 

@@ -14,7 +14,7 @@ from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from persongen_lib.backbones.backbone import Backbone, Conditioning
-from persongen_lib.specs import UserError
+from persongen_lib.core.errors import UserError
 
 
 class LatentDiffusion(Backbone):

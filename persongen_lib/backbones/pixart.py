@@ -9,7 +9,7 @@ import torch
 
 from persongen_lib.backbones.backbone import Conditioning
 from persongen_lib.backbones.latent import LatentDiffusion
-from persongen_lib.specs import UserError
+from persongen_lib.core.errors import UserError
 
 
 class PixArtAlpha(LatentDiffusion):

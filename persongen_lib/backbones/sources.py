@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from persongen_lib.data import DATA
-from persongen_lib.specs import UserError
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.paths import DATA
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HEAD = 1 << 20

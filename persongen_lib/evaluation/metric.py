@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from persongen_lib.specs import canonical_json, short_hash
+from persongen_lib.core.hashing import canonical_json, short_hash
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from persongen_lib.data import DATA
+from persongen_lib.core.paths import DATA
 
 if TYPE_CHECKING:
-    from persongen_lib.evaluation.judge import Judge, MaskJudge
+    from persongen_lib.evaluation.micro_models import Judge, MaskJudge
 
 PICTURE_SIZE = 64
 """Height and width in pixels of the pictures that the judges know."""
@@ -19,8 +19,8 @@ SEGMENTER = DATA / "models" / "micro-segmenter"
 @lru_cache(maxsize=2)
 def load_judge(folder: str = str(ORACLE), device: str = "cpu") -> Judge:
     """The identity encoder and the ground-truth classifiers in `folder`."""
-    from persongen_lib.evaluation.judge import Judge
-    from persongen_lib.world.oracle import load_oracle
+    from persongen_lib.evaluation.micro_models import Judge
+    from persongen_lib.world.models.oracle import load_oracle
 
     return Judge(load_oracle(folder, device=device).network, device)
 
@@ -28,7 +28,7 @@ def load_judge(folder: str = str(ORACLE), device: str = "cpu") -> Judge:
 @lru_cache(maxsize=2)
 def load_masks(folder: str = str(SEGMENTER), device: str = "cpu") -> MaskJudge:
     """The masks and the colour classifier in `folder`."""
-    from persongen_lib.evaluation.judge import MaskJudge
-    from persongen_lib.world.segmenter import load_segmenter
+    from persongen_lib.evaluation.micro_models import MaskJudge
+    from persongen_lib.world.models.segmenter import load_segmenter
 
     return MaskJudge(load_segmenter(folder, device=device).network, device)

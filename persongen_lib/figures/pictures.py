@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
+from persongen_lib.core.errors import UserError
 from persongen_lib.figures.style import WIDTH, look, styled
-from persongen_lib.specs import UserError
 
 
 @styled
@@ -32,7 +32,7 @@ def picture_grid(
     all.
     `references`: a reference picture a concept, shown in a first column.
     """
-    from persongen_lib.sampling import open_picture
+    from persongen_lib.sampling.engine.contact_sheets import open_picture
 
     seed = table["seed"].iloc[0] if seed is None else seed
     shown = table[(table["seed"] == seed) & (table["template"].isin(prompts) if prompts else True)]

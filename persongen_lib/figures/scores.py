@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from persongen_lib.analysis.statistics import interval, summarize
 from persongen_lib.figures.style import WIDTH, arms, legend, look, styled, title
-from persongen_lib.study.statistics import interval, summarize
 
 
 @styled

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from persongen_lib.analysis.fronts import summarize_front
+from persongen_lib.analysis.settings import short, sweeps
+from persongen_lib.analysis.statistics import summarize
 from persongen_lib.figures.style import WIDTH, arms, look, styled, title
-from persongen_lib.study.pareto import summarize_front
-from persongen_lib.study.settings import short, sweeps
-from persongen_lib.study.statistics import summarize
 
 
 @styled

@@ -110,7 +110,7 @@ def look(label: str) -> tuple[str, str]:
     known = {**LOOKS, **METHOD_LOOKS, **KIND_LOOKS}
     if name in known:
         return known[name]
-    from persongen_lib.sampling import list_strategies
+    from persongen_lib.sampling.engine.strategy import list_strategies
 
     new = [strategy for strategy in list_strategies() if strategy not in known]
     if name not in new:

@@ -12,12 +12,12 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from PIL import Image
 
+from persongen_lib.core.errors import UserError
 from persongen_lib.figures.pictures import grid
 from persongen_lib.figures.style import WIDTH, look, styled, title
-from persongen_lib.specs import UserError
 
 if TYPE_CHECKING:
-    from persongen_lib.trajectories import Trajectory
+    from persongen_lib.trajectories.trajectory import Trajectory
 
 FOOT = 0.63
 """Inches that a colour bar below pictures takes."""

@@ -1,11 +1,6 @@
 """Sampling strategies, the loop that runs them, and sample runs in the store."""
 
-import importlib
-import pkgutil
-
-from persongen_lib.sampling.loop import StepRecord, trajectory
-from persongen_lib.sampling.noise import initial_noise, refinement_noise
-from persongen_lib.sampling.pictures import (
+from persongen_lib.sampling.engine.contact_sheets import (
     is_packed,
     open_picture,
     pack,
@@ -13,11 +8,13 @@ from persongen_lib.sampling.pictures import (
     picture_size,
     read_pictures,
 )
-from persongen_lib.sampling.predictions import Encoder, Predictions, evaluate
-from persongen_lib.sampling.prompts import Prompts
-from persongen_lib.sampling.run import ready_backbone, run_sample, sample_spec
-from persongen_lib.sampling.sampler import Recorder, Samples, sample
-from persongen_lib.sampling.strategy import (
+from persongen_lib.sampling.engine.loop import StepRecord, trajectory
+from persongen_lib.sampling.engine.noise import initial_noise, refinement_noise
+from persongen_lib.sampling.engine.predictions import Encoder, Predictions, evaluate
+from persongen_lib.sampling.engine.prompts import Prompts
+from persongen_lib.sampling.engine.run import ready_backbone, run_sample, sample_spec
+from persongen_lib.sampling.engine.sampler import Recorder, Samples, sample
+from persongen_lib.sampling.engine.strategy import (
     ReferenceStrategy,
     Strategy,
     combine,
@@ -25,9 +22,6 @@ from persongen_lib.sampling.strategy import (
     make_strategy,
     terms,
 )
-
-for _module in pkgutil.iter_modules(__path__):  # strategies register themselves
-    importlib.import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "Encoder",

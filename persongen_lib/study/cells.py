@@ -9,15 +9,17 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persongen_lib.data import Concept, load_concept, load_prompts
-from persongen_lib.specs import FineTuneSpec, SampleSpec, Spec
-from persongen_lib.store import Store, write_atomic
+from persongen_lib.core.files import write_atomic
+from persongen_lib.core.specs import FineTuneSpec, SampleSpec, Spec
+from persongen_lib.core.store import Store
+from persongen_lib.data.concepts import Concept, load_concept
+from persongen_lib.data.prompts import load_prompts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from persongen_lib.backbones import Backbone
-    from persongen_lib.trajectories import Trajectory
+    from persongen_lib.backbones.backbone import Backbone
+    from persongen_lib.trajectories.trajectory import Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class Cell:
     @cached_property
     def fine_tune_spec(self) -> FineTuneSpec:
         """The fine-tuning's spec, every parameter filled in."""
-        from persongen_lib.finetune import fine_tune_spec
+        from persongen_lib.finetune.engine.method import fine_tune_spec
 
         return fine_tune_spec(
             self.references,
@@ -77,7 +79,7 @@ class Cell:
     @cached_property
     def sample_spec(self) -> SampleSpec:
         """The sample run's spec, every parameter filled in."""
-        from persongen_lib.sampling import sample_spec
+        from persongen_lib.sampling.engine.run import sample_spec
 
         return sample_spec(
             self.strategy,
@@ -125,7 +127,8 @@ def run_cell(
     `lengths`: other numbers of training steps of which adapters will be wanted (`training_lengths`): they come
     from one training. Without `keep_pictures` a contact sheet takes their place once they are scored.
     """
-    from persongen_lib.sampling import is_packed, pack, run_sample
+    from persongen_lib.sampling.engine.contact_sheets import is_packed, pack
+    from persongen_lib.sampling.engine.run import run_sample
 
     store = Store(runs)
     sampled = store.find("sample", cell.sample_spec)
@@ -150,7 +153,7 @@ def _fine_tune(
     lengths: Collection[int],
 ) -> None:
     """Train, where the adapter is not there, all that is wanted of the training; `backbone` serves if it is float32."""
-    from persongen_lib.finetune import finetune
+    from persongen_lib.finetune.engine.run import finetune
 
     if store.find("finetune", spec) is None:
         lengths = {spec.num_steps, *lengths}
@@ -177,7 +180,7 @@ def follow(
     dtype: str | None = None,
 ) -> dict[tuple[int, int], Trajectory]:
     """The trajectories of some pictures of a cell that has run, by (prompt index, seed)."""
-    from persongen_lib.trajectories import TrajectorySpec, load_trajectories, run_trajectories
+    from persongen_lib.trajectories.run import TrajectorySpec, load_trajectories, run_trajectories
 
     store, spec, backbone = Store(runs), cell.sample_spec, None
     if store.find("trajectory", TrajectorySpec(spec, tuple(pictures))) is None:
@@ -189,7 +192,7 @@ def score(cell: Cell, store: Store, device: str = "auto") -> pd.DataFrame:
     """The results table of a cell that is sampled; scores it where it is not scored yet."""
     import pandas as pd
 
-    from persongen_lib.evaluation import evaluate_run
+    from persongen_lib.evaluation.runs import evaluate_run
     from persongen_lib.study.results import result_rows
 
     folder = store.folder("sample", cell.sample_spec)
@@ -214,7 +217,7 @@ def is_scored(cell: Cell, store: Store) -> bool:
 
 def score_spec(cell: Cell, store: Store) -> ScoreSpec:
     """The spec of the scores of a cell that is sampled."""
-    from persongen_lib.evaluation import choose_models, describe_judges
+    from persongen_lib.evaluation.runs import choose_models, describe_judges
 
     models = choose_models(
         store.folder("sample", cell.sample_spec),
@@ -232,6 +235,6 @@ def shared_backbone(name: str, weights: str, device: str, dtype: str | None) -> 
 
     `weights` is the digest of its files: changed files are loaded anew.
     """
-    from persongen_lib.backbones import load_backbone
+    from persongen_lib.backbones.loading import load_backbone
 
     return load_backbone(name, device=device, dtype=dtype)

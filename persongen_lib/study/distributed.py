@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from persongen_lib.specs import UserError
+from persongen_lib.core.errors import UserError
 from persongen_lib.study.cells import Cell, run_cell, training_lengths
 from persongen_lib.study.grid import Study
 from persongen_lib.study.local import Failure

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from persongen_lib.data import DATA
-from persongen_lib.evaluation import METRICS
-from persongen_lib.specs import UserError, check_known, parse_seeds
+from persongen_lib.core.checks import check_known, parse_seeds
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.paths import DATA
+from persongen_lib.evaluation.runs import METRICS
 from persongen_lib.study.cells import Cell
 
 STUDIES = DATA / "studies"

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from persongen_lib.specs import UserError
+from persongen_lib.core.errors import UserError
 from persongen_lib.study.cells import Cell, run_cell, training_lengths
 from persongen_lib.study.grid import Study
 

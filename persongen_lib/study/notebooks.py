@@ -6,10 +6,11 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from persongen_lib.notebooks import ROOT, run_notebook
+from persongen_lib.core.paths import ROOT
 from persongen_lib.study.cells import Cell
 from persongen_lib.study.grid import Study
 from persongen_lib.study.local import Failure
+from persongen_lib.study.papermill import run_notebook
 
 log = logging.getLogger(__name__)
 SETTINGS = (

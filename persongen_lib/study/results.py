@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persongen_lib.data import DATA
-from persongen_lib.specs import UserError, canonical_json
-from persongen_lib.store import Store, write_atomic
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.files import write_atomic
+from persongen_lib.core.hashing import canonical_json
+from persongen_lib.core.paths import DATA
+from persongen_lib.core.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +30,7 @@ def result_rows(cell: Cell, store: Store, scores: pd.DataFrame) -> pd.DataFrame:
     under the runs folder, `fine_tune` and `sample` are the hashes of the runs, `seconds` the wall time a
     picture (missing where a killed run was continued).
     """
-    from persongen_lib.backbones.adapters import adapter_size
+    from persongen_lib.adapters.adapted import adapter_size
 
     spec, tune, concept = cell.sample_spec, cell.fine_tune_spec, cell.references
     folder = store.folder("sample", spec)
@@ -83,7 +85,7 @@ def study_status(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
     scored."""
     import pandas as pd
 
-    from persongen_lib.sampling import is_packed
+    from persongen_lib.sampling.engine.contact_sheets import is_packed
     from persongen_lib.study.cells import is_scored
 
     store, rows = Store(runs), []

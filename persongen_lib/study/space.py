@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from persongen_lib.backbones.sources import locate
-from persongen_lib.specs import UserError
-from persongen_lib.store import Store
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.store import Store
 from persongen_lib.study.cells import is_scored
 from persongen_lib.study.grid import Study
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from persongen_lib.specs import UserError
+from persongen_lib.core.errors import UserError
 from persongen_lib.trajectories.spectrum import rings
 from persongen_lib.trajectories.trajectory import Trajectory
 

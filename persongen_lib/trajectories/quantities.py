@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from persongen_lib.backbones import Backbone, predicted_original
-from persongen_lib.sampling import StepRecord, Strategy
-from persongen_lib.sampling.masked import Masked
-from persongen_lib.sampling.predictions import Predictions
+from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.backbones.solvers import predicted_original
+from persongen_lib.sampling.engine.loop import StepRecord
+from persongen_lib.sampling.engine.predictions import Predictions
+from persongen_lib.sampling.engine.strategy import Strategy
+from persongen_lib.sampling.strategies.masked import Masked
 from persongen_lib.trajectories.spectrum import power_spectrum
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from persongen_lib.backbones import Backbone
-from persongen_lib.sampling import StepRecord, Strategy
-from persongen_lib.specs import UserError
-from persongen_lib.store import write_atomic
+from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.files import write_atomic
+from persongen_lib.sampling.engine.loop import StepRecord
+from persongen_lib.sampling.engine.strategy import Strategy
 from persongen_lib.trajectories.quantities import View, at_frames, every_step, films
 from persongen_lib.trajectories.trajectory import FRAMES, Trajectory, frame_steps
 

@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from persongen_lib.backbones import Backbone
-from persongen_lib.sampling import make_strategy, ready_backbone, sample
-from persongen_lib.sampling.predictions import Encoder
-from persongen_lib.specs import SampleSpec, Spec, UserError, check_steps
-from persongen_lib.store import Store
+from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.core.checks import check_steps
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.specs import SampleSpec, Spec
+from persongen_lib.core.store import Store
+from persongen_lib.sampling.engine.predictions import Encoder
+from persongen_lib.sampling.engine.run import ready_backbone
+from persongen_lib.sampling.engine.sampler import sample
+from persongen_lib.sampling.engine.strategy import make_strategy
 from persongen_lib.trajectories.recorder import TrajectoryWriter
 from persongen_lib.trajectories.trajectory import FRAMES, Trajectory
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import ipywidgets as widgets
 
-from persongen_lib.parameters import Scale
-from persongen_lib.sampling import Strategy, make_strategy
+from persongen_lib.core.parameters import Scale
+from persongen_lib.sampling.engine.strategy import Strategy, make_strategy
 
 REFINEMENTS = 3
 """Refinements a step that can be chosen; each costs as much as two steps of base sampling."""

@@ -12,10 +12,10 @@ from pathlib import Path
 import ipywidgets as widgets
 import pandas as pd
 
-from persongen_lib.backbones import sampling_defaults
-from persongen_lib.figures import title
-from persongen_lib.specs import UserError
-from persongen_lib.study.decision import Wish, recommend, with_prompt_right
+from persongen_lib.analysis.recommendation import Wish, recommend, with_prompt_right
+from persongen_lib.backbones.defaults import sampling_defaults
+from persongen_lib.core.errors import UserError
+from persongen_lib.figures.style import title
 from persongen_lib.widgets.html import sentence
 
 OPTIONS = {
@@ -120,7 +120,7 @@ def recommend_command(wish: Wish, results: str | Path) -> str:
 
 def sample_command(option: pd.Series, backbone: str) -> str:
     """The command line that uses an option of `recommend`, with the parameters that are not the backbone's usual."""
-    from persongen_lib.sampling import make_strategy
+    from persongen_lib.sampling.engine.strategy import make_strategy
 
     name = option["strategy"]
     usual = make_strategy(name, **sampling_defaults(backbone)["strategies"].get(name, {})).parameters()

@@ -11,13 +11,15 @@ import ipywidgets as widgets
 import pandas as pd
 from PIL import Image
 
-from persongen_lib.data import load_concept, load_prompts
-from persongen_lib.figures import look, title
-from persongen_lib.finetune import fine_tune_spec
-from persongen_lib.sampling import sample_spec
-from persongen_lib.specs import UserError, canonical_json, short_hash
-from persongen_lib.study.decision import with_prompt_right
-from persongen_lib.study.pareto import summarize_front
+from persongen_lib.analysis.fronts import summarize_front
+from persongen_lib.analysis.recommendation import with_prompt_right
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.hashing import canonical_json, short_hash
+from persongen_lib.data.concepts import load_concept
+from persongen_lib.data.prompts import load_prompts
+from persongen_lib.figures.style import look, title
+from persongen_lib.finetune.engine.method import fine_tune_spec
+from persongen_lib.sampling.engine.run import sample_spec
 from persongen_lib.widgets.html import picture, row, sentence
 from persongen_lib.widgets.studio import Studio
 

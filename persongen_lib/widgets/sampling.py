@@ -9,13 +9,19 @@ from pathlib import Path
 import ipywidgets as widgets
 import numpy as np
 
-from persongen_lib.backbones import sampling_defaults, weights_digest
-from persongen_lib.data import Concept, list_concepts, load_concept, load_prompts
-from persongen_lib.figures import look, title
-from persongen_lib.finetune import fine_tune_spec, finetune
-from persongen_lib.sampling import list_strategies, sample_spec
-from persongen_lib.specs import FineTuneSpec, SampleSpec, UserError, check_steps
-from persongen_lib.store import Store, read_spec
+from persongen_lib.backbones.defaults import sampling_defaults
+from persongen_lib.backbones.sources import weights_digest
+from persongen_lib.core.checks import check_steps
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.specs import FineTuneSpec, SampleSpec
+from persongen_lib.core.store import Store, read_spec
+from persongen_lib.data.concepts import Concept, list_concepts, load_concept
+from persongen_lib.data.prompts import load_prompts
+from persongen_lib.figures.style import look, title
+from persongen_lib.finetune.engine.method import fine_tune_spec
+from persongen_lib.finetune.engine.run import finetune
+from persongen_lib.sampling.engine.run import sample_spec
+from persongen_lib.sampling.engine.strategy import list_strategies
 from persongen_lib.widgets.controls import parameter_controls
 from persongen_lib.widgets.html import curves, picture, row, sentence
 from persongen_lib.widgets.studio import Shown, Studio

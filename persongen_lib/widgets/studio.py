@@ -13,9 +13,13 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
-from persongen_lib.sampling import Encoder, StepRecord, Strategy, make_strategy, ready_backbone, sample
-from persongen_lib.specs import SampleSpec
-from persongen_lib.store import Store
+from persongen_lib.core.specs import SampleSpec
+from persongen_lib.core.store import Store
+from persongen_lib.sampling.engine.loop import StepRecord
+from persongen_lib.sampling.engine.predictions import Encoder
+from persongen_lib.sampling.engine.run import ready_backbone
+from persongen_lib.sampling.engine.sampler import sample
+from persongen_lib.sampling.engine.strategy import Strategy, make_strategy
 from persongen_lib.study.cells import shared_backbone
 
 

@@ -9,8 +9,9 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from persongen_lib.figures import look, title
-from persongen_lib.trajectories import Trajectory, latent_distance
+from persongen_lib.figures.style import look, title
+from persongen_lib.trajectories.analysis import latent_distance
+from persongen_lib.trajectories.trajectory import Trajectory
 from persongen_lib.widgets.html import curves, picture, row
 from persongen_lib.widgets.slideshow import slideshow
 

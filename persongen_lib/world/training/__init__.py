@@ -1,1 +1,1 @@
-"""Training of the micro-world's models, from rendered pictures to the folders in data/models."""
+"""Training, export and measurement of the embedded models."""

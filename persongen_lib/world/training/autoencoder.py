@@ -5,24 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..dataset import Pictures
-from .trainer import Draws, Plan
+from persongen_lib.world.draw.dataset import Pictures
+from persongen_lib.world.models.generators import new_autoencoder
+from persongen_lib.world.training.trainer import Draws, Plan
 
 PLAN = Plan(steps=3_200, batch_size=16, learning_rate=2e-3, flat=0.35, final=0.01, weight_decay=0.0)
-
-
-def new_autoencoder():
-    from diffusers import AutoencoderTiny
-
-    width = (48, 48, 48)
-    return AutoencoderTiny(
-        encoder_block_out_channels=width,
-        decoder_block_out_channels=width,
-        latent_channels=8,
-        num_encoder_blocks=(0, 1, 2),
-        num_decoder_blocks=(3, 1, 1),
-        act_fn="relu",
-    )
 
 
 def to_tensor(pictures, device: str) -> Tensor:

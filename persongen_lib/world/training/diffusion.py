@@ -9,81 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..captions import caption
-from ..dataset import COLOUR_NAMES, Pictures
-from ..scene import ACCESSORY_NAMES, CLASSES, CONTEXT_NAMES
-from ..vocabulary import LENGTH, clip_tokenizer
-from .trainer import Draws, Plan
+from persongen_lib.world.draw.dataset import Pictures, words_of
+from persongen_lib.world.language.captions import caption
+from persongen_lib.world.language.vocabulary import LENGTH, clip_tokenizer
+from persongen_lib.world.models.generators import NETWORKS, SCHEDULE, new_text_encoder
+from persongen_lib.world.training.trainer import Draws, Plan
 
 PLAN = Plan(steps=7_000, batch_size=16, learning_rate=1e-3, flat=0.45, final=0.02, warmup=200)
-SCHEDULE = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "prediction_type": "v_prediction",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-}
-WIDTH = 128
-
-
-def new_text_encoder():
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    tokenizer = clip_tokenizer()
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=4 * WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=LENGTH,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            projection_dim=WIDTH,
-        )
-    )
-
-
-def new_sd_network():
-    """A Stable-Diffusion-shaped UNet on (8, 16, 16) latents with attention at 8 x 8."""
-    from diffusers import UNet2DConditionModel
-
-    return UNet2DConditionModel(
-        sample_size=16,
-        in_channels=8,
-        out_channels=8,
-        block_out_channels=(64, 160),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=(2, 5),
-        norm_num_groups=16,
-        cross_attention_dim=WIDTH,
-    )
-
-
-NETWORKS = {"sd": new_sd_network}
 
 
 def latent_scale(latents: np.ndarray) -> float:
     """The factor that gives latents unit deviation (the pipeline's `scaling_factor`), from 4096 of them."""
     return round(1.0 / float(latents[:4096].astype(np.float32).std()), 4)
-
-
-def words_of(labels: np.ndarray) -> tuple[str, str, str | None, str | None]:
-    """Class, context, accessory and colour words of a row of labels."""
-    class_index, context, accessory, colour = (int(v) for v in labels)
-    return (
-        CLASSES[class_index],
-        CONTEXT_NAMES[context],
-        ACCESSORY_NAMES[accessory - 1] if accessory else None,
-        COLOUR_NAMES[colour - 1] if colour else None,
-    )
 
 
 class DiffusionTask:

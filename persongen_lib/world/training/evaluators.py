@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..captions import caption
-from ..dataset import PAIR, Pictures
-from ..networks import HEADS, OracleNetwork, SegmenterNetwork, new_clip
-from ..vocabulary import LENGTH, word_tokenizer
-from .autoencoder import to_tensor
-from .diffusion import words_of
-from .trainer import Draws, Plan
+from persongen_lib.world.draw.dataset import PAIR, Pictures, words_of
+from persongen_lib.world.language.captions import caption
+from persongen_lib.world.language.vocabulary import LENGTH, word_tokenizer
+from persongen_lib.world.models.networks import HEADS, OracleNetwork, SegmenterNetwork, new_clip
+from persongen_lib.world.training.autoencoder import to_tensor
+from persongen_lib.world.training.trainer import Draws, Plan
 
 CLIP_PLAN = Plan(
     steps=1_100, batch_size=96, learning_rate=1e-3, flat=0.3, weight_decay=0.1, betas=(0.9, 0.98)

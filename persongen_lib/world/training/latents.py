@@ -10,9 +10,9 @@ import torch
 from numpy.lib.format import open_memmap
 from tqdm.auto import tqdm
 
-from ...store import write_atomic
-from ..dataset import Pictures
-from .autoencoder import to_tensor
+from persongen_lib.core.files import write_atomic
+from persongen_lib.world.draw.dataset import Pictures
+from persongen_lib.world.training.autoencoder import to_tensor
 
 DECODED = 24_576
 """How many pictures are also kept decoded."""

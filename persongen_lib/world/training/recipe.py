@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...backbones import resolve_device
-from ...specs import UserError
-from ..dataset import render_dataset, render_masks
-from ..export import (
+from persongen_lib.backbones.loading import resolve_device
+from persongen_lib.core.errors import UserError
+from persongen_lib.world.draw.dataset import render_dataset, render_masks
+from persongen_lib.world.training import autoencoder, diffusion, evaluators
+from persongen_lib.world.training.export import (
     export_clip,
     export_generator,
     export_oracle,
@@ -20,9 +21,8 @@ from ..export import (
     import_autoencoder,
     trained,
 )
-from . import autoencoder, diffusion, evaluators
-from .latents import decode_latents, encode_pictures
-from .trainer import Plan, train
+from persongen_lib.world.training.latents import decode_latents, encode_pictures
+from persongen_lib.world.training.trainer import Plan, train
 
 DATA_SEED = 1
 

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...store import write_atomic, write_json
+from persongen_lib.core.files import write_atomic, write_json
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What changes the weights of a model, and reading it from files."""

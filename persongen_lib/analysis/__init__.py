@@ -1,0 +1,1 @@
+"""Statistics, fronts, findings and recommendations, read from results tables alone."""

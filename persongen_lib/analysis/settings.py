@@ -1,0 +1,135 @@
+"""What a results table compares: a label is a setting, a strategy with its parameters; some differ in one only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from persongen_lib.analysis.statistics import require
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.hashing import canonical_json
+
+
+def default_labels(table: pd.DataFrame) -> dict[str, str]:
+    """For every strategy of a results table the label with the backbone's `sampling_defaults`; else its first one.
+
+    A label that is the strategy's name is its default.
+    """
+    found = {}
+    for strategy, part in _labels(table).groupby("strategy", sort=False):
+        usual = usual_parameters(strategy, part["backbone"].iloc[0])
+        known = part["label"][part["parameters"] == canonical_json(usual)]
+        names = [*part["label"][part["label"] == strategy], *known, *part["label"]]
+        found[strategy] = names[0]
+    return found
+
+
+def usual_parameters(strategy: str, backbone: str) -> dict[str, Any] | None:
+    """Every parameter of a strategy at its default on a backbone; None where strategy or backbone are not known."""
+    from persongen_lib.backbones.defaults import sampling_defaults
+    from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
+
+    if strategy not in list_strategies() or not isinstance(backbone, str):
+        return None
+    try:
+        usual = sampling_defaults(backbone)["strategies"].get(strategy, {})
+    except UserError:
+        return None
+    return make_strategy(strategy, **usual).parameters()
+
+
+def sweeps(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for every parameter of a strategy that the table varies and every value, all others left alone.
+
+    Columns: `strategy`, `parameter`, `value` (as text), `number` (to order by; NaN for words), `label`, `reference`.
+    Numbers are swept through the strategy's default, which is the reference: its labels differ from it in this
+    parameter. Those that only move together, such as two scales of a constant sum, count as one, "a, b".
+    A word, such as the weights of the superclass, has a row where the table has a twin with the default's word: the
+    reference. A strategy of one label has one row without a parameter.
+    """
+    defaults = default_labels(table)
+    rows = [
+        {"strategy": strategy, **row}
+        for strategy, part in _labels(table).groupby("strategy", sort=False)
+        for row in _swept(part.set_index("label")["parameters"].map(json.loads).to_dict(), defaults[strategy])
+    ]
+    return pd.DataFrame(rows, columns=["strategy", "parameter", "value", "number", "label", "reference"])
+
+
+def ends(table: pd.DataFrame) -> tuple[dict[str, str], dict[str, str]]:
+    """By strategy, the labels at the least and the greatest value of its first swept number (`sweeps`)."""
+    swept = sweeps(table).dropna(subset="number")
+    first = swept[swept["parameter"] == swept.groupby("strategy")["parameter"].transform("first")]
+    labels = first.groupby("strategy")["label"]
+    return labels.first().to_dict(), labels.last().to_dict()
+
+
+def short(label: str, strategy: str) -> str:
+    """A label without what its strategy's colour says: "switching switch_step=4" is "step 4", "mixed 1 + 2" is "1 + 2".
+
+    The strategy's name itself where there is nothing else.
+    """
+    rest = label.removeprefix(strategy).lstrip(" ,")
+    return re.sub(r"(?:\w+_)?([^\W_]+)=", r"\1 ", rest) or label
+
+
+def _swept(settings: Mapping[str, Mapping[str, Any]], default: str) -> list[dict[str, Any]]:
+    """The rows of `sweeps` of one strategy: `settings` are its labels with their parameters."""
+    names = list(dict.fromkeys(name for given in settings.values() for name in given))
+    table = pd.DataFrame(
+        {name: {k: v.get(name) for k, v in settings.items()} for name in names}, dtype=object
+    )
+    varied = [name for name in names if table[name].map(_text).nunique() > 1]
+    words = [name for name in varied if not table[name].map(_is_number).all()]
+    plain = table[(table[words] == table.loc[default, words]).all(axis=1)]
+    axes = _axes(plain, [name for name in varied if name not in words and plain[name].nunique() > 1])
+    rows = []
+    for axis in axes:
+        others = [name for other in axes if other is not axis for name in other]
+        line = plain[(plain[others] == plain.loc[default, others]).all(axis=1)].sort_values(axis[0])
+        rows += [_row(axis, table, label, default, float(table.loc[label, axis[0]])) for label in line.index]
+    for word in words:
+        rest = [name for name in varied if name != word]
+        usual = table[table[word] == table.loc[default, word]]
+        for label in table.index[table[word] != table.loc[default, word]]:
+            twins = usual.index[(usual[rest] == table.loc[label, rest]).all(axis=1)]
+            rows += [_row([word], table, label, twin, float("nan")) for twin in twins[:1]]
+    return rows or [_row([], table, default, default, float("nan"))]
+
+
+def _row(axis: list[str], table: pd.DataFrame, label: str, reference: str, number: float) -> dict[str, Any]:
+    value = ", ".join(_text(table.loc[label, name]) for name in axis)
+    return {
+        "parameter": ", ".join(axis), "value": value, "number": number, "label": label, "reference": reference,
+    }  # fmt: skip
+
+
+def _axes(table: pd.DataFrame, names: list[str]) -> list[list[str]]:
+    """Names in groups of those that only move together."""
+    axes: list[list[str]] = []
+    for name in names:
+        for axis in axes:
+            pairs = len(table[[axis[0], name]].drop_duplicates())
+            if pairs == table[name].nunique() == table[axis[0]].nunique():
+                axis.append(name)
+                break
+        else:
+            axes.append([name])
+    return axes
+
+
+def _labels(table: pd.DataFrame) -> pd.DataFrame:
+    require(table, ("label", "strategy", "parameters"))
+    return table.drop_duplicates("label").reindex(columns=["label", "strategy", "parameters", "backbone"])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if _is_number(value) else value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,292 @@
+"""Means with intervals that respect how the pictures were made: concepts, then prompts, then pictures.
+
+Pictures of one concept share a fine-tuning, pictures of one prompt share its difficulty; they are not
+independent. The mean gives every concept the same weight, and within a concept every prompt. What is drawn
+are whole concepts: their means vary by what concepts, prompts and noise contribute, so drawing prompts too
+would count the prompts twice (Davison and Hinkley 1997, section 3.8; Field and Welsh 2007). A table of one
+concept says nothing of others; there its prompts are drawn. Either is called a unit here.
+
+A score that is not defined for a picture (NaN: a prompt that names no context has no right context) takes
+no part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri, stdtrit
+
+from persongen_lib.core.errors import UserError
+
+NOISE = ("fine_tune", "concept", "template", "seed")
+"""Columns that tell which pictures of two strategies were made from the same fine-tuning, prompt and
+noise."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its interval; `low` and `high` are NaN where there is nothing to draw from."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@lru_cache(maxsize=16)
+def resamples(num_units: int, num_resamples: int, seed: int) -> np.ndarray:
+    """Weights of the units in every resample, shape (num_resamples, num_units); rows sum to 1."""
+    even = np.full(num_units, 1 / num_units)
+    weights = np.random.default_rng(seed).multinomial(num_units, even, size=num_resamples) / num_units
+    weights.flags.writeable = False
+    return weights
+
+
+def bootstrap_interval(
+    units: np.ndarray, confidence: float = 0.95, num_resamples: int = 4000, seed: int = 0
+) -> np.ndarray:
+    """Mean, low and high of every column of `units` (units, columns), shape (3, columns).
+
+    The percentile interval is too short for few units: with 6, a nominal 95 % cover in 86 % of the studies.
+    Its arms are therefore stretched by sqrt(n / (n - 1)) and from the normal's to Student's t (Hesterberg
+    2015, who moves the quantiles to the same effect), and are no shorter than those of Student's interval.
+    In simulations of 6 to 30 concepts a nominal 95 % cover in 93 to 97 % of the studies, for normal scores and
+    for shares around 0.2 to 0.8. They cover too rarely where most units have the same score (a rate of 0.05:
+    about 84 % with 6 concepts, 89 with 12, 92 with 30), and cannot where all are equal: the width is then 0,
+    as it is with a single unit, and "in none of 6 concepts" does not mean never. The interval knows no bounds.
+    """
+    if not 0 < confidence < 1:
+        raise UserError(f"the confidence must lie between 0 and 1, not {confidence}")
+    mean, size = units.mean(axis=0), len(units)
+    if size < 2:
+        return np.stack([mean] * 3)
+    upper = (1 + confidence) / 2
+    student = stdtrit(size - 1, upper)
+    arm = student * units.std(axis=0, ddof=1) / np.sqrt(size)
+    drawn = resamples(size, num_resamples, seed) @ (units - mean)
+    drawn *= student / ndtri(upper) * np.sqrt(size / (size - 1))
+    low, high = np.quantile(drawn, [1 - upper, upper], axis=0)
+    return np.stack([mean, mean + np.minimum(low, -arm), mean + np.maximum(high, arm)])
+
+
+def unit_means(table: pd.DataFrame, value: str) -> pd.Series:
+    """Mean of the column `value` of every concept over its prompts; with one concept, of every prompt."""
+    known = table[["concept", "template", value]].dropna().astype({value: float})
+    prompts = known.groupby(["concept", "template"])[value].mean()
+    concepts = prompts.groupby(level="concept").mean()
+    return concepts if len(concepts) > 1 else prompts.droplevel("concept")
+
+
+def unit_table(table: pd.DataFrame, value: str, by: str = "label") -> pd.DataFrame:
+    """`unit_means` of every value of `by`, a column each; NaN where it lacks the unit."""
+    known = table[[by, "concept", "template", value]].dropna().astype({value: float})
+    prompts = known.groupby([by, "concept", "template"])[value].mean()
+    many = known["concept"].nunique() > 1
+    units = prompts.groupby(level=[by, "concept"]).mean() if many else prompts.droplevel("concept")
+    return units.unstack(by).reindex(columns=table[by].unique()).rename_axis(columns=None)
+
+
+def interval(
+    table: pd.DataFrame,
+    value: str,
+    confidence: float = 0.95,
+    num_resamples: int = 4000,
+    seed: int = 0,
+    differences: bool = False,
+) -> Interval:
+    """Mean of the column `value` over concepts, with its interval (`bootstrap_interval`).
+
+    `table` has one row a picture with the columns `concept` and `template`. `confidence` lies in (0, 1). Where
+    pictures score 0 or 1 only, the mean is a share, and its interval is cut there, unless these are `differences`.
+    """
+    require(table, ("concept", "template", value))
+    units = unit_means(table, value).to_numpy()[:, None]
+    if not len(units):
+        return Interval(np.nan, np.nan, np.nan)
+    found = bootstrap_interval(units, confidence, num_resamples, seed)[:, 0]
+    share = not differences and table[value].dropna().isin((0, 1)).all()
+    return Interval(*(found.clip(0, 1) if share else found).tolist())
+
+
+def summarize(
+    table: pd.DataFrame,
+    metrics: Sequence[str],
+    by: str = "label",
+    confidence: float = 0.95,
+    num_resamples: int = 4000,
+    seed: int = 0,
+    differences: bool = False,
+) -> pd.DataFrame:
+    """One row for every value of `by` and metric: mean, low, high, and the number of concepts and pictures
+    behind it.
+
+    Rows keep the order in which the values of `by` first appear in `table`.
+    """
+    require(table, (by, "concept", "template", *metrics))
+    rows = []
+    for name, part in table.groupby(by, sort=False, observed=True):
+        for metric in metrics:
+            known = part[["concept", "template", metric]].dropna()
+            found = interval(known, metric, confidence, num_resamples, seed, differences)
+            rows.append(
+                {
+                    by: name,
+                    "metric": metric,
+                    "mean": found.mean,
+                    "low": found.low,
+                    "high": found.high,
+                    "concepts": known["concept"].nunique(),
+                    "pictures": len(known),
+                }
+            )
+    return pd.DataFrame(rows, columns=[by, "metric", "mean", "low", "high", "concepts", "pictures"])
+
+
+def pair(table: pd.DataFrame, metrics: Sequence[str], reference: str, by: str = "label") -> pd.DataFrame:
+    """One row a picture that has a twin in the reference: the metrics' differences, picture minus twin.
+
+    Twins share fine-tuning, prompt and noise (`NOISE`). The reference itself is left out of the result.
+    Raises UserError when `reference` is not in the table or a strategy has two pictures from the same noise.
+    """
+    require(table, (by, *NOISE, *metrics))
+    known = list(table[by].unique())
+    if reference not in known:
+        raise UserError(f"unknown {by} {reference!r}: the table has {', '.join(map(str, known))}")
+    keys = list(NOISE)
+    if table.duplicated([by, *keys]).any():
+        raise UserError(
+            f"some pictures of one {by} share concept, prompt and seed: give each setting a {by} of its own"
+        )
+    scores = table[[by, *keys, *metrics]].astype(dict.fromkeys(metrics, float))
+    twins = scores[scores[by] == reference].drop(columns=by)
+    pairs = scores[scores[by] != reference].merge(twins, on=keys, suffixes=("", " reference"))
+    for metric in metrics:
+        pairs[metric] -= pairs.pop(f"{metric} reference")
+    return pairs
+
+
+def paired_differences(
+    table: pd.DataFrame,
+    metrics: Sequence[str],
+    reference: str = "base",
+    by: str = "label",
+    confidence: float = 0.95,
+    num_resamples: int = 4000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """`summarize` of the differences to the reference's pictures from the same noise, with p-values.
+
+    Pairing removes what concept, prompt and noise share, so these intervals are narrower than a difference
+    of two intervals suggests. `pictures` counts the pairs. Each interval is for itself; the column `p` is
+    adjusted for the number of strategies (`adjusted_p`), separately for every metric.
+    """
+    pairs = pair(table, metrics, reference, by)
+    summary = summarize(pairs, metrics, by, confidence, num_resamples, seed, differences=True)
+    for metric in metrics:
+        units = unit_table(pairs, metric, by).to_numpy()
+        summary.loc[summary["metric"] == metric, "p"] = adjusted_p(units, num_resamples, seed)
+    return summary
+
+
+def adjusted_p(differences: np.ndarray, num_flips: int = 4000, seed: int = 0) -> np.ndarray:
+    """Two-sided p-values of "no difference" for every column of `differences` (units, columns).
+
+    They hold jointly: where there are no differences, the chance that any is below 0.05 is at most 0.05
+    (step-down max-T by flipping signs of units, Westfall and Young 1993, algorithm 4.1). Flips treat all
+    columns alike, which keeps their dependence; all are tried if they are no more than `num_flips`. The
+    smallest p of n units is 2 / 2^n: with five or fewer nothing is significant. Without a difference its sign
+    must be a toss, which the mean of a skewed score makes only roughly true. NaN marks a unit that a column
+    lacks; columns of fewer than two units have the p NaN.
+    """
+    size, count = len(differences), np.isfinite(differences).sum(axis=0)
+    known = np.where(count > 1, np.nan_to_num(differences), 0.0)
+    if 2**size <= num_flips:
+        signs = np.array(list(product((1, -1), repeat=size)))
+    else:
+        signs = np.random.default_rng(seed).choice((1, -1), size=(num_flips, size))
+        signs[0] = 1
+    total = count * (known**2).sum(axis=0)
+    # t^2 / (t^2 + n - 1), which orders flips as |t| does and stays finite
+    strength = (signs @ known) ** 2 / np.where(total > 0, total, 1)
+    order = np.argsort(-strength[0])
+    rivals = np.maximum.accumulate(strength[:, order[::-1]], axis=1)[:, ::-1]
+    p = np.empty(len(order))
+    p[order] = np.maximum.accumulate((rivals >= strength[0, order] - 1e-9).mean(axis=0))
+    return np.where(count > 1, p, np.nan)
+
+
+def agreement(
+    table: pd.DataFrame, metrics: Sequence[str], truth: str, by: str | None = None, **bootstrap
+) -> pd.DataFrame:
+    """Rank correlation (Spearman) of metrics with the column `truth`, found within every concept.
+
+    Over pictures, or over the means of every value of `by` (strategies): in [-1, 1], 1 is the same order. A concept
+    in which either does not vary takes no part. Rows as in `summarize`, with a column `metric`; intervals are over
+    concepts (`interval`, which takes `bootstrap`).
+    """
+    require(table, ("concept", *metrics, truth, *([by] if by else [])))
+    rows = []
+    for metric in metrics:
+        known = table.dropna(subset=[metric, truth]).astype({metric: float, truth: float})
+        if by:
+            known = (
+                known.groupby(["concept", by], sort=False, observed=True)[[metric, truth]]
+                .mean()
+                .reset_index()
+            )
+        for concept, part in known.groupby("concept", sort=False):
+            ranks = part[[metric, truth]].rank()
+            if (ranks.nunique() > 1).all():
+                rows.append({"metric_": metric, "concept": concept, "value": ranks.corr().iloc[0, 1]})
+    found = pd.DataFrame(rows, columns=["metric_", "concept", "value"]).assign(template="")
+    summary = summarize(found, ["value"], by="metric_", **bootstrap)
+    summary[["low", "high"]] = summary[["low", "high"]].clip(-1, 1)
+    return summary.drop(columns=["metric", "pictures"]).rename(columns={"metric_": "metric"})
+
+
+def explained_variance(points: pd.DataFrame, effect: str, level: str, group: str) -> pd.Series:
+    """Adjusted R^2 of least squares for `effect`: by `level` (a number), by `group` (names), and by both.
+
+    1 is all of the variance; 0 or less none. UserError with fewer rows than the largest fit needs.
+    """
+    require(points, (effect, level, group))
+    known = points.dropna(subset=[effect, level])
+    names = pd.get_dummies(known[group], drop_first=True, dtype=float)
+    if len(known) < names.shape[1] + 3:
+        raise UserError(f"{len(known)} points are too few to tell {level} from {group}")
+    slope, target = known[[level]].to_numpy(float), known[effect].to_numpy(float)
+    fits = {level: slope, group: names.to_numpy(), f"{level} and {group}": np.hstack([slope, names])}
+    return pd.Series({name: _adjusted_r2(columns, target) for name, columns in fits.items()})
+
+
+def _adjusted_r2(columns: np.ndarray, target: np.ndarray) -> float:
+    design = np.column_stack([np.ones(len(target)), columns])
+    left = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
+    return 1 - (left @ left / (len(target) - design.shape[1])) / target.var(ddof=1)
+
+
+def with_interval(summary: pd.DataFrame, digits: int = 2) -> pd.Series:
+    """Texts such as "0.93 [0.91, 0.95]" of a summary's rows; "–" where there is nothing."""
+    cells = [
+        "–" if np.isnan(mean) else f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        for mean, low, high in zip(summary["mean"], summary["low"], summary["high"], strict=True)
+    ]
+    return pd.Series(cells, index=summary.index, dtype=object)
+
+
+def wide(summary: pd.DataFrame, digits: int = 2, by: str = "label") -> pd.DataFrame:
+    """A summary as a table to read: a row for every `by`, a column a metric, cells as in `with_interval`."""
+    cells = summary.assign(cell=with_interval(summary, digits))
+    table = cells.pivot(index=by, columns="metric", values="cell")
+    return table.loc[list(summary[by].unique()), list(summary["metric"].unique())].rename_axis(columns=None)
+
+
+def require(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a table without these columns with UserError."""
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise UserError(
+            f"the results table has no column {', '.join(missing)}; it has {', '.join(table.columns)}"
+        )

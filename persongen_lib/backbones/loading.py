@@ -1,0 +1,110 @@
+"""The only place that knows model families: loading, prompts, noise predictions, pictures, other weights."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from persongen_lib.adapters import overlay
+from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.backbones.families import family_of
+from persongen_lib.backbones.sources import Source, locate, unloadable
+from persongen_lib.core.checks import check_known
+from persongen_lib.core.errors import UserError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def load_backbone(
+    source: str | Path,
+    original: str | Path | None = None,
+    device: str = "auto",
+    dtype: str | torch.dtype | None = None,
+    compile: bool = False,
+    channels_last: bool = False,
+    vae_slicing: bool = False,
+    offload: bool = False,
+    adapter: str | Path | None = None,
+) -> Backbone:
+    """Load a model by its short name, diffusers folder or hub id.
+
+    `original`: a folder with the weights from before fine-tuning (unet/ or transformer/, text_encoder/), for
+    a model whose own weights are personalized. `device`: "auto" takes a GPU when there is one. `dtype`: fp32,
+    bf16 or fp16; by default fp32 on a CPU and fp16 elsewhere. For large models: `compile` the network, put
+    convolutions in the `channels_last` memory format, decode pictures one by one (`vae_slicing`), keep on a
+    GPU only the part that computes (`offload`). `adapter`: the folder of a fine-tuning to load at once. UserError
+    for what is unknown or can't be reached.
+    """
+    place = locate(source)
+    device = resolve_device(device)
+    if offload and device.type != "cuda":
+        raise UserError(f"offload keeps parts of a model off a GPU: it needs a cuda device, not {device}")
+    if dtype is None:
+        dtype = "fp32" if device.type == "cpu" else "fp16"
+    if not isinstance(dtype, torch.dtype):
+        check_known("dtype", [dtype], DTYPES)
+        dtype = DTYPES[dtype]
+    family = family_of(place)
+    with _quiet_loading(place):
+        backbone = family.load(
+            place.folder or place.repo, place.name, device, dtype, compile, channels_last, vae_slicing, offload,
+            **({} if place.folder else {"revision": place.revision}),
+        )  # fmt: skip
+        if original is not None:
+            backbone.set_original(_changed(backbone, Path(original)))
+    if adapter is not None:
+        backbone.load_adapter(adapter)
+    return backbone
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device of a name such as "auto", "cpu", "cuda" or "cuda:1"; UserError when it isn't there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UserError(
+            f"the device {device!r} is not there: give auto or cpu, or cuda where there is one"
+        ) from None
+
+
+def _changed(backbone: Backbone, folder: Path) -> dict[str, torch.Tensor]:
+    parts = {
+        module: folder / part for module, part in backbone.original_parts.items() if (folder / part).is_dir()
+    }
+    if not parts:
+        names = " or ".join(f"{part}/" for part in backbone.original_parts.values())
+        raise UserError(f"there are no original weights in {folder}: it needs {names}")
+    tensors = {
+        f"{module}.{name}": tensor
+        for module, path in parts.items()
+        for name, tensor in type(backbone.modules[module])
+        .from_pretrained(path, dtype=backbone.dtype, use_safetensors=True)
+        .named_parameters()
+    }
+    fitted = overlay.fitted(backbone.modules, tensors)
+    own = {name: overlay.parameter_of(backbone.modules, name) for name in fitted}
+    return {name: tensor for name, tensor in fitted.items() if not torch.equal(tensor, own[name])}
+
+
+@contextmanager
+def _quiet_loading(place: Source):
+    """Without progress bars, and with every failure to load told in one sentence."""
+    import diffusers
+    import transformers
+
+    verbosity = diffusers.utils.logging.get_verbosity()
+    diffusers.utils.logging.set_verbosity_error()
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise unloadable(place, error) from None
+    finally:
+        diffusers.utils.logging.set_verbosity(verbosity)

@@ -1,0 +1,1 @@
+"""The commands of `persongen`, one file each; they import what is heavy only when they run."""

@@ -1,0 +1,80 @@
+"""`persongen finetune`: teach a model one concept."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from persongen_lib.cli.arguments import add_run_arguments, parse_parameters
+from persongen_lib.core.errors import UserError
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Define the command's options."""
+    parser.add_argument(
+        "--concept", required=True, metavar="NAME|FOLDER", help="a shipped concept or your pictures"
+    )
+    parser.add_argument("--class-name", metavar="WORD", help="what is in your pictures, such as dog")
+    parser.add_argument(
+        "--method",
+        default="dreambooth",
+        help="dreambooth (the default), lora, svdiff, custom_diffusion or textual_inversion",
+    )
+    parser.add_argument(
+        "--backbone", default="micro", help="micro (the default), sd2, sdxl, pixart, a folder or a hub id"
+    )
+    parser.add_argument(
+        "--token", help="the placeholder, a rare word or several (default: the concept's, or sks)"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: the backbone's)")
+    parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
+    parser.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="of the method; repeatable"
+    )
+    parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: fp32 on a CPU, bf16 on a GPU)")
+    parser.add_argument(
+        "--snapshots", default="", metavar="N,N", help="keep the adapters after so many steps too"
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        type=int,
+        default=100,
+        metavar="N",
+        help="steps that a kill may cost (default: 100)",
+    )
+    pictures = parser.add_mutually_exclusive_group()
+    pictures.add_argument(
+        "--validate", action="append", metavar="TEMPLATE", help="pictured at each checkpoint; repeatable"
+    )
+    pictures.add_argument("--no-validation", action="store_true", help="no pictures at checkpoints")
+    parser.add_argument("--report", help="tensorboard or wandb: follow the loss there")
+    add_run_arguments(parser)
+
+
+def run(args: Namespace) -> int:
+    """Fine-tune, or find the finished fine-tuning, and say where the adapter is."""
+    from persongen_lib.core.store import Store
+    from persongen_lib.data.concepts import load_concept
+    from persongen_lib.finetune.engine.method import fine_tune_spec
+    from persongen_lib.finetune.engine.run import finetune
+    from persongen_lib.finetune.engine.validation import VALIDATION
+
+    concept = load_concept(args.concept, args.class_name)
+    spec = fine_tune_spec(
+        concept, args.backbone, args.method, args.steps, args.seed, args.token, **parse_parameters(args.param)
+    )
+    folder = finetune(
+        spec, concept, Store(args.runs), args.device, args.dtype,
+        snapshots=_steps(args.snapshots),
+        checkpoint_every=args.checkpoint_every,
+        validate=() if args.no_validation else args.validate or VALIDATION,
+        report=args.report,
+    )  # fmt: skip
+    print(folder)
+    return 0
+
+
+def _steps(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UserError(f"snapshots are numbers of steps such as 100,200, not {text!r}") from None

@@ -1,0 +1,99 @@
+"""`persongen study`: run a study file, see how far it is, collect its results."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from persongen_lib.cli.arguments import add_run_arguments
+from persongen_lib.study.grid import Study, load_study, shard
+from persongen_lib.study.local import Failure, run_study
+from persongen_lib.study.results import collect, study_status, update_table
+from persongen_lib.study.space import disk_need
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument(
+        "action",
+        choices=("run", "status", "collect"),
+        help="run what is missing; show what is done; write the results table",
+    )
+    parser.add_argument("study", help="a name in data/studies or a YAML file")
+    add_run_arguments(parser)
+    parser.add_argument(
+        "--dtype", choices=("fp32", "bf16", "fp16"), help="of sampling (default: by the device)"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="one cell after the other, or over all cores and GPUs",
+    )
+    parser.add_argument(
+        "--gpus-per-cell",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="of the engine ray, such as 0.5 (default: 1)",
+    )
+    parser.add_argument("--shard", metavar="K/N", help="run only this part of the fine-tunings, such as 1/2")
+    parser.add_argument(
+        "--keep-pictures", action="store_true", help="in files of their own, not on a contact sheet a cell"
+    )
+    parser.add_argument(
+        "--notebooks",
+        action="store_true",
+        help="then execute the strategies' notebooks over the finished cells, into RUNS/notebooks",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="results file, or a folder for a study that includes others (default: data/results/NAME.parquet)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Returns 1 when a cell failed, else 0."""
+    study = load_study(args.study)
+    if args.action == "run":
+        return _run(study, args)
+    if args.action == "status":
+        print(study_status(study, args.runs).to_string(index=False))
+    else:
+        print(*collect(study, args.runs, args.output), sep="\n")
+    return 0
+
+
+def _run(study: Study, args: argparse.Namespace) -> int:
+    part = shard(study, args.shard) if args.shard else study
+    print(disk_need(part, args.runs, args.keep_pictures))
+    settings = (args.runs, args.device, args.dtype, args.keep_pictures)
+    try:
+        if args.engine == "ray":
+            from persongen_lib.study.distributed import run_study_ray
+
+            failures = run_study_ray(part, *settings, args.gpus_per_cell)
+        else:
+            failures = run_study(part, *settings)
+    finally:
+        table = update_table(study, args.runs)
+    _tell(failures, len(part.cells))
+    if args.notebooks:
+        from persongen_lib.study.notebooks import run_notebooks
+
+        failures += run_notebooks(part, failures, args.runs, args.device)
+    if not failures:
+        what = f"shard {args.shard} of {study.name}" if args.shard else study.name
+        print(
+            f"all {len(part.cells)} cells of {what} are done: {table}; persongen study collect ships the table"
+        )
+    return 1 if failures else 0
+
+
+def _tell(failures: Sequence[Failure], count: int) -> None:
+    for reason, several in Counter(failure.reason for failure in failures).items():
+        cells = ", ".join(f"{f.cell.concept} {f.cell.name}" for f in failures if f.reason == reason)
+        print(f"persongen: {several} of {count} cells failed ({cells}): {reason}", file=sys.stderr)

@@ -1,0 +1,127 @@
+"""`persongen world`: render pictures and concepts, train the embedded models, measure them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+MODELS = ("autoencoder", "generator", "clip", "oracle", "segmenter")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    render = actions.add_parser("render", help="render random captioned pictures as PNG files to look at")
+    render.add_argument("--pictures", type=int, default=24)
+    render.add_argument("--seed", type=int, default=0)
+    render.add_argument("--output", default="world", help="folder for the pictures and captions.jsonl")
+
+    concepts = actions.add_parser("concepts", help="write the thirty concepts' reference pictures")
+    concepts.add_argument("--output", default="concepts", help="folder for one folder a concept")
+
+    train = actions.add_parser(
+        "train", help="train one of the embedded models, or all; goes on where it was killed"
+    )
+    train.add_argument("model", choices=(*MODELS, "all"))
+    train.add_argument(
+        "--folder", default="runs/world", help="pictures, latents, checkpoints and loss curves"
+    )
+    train.add_argument("--pictures", type=int, default=65_536, help="rendered training pictures")
+    train.add_argument("--steps", type=int, help="steps of the plan; may be changed when resuming")
+    train.add_argument("--batch-size", type=int, help="pictures a step and worker")
+    train.add_argument("--learning-rate", type=float)
+    train.add_argument("--family", default="sd", help="shape of the generator's network (sd)")
+    train.add_argument("--workers", type=int, default=2, help="training processes, one thread each")
+    train.add_argument("--device", default="auto")
+    train.add_argument("--start-from", help="train the generator of this folder of models on, as data/models")
+    train.add_argument("--output", default=None, help="where the trained models go (default FOLDER/models)")
+
+    measure = actions.add_parser(
+        "measure", help="measure the models of a folder on held-out renders and samples"
+    )
+    measure.add_argument("--models", default=None, help="default: the embedded ones")
+    measure.add_argument("--guidance-scales", default="3,4,5,7")
+    measure.add_argument("--samples", type=int, default=400)
+    measure.add_argument("--output", default="world-quality.json", help="file for all figures")
+    measure.add_argument("--cards", action="store_true", help="write the models' cards from the figures too")
+
+
+def run(args: argparse.Namespace) -> int:
+    return {"render": _render, "concepts": _concepts, "train": _train, "measure": _measure}[args.action](args)
+
+
+def _render(args: argparse.Namespace) -> int:
+    import numpy as np
+    from PIL import Image
+
+    from persongen_lib.core.errors import UserError
+    from persongen_lib.core.files import write_atomic
+    from persongen_lib.world.draw.dataset import scene_at
+    from persongen_lib.world.draw.scene import render
+    from persongen_lib.world.language.captions import caption
+
+    if args.pictures < 1:
+        raise UserError(f"the number of pictures must be at least 1, not {args.pictures}")
+    lines, folder = [], Path(args.output)
+    for k in range(args.pictures):
+        scene = scene_at(k, args.seed)
+        picture = Image.fromarray(render(scene)[0])
+        write_atomic(folder / f"{k:05d}.png", lambda path, picture=picture: picture.save(path))
+        words = (scene.identity.class_name, scene.context, scene.accessory, scene.colour)
+        text = caption(*words, np.random.default_rng((args.seed, k, 3)))
+        truth = dict(zip(("class", "context", "accessory", "colour"), words, strict=True))
+        lines.append(json.dumps({"file": f"{k:05d}.png", "caption": text, **truth}))
+    write_atomic(folder / "captions.jsonl", "\n".join(lines) + "\n")
+    print(f"{args.pictures} pictures in {folder}")
+    return 0
+
+
+def _concepts(args: argparse.Namespace) -> int:
+    from persongen_lib.world.draw.concepts import world_concepts, write_concepts
+
+    write_concepts(args.output)
+    print(f"{len(world_concepts())} concepts in {args.output}")
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from persongen_lib.world.training.recipe import Recipe
+
+    recipe = Recipe(
+        Path(args.folder),
+        Path(args.output or Path(args.folder) / "models"),
+        args.pictures,
+        args.family,
+        args.workers,
+        args.device,
+        args.steps,
+        args.batch_size,
+        args.learning_rate,
+        Path(args.start_from) if args.start_from else None,
+    )
+    for model in MODELS if args.model == "all" else (args.model,):
+        recipe.train(model)
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> int:
+    from persongen_lib.core.errors import UserError
+    from persongen_lib.core.files import write_json
+    from persongen_lib.core.paths import DATA
+    from persongen_lib.world.training.cards import write_cards
+    from persongen_lib.world.training.measure import measure
+
+    try:
+        scales = [float(value) for value in args.guidance_scales.split(",")]
+    except ValueError:
+        raise UserError(
+            f"guidance scales are numbers with commas, as 3,5,7; not {args.guidance_scales!r}"
+        ) from None
+    models = Path(args.models or DATA / "models")
+    figures = measure(models, scales, args.samples)
+    write_json(args.output, figures)
+    if args.cards:
+        write_cards(models, figures)
+    print(json.dumps(figures, indent=2))
+    return 0

@@ -1,0 +1,135 @@
+"""Named families of frozen dataclasses (strategies, fine-tuning methods) with checked parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+import pkgutil
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from persongen_lib.core.checks import check_known
+from persongen_lib.core.errors import UserError
+
+Scale = float | tuple[float, ...]
+"""A guidance scale: one number, or a schedule of one number a step."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Base whose fields are checked by their annotations.
+
+    These may be float, Scale, int (not negative), bool, str or Literal.
+    """
+
+    name: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = _checked(self.name, field.name, hints[field.name], getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter by name, defaults included."""
+        return dataclasses.asdict(self)
+
+
+def _checked(owner: str, name: str, hint: Any, value: Any) -> Any:
+    number = _is_number(value)
+    if hint == Scale and (scale := _checked_scale(value)) is not None:
+        return scale
+    if hint is float and number:
+        return float(value)
+    if hint is int and number and value == int(value) and value >= 0:
+        return int(value)
+    if hint in (bool, str) and isinstance(value, hint):
+        return value
+    if typing.get_origin(hint) is Literal and value in typing.get_args(hint):
+        return value
+    allowed = {
+        Scale: "a number or a list of one number a step",
+        float: "a number",
+        int: "a whole number, 0 or more",
+        bool: "true or false",
+        str: "a text",
+    }
+    choices = " or ".join(repr(choice) for choice in typing.get_args(hint))
+    raise UserError(f"{name} of {owner} must be {allowed.get(hint, choices)}, not {value!r}")
+
+
+def _checked_scale(value: Any) -> float | tuple[float, ...] | None:
+    """A number, a tuple of numbers, or None where `value` is neither."""
+    if isinstance(value, list | tuple) and value:
+        return tuple(float(one) for one in value) if all(map(_is_number, value)) else None
+    return float(value) if _is_number(value) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+class Registry(Generic[P]):
+    """Classes by name, one file each in a package whose modules register them.
+
+    Args:
+        what: what a class is in error messages ("strategy").
+        package: the package whose modules are imported when the registry is first read.
+    """
+
+    def __init__(self, what: str, package: str) -> None:
+        self.what = what
+        self.package = package
+        self._classes: dict[str, type[P]] = {}
+        self._orders: dict[str, int] = {}
+
+    def register(self, name: str, order: int = 1000) -> Callable[[type[P]], type[P]]:
+        """Class decorator that gives the class its name; a name can be taken only once.
+
+        Classes are listed by `order`, and by name where that is equal.
+        """
+
+        def enter(cls: type[P]) -> type[P]:
+            known = self._classes.get(name)
+            if known is not None and (known.__module__, known.__qualname__) != (
+                cls.__module__,
+                cls.__qualname__,
+            ):
+                raise ValueError(f"the {self.what} {name!r} is registered already")
+            cls.name = name
+            self._classes[name], self._orders[name] = cls, order
+            return cls
+
+        return enter
+
+    def names(self) -> tuple[str, ...]:
+        """All registered names, in their order."""
+        self._discover()
+        return tuple(sorted(self._classes, key=lambda name: (self._orders[name], name)))
+
+    def __getitem__(self, name: str) -> type[P]:
+        """The named class; an unknown name is a UserError that lists the known ones."""
+        check_known(self.what, [name], self.names())
+        return self._classes[name]
+
+    def make(self, name: str, **parameters: Any) -> P:
+        """The named class with these parameters; an unknown name or parameter is a UserError."""
+        cls = self[name]
+        check_known(
+            "parameter",
+            parameters,
+            [f.name for f in dataclasses.fields(cls)],
+            where=f" of {self.what} {name}",
+        )
+        return cls(**parameters)
+
+    def _discover(self) -> None:
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")

@@ -1,0 +1,99 @@
+"""What a run is: frozen, strictly parsed, hashed descriptions of fine-tunings and samplings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from persongen_lib.core.checks import check_known, check_steps, check_template, check_words, parse_seeds
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.hashing import canonical_json, short_hash
+
+
+class Spec:
+    """Base of frozen dataclasses that turn into dictionaries and back, and are named by their hash."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: nested specs become dictionaries, tuples become lists."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The spec that `to_dict` gave; an unknown or a missing key is a UserError."""
+        if not isinstance(values, Mapping):
+            raise UserError(f"a {cls.__name__} is a mapping of names to values, not {values!r}")
+        fields = dataclasses.fields(cls)
+        known = [f.name for f in fields]
+        required = {f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING}
+        check_known("key", values, known, where=f" of {cls.__name__}")
+        if missing := sorted(required - set(values)):
+            raise UserError(f"{cls.__name__} lacks {', '.join(missing)}")
+        return cls(**values)
+
+    @property
+    def hash(self) -> str:
+        """12 hexadecimal digits that name this spec's run folder."""
+        return short_hash(canonical_json(self.to_dict()))
+
+
+@dataclass(frozen=True)
+class FineTuneSpec(Spec):
+    """One fine-tuning of one backbone on one concept; `persongen_lib.finetune.fine_tune_spec` fills it in.
+
+    `weights` and `concept_digest` are digests of the model's files and of the pictures, so that a changed
+    model or picture is a different run. `parameters` holds every parameter of the method, defaults included.
+    """
+
+    backbone: str
+    method: str
+    concept: str
+    class_name: str
+    token: str
+    concept_digest: str
+    num_steps: int
+    seed: int = 0
+    parameters: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
+
+    def __post_init__(self) -> None:
+        check_steps(self.num_steps, 1_000_000)
+        parse_seeds(self.seed)
+        for name in ("class_name", "token"):
+            check_words(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class SampleSpec(Spec):
+    """Pictures of one strategy: every template in `prompts` with every seed.
+
+    `persongen_lib.sampling.sample_spec` fills it in. Without `fine_tune` the backbone is sampled as it is.
+    """
+
+    fine_tune: FineTuneSpec | None
+    backbone: str
+    strategy: str
+    parameters: dict[str, Any]
+    token: str
+    class_name: str
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    num_steps: int = 50
+    scheduler: str = "ddim"
+    weights: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.fine_tune, Mapping):
+            object.__setattr__(self, "fine_tune", FineTuneSpec.from_dict(self.fine_tune))
+        prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
+        if not prompts:
+            raise UserError(
+                "no prompts given: give at least one template such as 'a photo of {} in the snow'"
+            )
+        object.__setattr__(self, "prompts", tuple(check_template(p) for p in prompts))
+        object.__setattr__(self, "seeds", parse_seeds(self.seeds))
+        check_steps(self.num_steps)
+        for name in ("class_name", "token"):
+            check_words(name, getattr(self, name))

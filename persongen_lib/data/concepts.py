@@ -1,0 +1,104 @@
+"""Concepts as folders of pictures, and prompt sets as text files with one template a line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from persongen_lib.core.checks import check_words
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.paths import DATA
+from persongen_lib.data.folders import SUFFIXES, digest_of, read_folder
+from persongen_lib.data.images import _fit, _read_mask, attempt, read_picture, unreadable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A few pictures of one thing.
+
+    `kind` is "live" or "object" and `context` the word for the background of its pictures; both are None
+    where unknown, as is `token`, the placeholder proposed for it. `images` are RGB and of any size, but the
+    shorter side has at most 2048 pixels. `masks` (mode "L", of the picture's size, 255 = the concept) and
+    `captions` (templates with one `{}`) hold one a picture, None where there is none. `digest` is 12
+    hexadecimal digits of the picture files and of what masks, crops and captions there are.
+    """
+
+    name: str
+    class_name: str
+    kind: str | None
+    context: str | None
+    images: tuple[Image, ...]
+    masks: tuple[Image | None, ...] = field(default=(), kw_only=True)
+    captions: tuple[str | None, ...] = field(default=(), kw_only=True)
+    token: str | None = field(default=None, kw_only=True)
+    folder: Path
+    digest: str
+
+    def __post_init__(self) -> None:
+        for name in ("masks", "captions"):
+            object.__setattr__(self, name, getattr(self, name) or (None,) * len(self.images))
+
+
+def list_concepts() -> tuple[str, ...]:
+    """Names of the concepts that come with the repository."""
+    return tuple(sorted(path.parent.name for path in (DATA / "concepts").glob("*/concept.json")))
+
+
+def load_concept(name_or_folder: str | Path, class_name: str | None = None) -> Concept:
+    """A shipped concept by its name, or any folder of pictures.
+
+    What is in the pictures must be known: the `class_name`, a word such as "dog". A folder may also hold
+
+    - concept.json: an object with `class_name`, `kind`, `context` and `token`;
+    - masks/: a grayscale picture for each picture, of the same name but for the suffix;
+    - metadata.jsonl: an object a line with the `file_name` of a picture and, where wanted, its `text` (the
+      caption), `mask` (a file), `crop` ([left, top, right, bottom] in pixels of the upright picture, for the
+      mask as well) and the keys of concept.json. Then only the pictures it lists count, in its order.
+
+    Of large pictures no more is kept than is needed: they are cropped, and then shrunk until the shorter side
+    has 2048 pixels.
+
+    UserError for an unknown name, a folder with no pictures, files that can't be read or say what they may
+    not, and masks and crops that don't fit their pictures.
+    """
+    folder = DATA / "concepts" / name_or_folder
+    if str(name_or_folder) not in list_concepts():
+        folder = Path(name_or_folder)
+    if not folder.is_dir():
+        known = ", ".join(list_concepts())
+        raise UserError(
+            f"unknown concept {str(name_or_folder)!r}: give a folder of pictures or one of {known}"
+        )
+    about, entries = read_folder(folder)
+    class_name = class_name or about.get("class_name")
+    if class_name is None:
+        raise UserError(f"what is in the pictures of {folder}? Give the class name, a word such as 'dog'")
+    if not entries:
+        raise UserError(
+            f"there are no pictures in {folder}: put a few there ({', '.join(SUFFIXES)}) "
+            "and list them in its metadata.jsonl if it has one"
+        )
+    fitted, broken = [], []
+    for entry in entries:
+        image = attempt(read_picture, entry.picture, broken)
+        mask = entry.mask and attempt(_read_mask, entry.mask, broken)
+        if not broken:
+            fitted.append(_fit(entry, image, mask))
+    if broken:
+        raise unreadable(broken, folder)
+    return Concept(
+        name=folder.resolve().name,
+        class_name=check_words("class name", class_name),
+        kind=about.get("kind"),
+        context=about.get("context"),
+        images=tuple(image for image, _ in fitted),
+        masks=tuple(mask for _, mask in fitted),
+        captions=tuple(entry.text for entry in entries),
+        token=about.get("token"),
+        folder=folder,
+        digest=digest_of(entries),
+    )

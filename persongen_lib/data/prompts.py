@@ -1,0 +1,53 @@
+"""Prompt sets: templates with one `{}` each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from persongen_lib.core.checks import check_template
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.paths import DATA
+from persongen_lib.data.folders import KINDS
+
+if TYPE_CHECKING:
+    pass
+
+
+def list_prompts() -> tuple[str, ...]:
+    """Names of the prompt sets that come with the repository; "live" and "object" are the micro-world's."""
+    names = sorted(path.stem for path in (DATA / "prompts").glob("*.txt"))
+    return (*KINDS, *(name for name in names if name not in KINDS))
+
+
+def load_prompts(prompts: str | Path | Sequence[str], kind: str | None = None) -> tuple[str, ...]:
+    """Templates with one `{}` each.
+
+    `prompts`: a name from `list_prompts`, "auto" ("live" or "object": the set for a concept of that `kind`),
+    one template, a list of templates, or a text file with one template a line (empty lines and lines that
+    begin with # are skipped).
+    """
+    if not isinstance(prompts, str | Path):
+        return tuple(check_template(template) for template in prompts)
+    name = str(prompts)
+    if name == "auto":
+        if kind not in KINDS:
+            raise UserError(
+                "which prompts fit this concept is not known: say 'live' or 'object' instead of 'auto'"
+            )
+        name = kind
+    if "{" in name:
+        return (check_template(name),)
+    path = DATA / "prompts" / f"{name}.txt" if name in list_prompts() else Path(name)
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        raise UserError(
+            f"no prompts in {name!r}: give {', '.join(list_prompts())}, auto, a text file, "
+            "or a template with {} for the concept"
+        ) from None
+    templates = tuple(check_template(line) for line in lines if line and not line.startswith("#"))
+    if not templates:
+        raise UserError(f"the prompts file {path} is empty: put one template with {{}} on each line")
+    return templates

@@ -1,0 +1,1 @@
+"""The metrics, one file each with the columns that it fills."""

@@ -1,0 +1,1 @@
+"""A fine-tuning in the formats of other programs, with its model card."""

@@ -1,0 +1,69 @@
+"""What is learned from: the concept's pictures, and pictures of its class that the model makes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.core.store import Store
+from persongen_lib.data.concepts import Concept
+from persongen_lib.data.images import read_picture
+from persongen_lib.finetune.engine.method import Method
+from persongen_lib.sampling.engine.contact_sheets import read_pictures
+from persongen_lib.sampling.engine.prompts import Prompts
+from persongen_lib.sampling.engine.run import run_sample, sample_spec
+
+AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Latents (n, C, H, W), the prompt of each, and masks (n, 1, H, W) of where the concept is, or None."""
+
+    latents: Tensor
+    prompts: tuple[str, ...]
+    masks: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+
+def concept_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, concept: Concept) -> Examples:
+    """The concept's pictures under their own captions, or the method's."""
+    prompts = tuple(
+        Prompts(caption or method.template, spec.token, spec.class_name)["concept"]
+        for caption in concept.captions
+    )
+    masks = backbone.latent_masks(concept.masks) if method.masked_loss else None
+    return Examples(_latents(backbone, concept.images), prompts, masks)
+
+
+def class_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, store: Store) -> Examples:
+    """Pictures of the class by the model as it is, kept in the store for every fine-tuning that asks for the same."""
+    pictures = sample_spec(
+        "superclass",
+        prompts=[method.template],
+        seeds=range(method.num_class_images),
+        num_steps=method.class_num_steps,
+        backbone=spec.backbone,
+        class_name=spec.class_name,
+        token="sks",
+        guidance_scale=method.class_guidance_scale,
+    )
+    folder = run_sample(pictures, store, backbone=backbone, kind="class_images")
+    images = [read_picture(folder / row["file"]) for row in read_pictures(folder)]
+    prompt = Prompts(method.template, spec.token, spec.class_name)["superclass"]
+    return Examples(_latents(backbone, images), (prompt,) * len(images))
+
+
+@torch.no_grad()
+def _latents(backbone: Backbone, images: Sequence[Image]) -> Tensor:
+    return torch.cat(
+        [backbone.encode_images(images[at : at + AT_ONCE]) for at in range(0, len(images), AT_ONCE)]
+    )

@@ -1,0 +1,68 @@
+"""A fine-tuning under way: the loss of a step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from persongen_lib.backbones.backbone import Conditioning
+from persongen_lib.finetune.engine.examples import Examples
+from persongen_lib.finetune.engine.method import Method
+from persongen_lib.finetune.engine.objective import min_snr_weights, prior_preservation_loss, squared_error
+from persongen_lib.finetune.engine.trainable import Trainable
+
+
+class Training:
+    """A method with what it trains and what it learns from; without `priors` nothing is preserved."""
+
+    def __init__(
+        self, method: Method, trainable: Trainable, concept: Examples, priors: Examples | None = None
+    ) -> None:
+        self.method, self.trainable, self.backbone = method, trainable, trainable.backbone
+        self.sources = [concept] if priors is None else [concept, priors]
+        self._prompts = tuple(dict.fromkeys(prompt for source in self.sources for prompt in source.prompts))
+        self._encoded: Conditioning | None = None
+
+    def loss(self, generator: torch.Generator) -> Tensor:
+        """The loss of one step; all its randomness comes from `generator`, one on the CPU."""
+        half = self.method.batch_size
+        drawn = [torch.randint(len(source), (half,), generator=generator) for source in self.sources]
+        latents = torch.cat([source.latents[rows] for source, rows in zip(self.sources, drawn, strict=True)])
+        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+        levels = self.backbone.scheduler.config.num_train_timesteps
+        timesteps = torch.randint(levels, (len(latents),), generator=generator).to(latents.device)
+        noisy, target = self.backbone.add_noise(latents, noise, timesteps)
+        output = self.backbone.forward(noisy, timesteps, self._conditioning(drawn))
+        errors = squared_error(output, target, self._masks(drawn, latents))
+        if self.method.min_snr_gamma:
+            scheduler = self.backbone.scheduler
+            alphas = scheduler.alphas_cumprod.to(errors)[timesteps]
+            errors = errors * min_snr_weights(
+                alphas, self.method.min_snr_gamma, scheduler.config.prediction_type
+            )
+        return prior_preservation_loss(errors, half, self.method.prior_weight)
+
+    def _conditioning(self, drawn: list[Tensor]) -> Conditioning:
+        """A row an example; prompts are encoded once, and anew at every step only if that is under training."""
+        encoded = self._encoded
+        if encoded is None:
+            with torch.set_grad_enabled(self.trainable.changes_text):
+                encoded = self.backbone.encode(self._prompts)
+            if not self.trainable.changes_text:
+                self._encoded = encoded
+        numbers = {prompt: number for number, prompt in enumerate(self._prompts)}
+        return encoded.rows(
+            [
+                numbers[source.prompts[row]]
+                for source, rows in zip(self.sources, drawn, strict=True)
+                for row in rows.tolist()
+            ]
+        )
+
+    def _masks(self, drawn: list[Tensor], latents: Tensor) -> Tensor | None:
+        masks = self.sources[0].masks
+        if masks is None:
+            return None
+        every = torch.ones_like(latents[:, :1])
+        every[: len(drawn[0])] = masks[drawn[0]]
+        return every

@@ -1,0 +1,45 @@
+"""Strips of pictures that show what a training has come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from torch.nn.utils import parametrize
+
+from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.backbones.defaults import sampling_defaults
+from persongen_lib.core.files import write_atomic
+from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.sampling.engine.sampler import sample
+from persongen_lib.sampling.engine.strategy import make_strategy
+
+VALIDATION = ("a photo of a {}", "a photo of a {} in the snow")
+SEEDS = (0, 1)
+
+
+def write_strip(
+    folder: Path, steps: int, spec: FineTuneSpec, backbone: Backbone, templates: Sequence[str]
+) -> None:
+    """validation/step_00100.png, if it is not there: each template with each of `SEEDS`, by base sampling."""
+    path = folder / "validation" / f"step_{steps:05d}.png"
+    if path.exists():
+        return
+    usual = sampling_defaults(spec.backbone)
+    with parametrize.cached():
+        pictures = sample(
+            backbone,
+            make_strategy("base", **usual["strategies"]["base"]),
+            templates,
+            spec.token,
+            spec.class_name,
+            usual["num_steps"],
+            SEEDS,
+            scheduler=usual["scheduler"],
+        ).images
+    width, height = pictures[0].size
+    strip = Image.new("RGB", (width * len(pictures), height))
+    for place, picture in enumerate(pictures):
+        strip.paste(picture, (place * width, 0))
+    write_atomic(path, strip.save)

@@ -1,0 +1,81 @@
+"""LoRA: Hu et al., arXiv 2106.09685, through peft."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.hashing import short_hash
+from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.finetune.engine.method import METHODS, Method
+from persongen_lib.finetune.engine.trainable import LAYERS, Trainable
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj", "q", "k", "v", "o")
+"""Attention projections of text encoders: CLIP's, then T5's."""
+
+
+@METHODS.register("lora", order=20)
+@dataclass(frozen=True, kw_only=True)
+class LoRA(Method):
+    """Add B A of rank `rank`, times `alpha` / `rank`, to linear layers and convolutions of the denoiser.
+
+    `alpha` 0 means the rank. A starts normal with deviation 1 / rank, B at 0. `train`: the part of the denoiser.
+    `text_encoder_learning_rate` above 0 adds to the attention of the text encoders too, `token_learning_rate`
+    above 0 trains the placeholder's embedding.
+    """
+
+    learning_rate: float = 1e-4
+    text_encoder_learning_rate: float = 0.0
+    token_learning_rate: float = 0.0
+    train: Literal["cross_attention", "attention", "all"] = "attention"
+    rank: int = 4
+    alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rank < 1 or self.alpha < 0:
+            raise UserError("rank of lora must be 1 or more, alpha 0 (which means the rank) or more")
+
+    def prepare(self, trainable: Trainable, spec: FineTuneSpec) -> None:
+        if self.learning_rate:
+            chosen = LAYERS[self.train]
+            self._add(trainable, "network", lambda name: chosen(f".{name}."), self.learning_rate, spec.seed)
+        if self.text_encoder_learning_rate:
+            for module in trainable.backbone.modules:
+                if module != "network":
+                    self._add(trainable, module, _is_projection, self.text_encoder_learning_rate, spec.seed)
+        if self.token_learning_rate:
+            trainable.train_token(spec.token, self.token_learning_rate)
+
+    def _add(
+        self, trainable: Trainable, module: str, wanted: Callable[[str], bool], rate: float, seed: int
+    ) -> None:
+        from diffusers.utils.peft_utils import recurse_remove_peft_layers
+        from peft import LoraConfig, inject_adapter_in_model
+
+        model = trainable.backbone.modules[module]
+        layers = [
+            name
+            for name, layer in model.named_modules()
+            if isinstance(layer, nn.Linear | nn.Conv2d) and wanted(name)
+        ]
+        alpha = self.alpha or self.rank
+        config = LoraConfig(r=self.rank, lora_alpha=alpha, target_modules=layers)
+        inject_adapter_in_model(config, model)
+        trainable.on_close(recurse_remove_peft_layers, model)
+        generator = torch.Generator().manual_seed(int(short_hash(f"lora {seed} {module}"), 16))
+        for layer in layers:
+            wrapped = model.get_submodule(layer)
+            down, up = (half["default"].weight for half in (wrapped.lora_A, wrapped.lora_B))
+            down.data.copy_(torch.randn(down.shape, generator=generator) / self.rank)
+            trainable.add({f"{module}.{layer}.lora_A.weight": down}, rate)
+            trainable.add({f"{module}.{layer}.lora_B.weight": up}, rate, alpha / self.rank)
+
+
+def _is_projection(name: str) -> bool:
+    return name.rpartition(".")[2] in PROJECTIONS

@@ -1,0 +1,63 @@
+"""SVDiff: Han et al., arXiv 2303.11305."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from persongen_lib.adapters.adapted import SHIFT, num_shifts, respectrum, spectrum
+from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.finetune.engine.method import METHODS, Method
+from persongen_lib.finetune.engine.trainable import Trainable
+
+
+@METHODS.register("svdiff", order=30)
+@dataclass(frozen=True, kw_only=True)
+class SVDiff(Method):
+    """Train shifts of the singular values of every weight: U diag(relu(S + shift)) V^T (eq. 2).
+
+    Weights of linear layers, convolutions (flattened to out x the rest) and embeddings; of norms, which are
+    vectors, the entries at `vector_learning_rate`. `text_encoder_learning_rate` above 0: of the text encoders too,
+    `token_learning_rate` above 0: the placeholder's embedding.
+    """
+
+    learning_rate: float = 1e-3
+    vector_learning_rate: float = 1e-6
+    text_encoder_learning_rate: float = 0.0
+    token_learning_rate: float = 0.0
+
+    def prepare(self, trainable: Trainable, spec: FineTuneSpec) -> None:
+        for module in trainable.backbone.modules:
+            rate = self.learning_rate if module == "network" else self.text_encoder_learning_rate
+            if rate:
+                self._shift(trainable, module, rate)
+        if self.token_learning_rate:
+            trainable.train_token(spec.token, self.token_learning_rate)
+
+    def _shift(self, trainable: Trainable, module: str, rate: float) -> None:
+        layers = {
+            layer.weight: (name, layer)
+            for name, layer in trainable.backbone.modules[module].named_modules(remove_duplicate=False)
+            if isinstance(getattr(layer, "weight", None), nn.Parameter)
+        }
+        for weight, (name, layer) in layers.items():
+            shift = SpectralShift(weight)
+            parametrize.register_parametrization(layer, "weight", shift, unsafe=True)
+            trainable.on_close(parametrize.remove_parametrizations, layer, "weight", False)
+            own_rate = self.vector_learning_rate if weight.ndim == 1 else rate
+            trainable.add({f"{module}.{name}.weight{SHIFT}": shift.shift}, own_rate)
+
+
+class SpectralShift(nn.Module):
+    """A parametrization: the weight it is made with, its singular values shifted by `shift` (starts at 0)."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.parts = spectrum(weight.detach())
+        self.shift = nn.Parameter(torch.zeros(num_shifts(weight), device=weight.device))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return respectrum(self.parts, self.shift).view_as(weight).to(weight.dtype)

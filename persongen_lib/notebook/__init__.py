@@ -1,0 +1,1 @@
+"""What every notebook begins with and shows."""

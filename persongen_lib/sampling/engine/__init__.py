@@ -1,0 +1,1 @@
+"""The sampling loop and what strategies ask of it."""

@@ -1,0 +1,111 @@
+"""Asking the network for branches: encoded once a prompt, batched, remembered for the step, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from persongen_lib.backbones.backbone import Backbone, Conditioning
+from persongen_lib.backbones.solvers import Step
+from persongen_lib.core.checks import check_known
+from persongen_lib.sampling.engine.attention import AttentionControl, WordAttention, controlled
+from persongen_lib.sampling.engine.prompts import BRANCHES, Prompts
+
+Branch = tuple[str, str]
+"""A branch of `BRANCHES` and the weights that predict it, "personalized" or "original"."""
+KEPT = 8
+"""Batches of encoded prompts that an encoder keeps put together."""
+
+
+class Encoder:
+    """Encodes each prompt once with each set of weights, for as long as it lives."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self._known: dict[tuple, Conditioning] = {}
+        self._batches: dict[tuple, Conditioning] = {}
+        self._spans: dict[tuple, tuple[int, int]] = {}
+
+    def __call__(self, prompts: Sequence[str], weights: str) -> Conditioning:
+        """One row a prompt; must be called with these weights in use."""
+        batch = tuple(prompts), weights, self.backbone.adapter
+        if batch not in self._batches:
+            keys = [(prompt, *batch[1:]) for prompt in prompts]
+            for key in keys:
+                if key not in self._known:
+                    self._known[key] = self.backbone.encode([key[0]])
+            if len(self._batches) == KEPT:
+                self._batches.pop(next(iter(self._batches)))
+            self._batches[batch] = Conditioning.cat([self._known[key] for key in keys])
+        return self._batches[batch]
+
+    def span(self, prompts: Prompts, what: str) -> tuple[int, int]:
+        """Where words stand, see `Prompts.span`; tokenized once."""
+        if (prompts, what) not in self._spans:
+            self._spans[prompts, what] = prompts.span(what, self.backbone)
+        return self._spans[prompts, what]
+
+
+class Predictions:
+    """Noise predictions at one step for `latents` (rows, C, H, W), by branch and weights.
+
+    `prompts` are those of each row. `evaluations` counts network rows a picture; what is asked for again costs
+    nothing. `companion` holds those of the trajectory beside this one, where the strategy has one.
+    """
+
+    def __init__(self, encoder: Encoder, prompts: Sequence[Prompts], latents: Tensor, step: Step) -> None:
+        self.encoder, self.prompts, self.latents, self.step = encoder, prompts, latents, step
+        self.companion: Predictions | None = None
+        self.evaluations = 0
+        self.known: dict[Branch, Tensor] = {}
+
+    def __call__(self, *branches: str, weights: str = "personalized") -> list[Tensor]:
+        check_known("branch", branches, BRANCHES)
+        check_known("weights", [weights], ("personalized", "original"))
+        evaluate([(self, (branch, weights)) for branch in branches])
+        return [self.known[branch, weights] for branch in branches]
+
+    def attention(self, watched: Branch, beside: Iterable[Branch] = ()) -> Tensor:
+        """(rows, H, W): how much each place of the latents attends to the concept's words in this branch.
+
+        For "concept" these are the placeholder and the class word, for "superclass" the class word; the mean over
+        heads, words and cross-attention layers. Predictions `beside` it come from the same call if of its weights.
+        """
+        branch, weights = watched
+        watch = WordAttention((self, watched), self.spans(branch), self.latents.shape[2:])
+        self.known.pop(watched, None)
+        evaluate([(self, watched), *((self, other) for other in beside if other[1] == weights)], watch)
+        return watch.result()
+
+    def spans(self, what: str) -> list[tuple[int, int]]:
+        """Where words stand in the conditioning of each row, see `Prompts.span`."""
+        return [self.encoder.span(prompts, what) for prompts in self.prompts]
+
+    def only(self, rows: Sequence[int]) -> Predictions:
+        """These rows alone, with what is known of them."""
+        part = Predictions(self.encoder, [self.prompts[row] for row in rows], self.latents[rows], self.step)
+        part.known = {branch: prediction[rows] for branch, prediction in self.known.items()}
+        part.companion = self.companion and self.companion.only(rows)
+        return part
+
+
+def evaluate(jobs: Iterable[tuple[Predictions, Branch]], control: AttentionControl | None = None) -> None:
+    """Make these predictions known, in one batched network call a set of weights, under a control of attention."""
+    missing = [job for job in dict.fromkeys(jobs) if job[1] not in job[0].known]
+    for weights in dict.fromkeys(weights for _, (_, weights) in missing):
+        _evaluate([job for job in missing if job[1][1] == weights], weights, control)
+
+
+def _evaluate(jobs: list[tuple[Predictions, Branch]], weights: str, control: AttentionControl | None) -> None:
+    first = jobs[0][0]
+    backbone, pictures = first.encoder.backbone, len(first.latents)
+    texts = [prompts[branch] for predict, (branch, _) in jobs for prompts in predict.prompts]
+    latents = torch.cat([predict.latents for predict, _ in jobs])
+    rows = {job: slice(k * pictures, (k + 1) * pictures) for k, job in enumerate(jobs)}
+    with backbone.using(weights), controlled(backbone.modules["network"], control, rows):
+        outputs = backbone.predict_noise(latents, first.step, first.encoder(texts, weights))
+    for (predict, branch), output in zip(jobs, outputs.split(pictures), strict=True):
+        predict.evaluations += 1
+        predict.known[branch] = output

@@ -1,0 +1,48 @@
+"""The prompts of a picture, one a branch, and where their words stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.core.checks import check_template, check_words
+
+BRANCHES = ("null", "concept", "superclass", "empty")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A template filled for each branch: with "{token} {class}", with the class, with nothing; the null prompt is "".
+
+    UserError for a wrong template, token or class name.
+    """
+
+    template: str
+    token: str
+    class_name: str
+
+    def __post_init__(self) -> None:
+        check_template(self.template)
+        check_words("token", self.token)
+        check_words("class_name", self.class_name)
+
+    def __getitem__(self, branch: str) -> str:
+        before, after = self.template.split("{}")
+        filled = {
+            "null": "",
+            "concept": f"{before}{self.token} {self.class_name}{after}",
+            "superclass": f"{before}{self.class_name}{after}",
+            "empty": " ".join(f"{before} {after}".split()),
+        }
+        return filled[branch]
+
+    def span(self, what: Literal["token", "concept", "superclass"], backbone: Backbone) -> tuple[int, int]:
+        """Positions [start, stop) in the conditioning: of the placeholder or of placeholder and class word in the
+        concept prompt, or of the class word in the superclass prompt."""
+        words = {
+            "token": self.token,
+            "concept": f"{self.token} {self.class_name}",
+            "superclass": self.class_name,
+        }
+        return backbone.span(self.template.split("{}")[0], words[what])

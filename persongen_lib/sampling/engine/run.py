@@ -1,0 +1,196 @@
+"""A sample run in the store, written picture by picture: a killed run goes on with the missing ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.backbones.defaults import sampling_defaults
+from persongen_lib.backbones.loading import load_backbone
+from persongen_lib.backbones.solvers import SCHEDULERS
+from persongen_lib.backbones.sources import weights_digest
+from persongen_lib.core.checks import check_known, parse_seeds
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.files import remove_temporaries, write_atomic
+from persongen_lib.core.specs import FineTuneSpec, SampleSpec
+from persongen_lib.core.store import Store, read_spec
+from persongen_lib.sampling.engine.contact_sheets import is_packed, picture_name
+from persongen_lib.sampling.engine.predictions import Encoder
+from persongen_lib.sampling.engine.prompts import Prompts
+from persongen_lib.sampling.engine.sampler import sample
+from persongen_lib.sampling.engine.strategy import STRATEGIES, make_strategy
+
+
+def sample_spec(
+    strategy: str,
+    prompts: Sequence[str],
+    seeds: str | int | Sequence[int],
+    num_steps: int | None = None,
+    fine_tune: FineTuneSpec | None = None,
+    backbone: str | None = None,
+    class_name: str | None = None,
+    token: str = "sks",
+    scheduler: str | None = None,
+    **parameters: Any,
+) -> SampleSpec:
+    """The spec of a sample run, with every parameter of the strategy filled in and checked.
+
+    With `fine_tune` the backbone, class name and token are its own; without, give `class_name` (and
+    `backbone`, "micro" by default). The steps, scheduler and parameters that are not given are the
+    backbone's `sampling_defaults`.
+    """
+    if fine_tune is not None:
+        backbone, class_name, token = fine_tune.backbone, fine_tune.class_name, fine_tune.token
+    if class_name is None:
+        raise UserError("what is sampled? Give the class name, a word such as 'dog'")
+    backbone = backbone or "micro"
+    usual = sampling_defaults(backbone)
+    made = make_strategy(strategy, **{**usual["strategies"].get(strategy, {}), **parameters})
+    if scheduler is None:
+        allowed = made.schedulers or SCHEDULERS
+        scheduler = usual["scheduler"] if usual["scheduler"] in allowed else allowed[0]
+    check_known("scheduler", [scheduler], SCHEDULERS)
+    num_steps = usual["num_steps"] if num_steps is None else num_steps
+    made.check_run(num_steps, scheduler)
+    return SampleSpec(
+        fine_tune=fine_tune,
+        backbone=backbone,
+        strategy=strategy,
+        parameters=made.parameters(),
+        token=token,
+        class_name=class_name,
+        prompts=prompts,
+        seeds=parse_seeds(seeds),
+        num_steps=num_steps,
+        scheduler=scheduler,
+        weights=fine_tune.weights if fine_tune else weights_digest(backbone),
+    )
+
+
+def run_sample(
+    spec: SampleSpec,
+    store: Store,
+    device: str = "auto",
+    dtype: str | None = None,
+    backbone: Backbone | None = None,
+    adapter: str | Path | None = None,
+    batch_size: int = 8,
+    kind: str = "sample",
+) -> Path:
+    """The folder of a finished run, sampled now where it is not there yet.
+
+    It holds images/p03_s0007.png (prompt index, seed) and pictures.jsonl, one row a picture. `backbone`:
+    one that is loaded already. `adapter`: the fine-tuning's folder, by default the store's. A run whose pictures were
+    packed is sampled again.
+    """
+    found = store.find(kind, spec)
+    if found and is_packed(found):
+        store.remove(kind, spec)
+
+    def work(folder: Path) -> dict[str, Any]:
+        model = ready_backbone(spec, store, device, dtype, backbone, adapter)
+        _sample_missing(spec, model, folder, batch_size)
+        return {
+            "device": str(model.device),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "batch_size": batch_size,
+        }
+
+    return store.ensure(kind, spec, work)
+
+
+def ready_backbone(
+    spec: SampleSpec,
+    store: Store,
+    device: str = "auto",
+    dtype: str | None = None,
+    backbone: Backbone | None = None,
+    adapter: str | Path | None = None,
+) -> Backbone:
+    """The spec's backbone with the spec's fine-tuning loaded, reusing `backbone` when it is given."""
+    folder = Path(adapter) if adapter else spec.fine_tune and store.find("finetune", spec.fine_tune)
+    if spec.fine_tune and folder is None:
+        raise UserError(
+            f"the concept {spec.fine_tune.concept!r} is not fine-tuned yet in {store.root}: fine-tune first"
+        )
+    backbone = backbone or load_backbone(spec.backbone, device=device, dtype=dtype)
+    if not spec.fine_tune:
+        backbone.unload_adapter()
+    elif backbone.adapter != (folder.resolve(), 1.0):
+        backbone.load_adapter(folder)
+    return backbone
+
+
+def check_output(spec: SampleSpec, output: str | Path) -> None:
+    """A UserError where `output` is a file, or a folder that holds another run's pictures."""
+    output = Path(output)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"the output {output} is a file: give a folder")
+    if (output / "spec.json").exists() and read_spec(output, SampleSpec) != spec:
+        raise UserError(f"{output} holds pictures of another run: give another folder or remove it")
+
+
+def export(folder: Path, output: str | Path) -> Path:
+    """Copy a finished run to a folder of the user's, spec.json first and DONE last."""
+    output = Path(output)
+    check_output(read_spec(folder, SampleSpec), output)
+    if (output / "spec.json").exists():
+        remove_temporaries(output)
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    for file in sorted(files, key=lambda file: (file.name == "DONE", file.name != "spec.json")):
+        write_atomic(output / file, (folder / file).read_bytes())
+    return output
+
+
+def _sample_missing(spec: SampleSpec, backbone: Backbone, folder: Path, batch_size: int) -> None:
+    from tqdm.auto import tqdm
+
+    strategy = STRATEGIES.make(spec.strategy, **spec.parameters)
+    encoder, rows = Encoder(backbone), {}
+    at_once = max(1, batch_size // len(spec.seeds))
+    with tqdm(
+        total=len(spec.prompts) * len(spec.seeds), desc=f"sample {spec.strategy}", unit="picture"
+    ) as bar:
+        for first in range(0, len(spec.prompts), at_once):
+            templates = spec.prompts[first : first + at_once]
+            for start in range(0, len(spec.seeds), batch_size):
+                seeds = spec.seeds[start : start + batch_size]
+                wanted = [(index, seed) for index in range(first, first + len(templates)) for seed in seeds]
+                names = [picture_name(*one) for one in wanted]
+                if not all((folder / name).exists() for name in names):
+                    result = sample(
+                        backbone, strategy, templates, spec.token, spec.class_name, spec.num_steps, seeds,
+                        scheduler=spec.scheduler, batch_size=batch_size, encoder=encoder,
+                    )  # fmt: skip
+                    for name, (index, seed), image in zip(names, wanted, result.images, strict=True):
+                        template = spec.prompts[index]
+                        row = {
+                            "file": name, "prompt_index": index, "template": template,
+                            "prompt": Prompts(template, spec.token, spec.class_name)["concept"],
+                            "seed": seed, "evaluations": result.evaluations,
+                        }  # fmt: skip
+                        write_atomic(
+                            folder / name, lambda path, image=image, row=row: _save(path, image, row)
+                        )
+                rows.update({one: _row(folder / name) for one, name in zip(wanted, names, strict=True)})
+                bar.update(len(wanted))
+    ordered = [rows[index, seed] for index in range(len(spec.prompts)) for seed in spec.seeds]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ordered)
+    write_atomic(folder / "pictures.jsonl", lines)
+
+
+def _save(path: Path, image: Image.Image, row: dict[str, Any]) -> None:
+    about = PngInfo()
+    about.add_text("persongen", json.dumps(row))
+    image.save(path, format="PNG", pnginfo=about)
+
+
+def _row(path: Path) -> dict[str, Any]:
+    with Image.open(path) as image:
+        return json.loads(image.text["persongen"])

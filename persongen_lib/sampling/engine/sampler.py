@@ -1,0 +1,127 @@
+"""`sample`: pictures of one template, by one strategy, from seeds or given noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.core.checks import check_known, check_steps, parse_seeds
+from persongen_lib.core.errors import UserError
+from persongen_lib.sampling.engine.loop import StepRecord, trajectory
+from persongen_lib.sampling.engine.noise import initial_noise, refinement_noise
+from persongen_lib.sampling.engine.predictions import Encoder
+from persongen_lib.sampling.engine.prompts import Prompts
+from persongen_lib.sampling.engine.strategy import Strategy
+
+
+class Recorder(Protocol):
+    """Watches one or more trajectories; `name` is its key in `Samples.records`."""
+
+    name: str
+
+    def record(self, step: StepRecord) -> None:
+        """Look at one step of one batch."""
+
+    def result(self) -> Any:
+        """What was kept."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """`images` (RGB) or None, `latents` (pictures, C, H, W) float32 before the decoder, on the CPU.
+
+    `evaluations` is the number of network rows a picture; `records` what each recorder kept, by its name.
+    """
+
+    images: list[Image] | None
+    latents: Tensor
+    evaluations: int
+    records: dict[str, Any] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def sample(
+    backbone: Backbone,
+    strategy: Strategy,
+    template: str | Sequence[str],
+    token: str,
+    class_name: str,
+    num_steps: int = 50,
+    seeds: str | int | Sequence[int] | None = None,
+    latents: Tensor | None = None,
+    output: str = "images",
+    scheduler: str = "ddim",
+    batch_size: int = 8,
+    recorders: Iterable[Recorder] = (),
+    encoder: Encoder | None = None,
+    refine_noise: Tensor | None = None,
+) -> Samples:
+    """Sample pictures; each depends on its own noise only, not on the batch it is computed in.
+
+    `template`: one, or several that are sampled with every seed (all pictures of the first come first).
+    `latents`: unit-variance noise (pictures, C, H, W) instead of `seeds`. `output`: "images" or "latents".
+    `encoder`: one that is kept over several calls encodes shared prompts (the null prompt) once.
+    `refine_noise`: unit-variance noise (refine_steps, num_steps, pictures, C, H, W) for strategies that refine, drawn
+    from the seeds by default (where only latents are given, from seeds 0, 1, 2 ...). UserError for a wrong value.
+    """
+    check_known("output", [output], ("images", "latents"))
+    check_steps(batch_size, what="the batch size")
+    schedule = backbone.schedule(scheduler, num_steps)
+    strategy.check_run(num_steps, scheduler)
+    templates = [template] if isinstance(template, str) else list(template)
+    prompts = [Prompts(one, token, class_name) for one in templates]
+    seeds, noise = _noise(backbone, seeds, latents, len(prompts))
+    prompts = [one for one in prompts for _ in range(len(noise) // len(prompts))]
+    wanted = (strategy.refine_steps, num_steps, *noise.shape)
+    if refine_noise is not None and refine_noise.shape != wanted:
+        raise UserError(f"refine_noise must be {wanted}, not {tuple(refine_noise.shape)}")
+    encoder, recorders = encoder or Encoder(backbone), list(recorders)
+    finished, images, evaluations = [], [], 0
+    for start in range(0, len(noise), batch_size):
+        here = slice(start, start + batch_size)
+        refine = refine_noise[:, :, here] if refine_noise is not None else None
+        if strategy.refine_steps and refine is None:
+            refine = refinement_noise(seeds[here], noise.shape[1:], strategy.refine_steps, num_steps)
+        run = trajectory(
+            encoder, strategy, prompts[here], schedule, noise[here].to(backbone.device),
+            None if refine is None else refine.to(backbone.device), start,
+        )  # fmt: skip
+        evaluations = 0
+        for record in run:
+            evaluations += record.evaluations
+            for recorder in recorders:
+                recorder.record(record)
+        finished.append(record.next_latents)
+        if output == "images":
+            images += backbone.decode(record.next_latents)
+    kept = {recorder.name: recorder.result() for recorder in recorders}
+    return Samples(images if output == "images" else None, torch.cat(finished).cpu(), evaluations, kept)
+
+
+def _noise(
+    backbone: Backbone, seeds: str | int | Sequence[int] | None, latents: Tensor | None, prompts: int
+) -> tuple[list[int], Tensor]:
+    """The seed and the initial noise of every picture."""
+    if prompts == 0:
+        raise UserError("no template given: give at least one such as 'a photo of {} in the snow'")
+    if latents is None:
+        seeds = parse_seeds(0 if seeds is None else seeds)
+        return list(seeds) * prompts, initial_noise(seeds, backbone.latent_shape).repeat(prompts, 1, 1, 1)
+    if latents.ndim != 4 or len(latents) == 0 or latents.shape[1] != backbone.latent_shape[0]:
+        raise UserError(
+            f"latents must be (pictures, {backbone.latent_shape[0]}, H, W), not {tuple(latents.shape)}"
+        )
+    if len(latents) % prompts:
+        raise UserError(
+            f"{len(latents)} latents can't be shared out to {prompts} templates: give as many for each"
+        )
+    seeds = range(len(latents) // prompts) if seeds is None else parse_seeds(seeds)
+    if len(seeds) * prompts != len(latents):
+        raise UserError(f"{len(seeds)} seeds do not go with {len(latents)} latents: leave the seeds out")
+    return list(seeds) * prompts, latents.float()

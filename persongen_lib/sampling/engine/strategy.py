@@ -1,0 +1,140 @@
+"""What a sampling strategy is: it sees the latents, the step and the predictions it asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.parameters import Parameters, Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from persongen_lib.backbones.solvers import Step
+    from persongen_lib.sampling.engine.predictions import Branch, Predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy(Parameters):
+    """A frozen dataclass of parameters that guides one step.
+
+    `schedulers` names those it works with, None all. `refine_steps` is the number of times a step that `refine`
+    changes the latents.
+    """
+
+    schedulers: ClassVar[tuple[str, ...] | None] = None
+    refine_steps: ClassVar[int] = 0
+
+    @abstractmethod
+    def __call__(self, latents: Tensor, step: Step, predict: Predictions) -> Tensor:
+        """The guided noise prediction (rows, C, H, W) at this step.
+
+        `predict(*branches, weights="personalized")` gives the noise predictions of the branches "null",
+        "concept", "superclass" and "empty", each (rows, C, H, W), from one batched network call.
+        """
+
+    def refine(self, latents: Tensor, step: Step, predict: Predictions, noise: Tensor) -> Tensor:
+        """Latents to go on with instead, from unit-variance `noise` of their shape; see `refine_steps`."""
+        return latents
+
+    def companion(self, step: Step) -> Strategy | None:
+        """The strategy of a second trajectory from the same noise that this one looks at up to `step`.
+
+        Its predictions are `predict.companion`.
+        """
+        return None
+
+    def at(self, step: Step) -> Self:
+        """The strategy with the values that its schedules of scales have at this step."""
+        scales = {name: values[step.index] for name, values in self._scheduled().items()}
+        return dataclasses.replace(self, **scales) if scales else self
+
+    def check_run(self, num_steps: int, scheduler: str) -> None:
+        """A UserError where the strategy can't be run with so many steps, or with this scheduler."""
+        if self.schedulers and scheduler not in self.schedulers:
+            raise UserError(
+                f"{self.name} needs the scheduler {' or '.join(self.schedulers)}, not {scheduler}"
+            )
+        for name, values in self._scheduled().items():
+            if len(values) != num_steps:
+                raise UserError(
+                    f"{name} of {self.name} must be a number or a list of {num_steps} numbers, "
+                    f"one a step, not of {len(values)}"
+                )
+
+    def _scheduled(self) -> dict[str, tuple[float, ...]]:
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, tuple)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceStrategy(Strategy):
+    """A strategy with a superclass branch s.
+
+    `superclass_weights`: "original" takes the direction s - u from the weights before fine-tuning.
+    `reference_prompt`: "empty" replaces the superclass prompt by the template with the concept deleted.
+    """
+
+    superclass_weights: Literal["personalized", "original"] = "personalized"
+    reference_prompt: Literal["superclass", "empty"] = "superclass"
+
+    @property
+    def reference(self) -> Branch:
+        """Branch and weights of s."""
+        return self.reference_prompt, self.superclass_weights
+
+    def terms(self, concept: float = 0.0, superclass: float = 0.0) -> dict[Branch, float]:
+        """Coefficients of `u + concept (c - u) + superclass (s - u)`, see the function `terms`."""
+        return terms(concept, superclass, self.reference)
+
+    def guide(self, predict: Predictions, concept: float = 0.0, superclass: float = 0.0) -> Tensor:
+        """`u + concept (c - u) + superclass (s - u)`."""
+        return combine(predict, self.terms(concept, superclass))
+
+
+def terms(
+    concept: float = 0.0, superclass: float = 0.0, reference: Branch = ("superclass", "personalized")
+) -> dict[Branch, float]:
+    """Coefficients of the predictions in `u + concept (c - u) + superclass (s - u)`, without those that are 0.
+
+    s is the `reference` branch, and the u beside it is of the same weights. Where the superclass acts alone,
+    the leading u is of its weights too. With scales that add up to 1 there is no null branch.
+    """
+    _, weights = reference
+    leading = weights if concept == 0 and superclass != 0 else "personalized"
+    coefficients: dict[Branch, float] = defaultdict(float)
+    coefficients["null", leading] += 1
+    for branch, scale in ((("concept", "personalized"), concept), (reference, superclass)):
+        coefficients["null", branch[1]] -= scale
+        coefficients[branch] += scale
+    return {branch: k for branch, k in coefficients.items() if not math.isclose(k, 0, abs_tol=1e-9)}
+
+
+def combine(predict: Predictions, coefficients: Mapping[Branch, float]) -> Tensor:
+    """The sum of predictions times coefficients, from one network call a set of weights."""
+    guided = None
+    for weights in ("personalized", "original"):
+        theirs = {branch: k for (branch, own), k in coefficients.items() if own == weights}
+        for scale, prediction in zip(theirs.values(), predict(*theirs, weights=weights), strict=True):
+            term = prediction if scale == 1 else scale * prediction
+            guided = term if guided is None else guided + term
+    return guided
+
+
+STRATEGIES: Registry[Strategy] = Registry("strategy", "persongen_lib.sampling.strategies")
+
+
+def list_strategies() -> tuple[str, ...]:
+    """Names of all strategies."""
+    return STRATEGIES.names()
+
+
+def make_strategy(name: str, **parameters: Any) -> Strategy:
+    """A strategy by name; an unknown name or parameter is an error that lists the known ones."""
+    return STRATEGIES.make(name, **parameters)

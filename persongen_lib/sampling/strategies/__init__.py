@@ -1,0 +1,1 @@
+"""The sampling strategies, one file each."""

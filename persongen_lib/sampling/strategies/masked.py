@@ -1,0 +1,56 @@
+"""Masked sampling: the concept guides only where the network sees the subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.parameters import Scale
+from persongen_lib.sampling.engine.predictions import Predictions
+from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy, combine
+
+
+@STRATEGIES.register("masked", order=60)
+@dataclass(frozen=True, kw_only=True)
+class Masked(ReferenceStrategy):
+    """Mixed inside a mask, superclass alone outside: Soboleva et al., arXiv 2502.05895.
+
+    While `i < switch_step`: `u + w_c0 (c - u) + w_s0 (s - u)` everywhere. Then inside the mask
+    `u + w_c (c - u) + w_s (s - u)`, outside `u + (w_c + w_s)(s - u)`. The mask is where the superclass branch's
+    attention to the class word exceeds its own `quantile` (0 to 1) in that picture.
+    """
+
+    concept_scale: Scale = 3.5
+    superclass_scale: Scale = 3.5
+    switch_step: int = 3
+    quantile: float = 0.7
+    initial_concept_scale: Scale = 0.0
+    initial_superclass_scale: Scale = 7.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.quantile <= 1:
+            raise UserError(f"quantile of masked must be between 0 and 1, not {self.quantile}")
+
+    def __call__(self, latents, step, predict):
+        if step.index < self.switch_step:
+            return self.guide(
+                predict, concept=self.initial_concept_scale, superclass=self.initial_superclass_scale
+            )
+        inside = self.terms(concept=self.concept_scale, superclass=self.superclass_scale)
+        outside = self.terms(superclass=self.concept_scale + self.superclass_scale)
+        mask = self.mask(predict, beside={*inside, *outside})
+        return torch.where(mask, combine(predict, inside), combine(predict, outside))
+
+    def mask(self, predict: Predictions, beside=()) -> Tensor:
+        """(rows, 1, H, W) boolean; the predictions `beside` come from the same network call.
+
+        The empty reference prompt names no class: the concept branch's attention to the concept serves instead.
+        """
+        watched = self.reference if self.reference_prompt == "superclass" else ("concept", "personalized")
+        attention = predict.attention(watched, beside).flatten(1)
+        threshold = attention.quantile(self.quantile, dim=1, keepdim=True)
+        return (attention > threshold).view(-1, 1, *predict.latents.shape[2:])

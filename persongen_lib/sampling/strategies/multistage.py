@@ -1,0 +1,26 @@
+"""Multi-stage sampling: the superclass decides the layout, then concept and superclass guide together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from persongen_lib.core.parameters import Scale
+from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
+
+
+@STRATEGIES.register("multistage", order=50)
+@dataclass(frozen=True, kw_only=True)
+class MultiStage(ReferenceStrategy):
+    """`u + (w_c + w_s)(s - u)` while `i < switch_step`, then `u + w_c (c - u) + w_s (s - u)`.
+
+    Soboleva et al., arXiv 2502.05895.
+    """
+
+    concept_scale: Scale = 4.0
+    superclass_scale: Scale = 3.0
+    switch_step: int = 10
+
+    def __call__(self, latents, step, predict):
+        if step.index < self.switch_step:
+            return self.guide(predict, superclass=self.concept_scale + self.superclass_scale)
+        return self.guide(predict, concept=self.concept_scale, superclass=self.superclass_scale)

@@ -1,0 +1,62 @@
+"""Photoswap sampling: the concept trajectory borrows the attention of a superclass trajectory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from persongen_lib.core.parameters import Scale
+from persongen_lib.sampling.engine.attention import Swap
+from persongen_lib.sampling.engine.predictions import evaluate
+from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
+from persongen_lib.sampling.strategies.superclass import Superclass
+
+
+@STRATEGIES.register("photoswap", order=70)
+@dataclass(frozen=True, kw_only=True)
+class Photoswap(ReferenceStrategy):
+    """`u + w (c - u)` where c's attention is replaced by that of a superclass run from the same noise.
+
+    The superclass run is guided by `u' + w_s (s - u')` on its own latents. c takes from s the self-attention's
+    output for the first `self_attention_output_steps`, the cross-attention maps for the first
+    `cross_attention_map_steps` and the self-attention maps for the first `self_attention_map_steps`.
+    `align_tokens` matches the columns of the cross-attention maps by word, not by position: the placeholder keeps
+    its own. Gu et al., Photoswap, arXiv 2305.18286.
+    """
+
+    guidance_scale: Scale = 7.0
+    superclass_guidance_scale: Scale = 7.0
+    self_attention_output_steps: int = 5
+    cross_attention_map_steps: int = 15
+    self_attention_map_steps: int = 20
+    align_tokens: bool = False
+
+    def companion(self, step):
+        last = max(
+            self.self_attention_output_steps, self.cross_attention_map_steps, self.self_attention_map_steps
+        )
+        if step.index >= last:
+            return None
+        return Superclass(
+            guidance_scale=self.superclass_guidance_scale,
+            superclass_weights=self.superclass_weights,
+            reference_prompt=self.reference_prompt,
+        )
+
+    def __call__(self, latents, step, predict):
+        own = self.terms(concept=self.guidance_scale)
+        if predict.companion and ("concept", "personalized") in own:
+            swap = Swap(
+                (predict.companion, self.reference),
+                (predict, ("concept", "personalized")),
+                outputs=step.index < self.self_attention_output_steps,
+                self_maps=step.index < self.self_attention_map_steps,
+                cross_maps=step.index < self.cross_attention_map_steps,
+                placeholders=predict.spans("token") if self.align_tokens else None,
+            )
+            theirs = self.terms(superclass=self.superclass_guidance_scale)
+            evaluate(
+                [(predict.companion, branch) for branch in {**theirs, self.reference: 1}]
+                + [(predict, branch) for branch in own],
+                swap,
+            )
+        return self.guide(predict, concept=self.guidance_scale)

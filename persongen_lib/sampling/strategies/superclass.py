@@ -1,0 +1,19 @@
+"""Superclass sampling: the reference run that never mentions the concept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from persongen_lib.core.parameters import Scale
+from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
+
+
+@STRATEGIES.register("superclass", order=20)
+@dataclass(frozen=True, kw_only=True)
+class Superclass(ReferenceStrategy):
+    """`u + w (s - u)` at every step: the class word alone, the ceiling of prompt adherence."""
+
+    guidance_scale: Scale = 7.0
+
+    def __call__(self, latents, step, predict):
+        return self.guide(predict, superclass=self.guidance_scale)

@@ -1,0 +1,1 @@
+"""The renderer: scenes, subjects, contexts and accessories."""

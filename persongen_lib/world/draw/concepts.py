@@ -1,0 +1,83 @@
+"""The thirty concepts of the micro-world: individuals never seen in training, five pictures each at one place."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from persongen_lib.core.files import write_atomic
+from persongen_lib.world.draw.scene import CLASSES, CONTEXT_NAMES, Identity, Scene, render
+from persongen_lib.world.draw.subjects import LIVE
+
+REFERENCES = 5
+SEED = 0x5EED
+"""Identities are drawn from (SEED, class, number): a stream that training, whose seeds are small, never touches."""
+NUMBERS = {name: (1 if name == "turtle" else 2) if name in LIVE else 3 for name in CLASSES}
+
+
+@dataclass(frozen=True)
+class WorldConcept:
+    """One concept: its individual and the one context in which it was photographed."""
+
+    name: str
+    identity: Identity
+    context: str
+    seed: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        return "live" if self.identity.class_name in LIVE else "object"
+
+    def references(self) -> list[Scene]:
+        """Five scenes on the same background: small changes of place, size, tilt and light."""
+        rng = np.random.default_rng((*self.seed, 1))
+        place = Scene.draw(rng, identity=self.identity, context=self.context, accessory=None, colour=None)
+        return [
+            place.with_(
+                x=place.x + rng.uniform(-2.5, 2.5),
+                y=place.y + rng.uniform(-1, 1),
+                scale=place.scale * rng.uniform(0.96, 1.04),
+                rotation=rng.uniform(-0.07, 0.07),
+                light=rng.uniform(0.94, 1.05),
+                warmth=rng.uniform(-0.6, 0.6),
+            )
+            for _ in range(REFERENCES)
+        ]
+
+
+def world_concepts() -> list[WorldConcept]:
+    """All thirty, in a fixed order; names are the class word and a number from the second on."""
+    concepts = []
+    for class_index, class_name in enumerate(CLASSES):
+        for number in range(NUMBERS[class_name]):
+            seed = (SEED, class_index, number)
+            identity = Identity.draw(class_name, np.random.default_rng(seed))
+            context = CONTEXT_NAMES[3 * len(concepts) % len(CONTEXT_NAMES)]
+            concepts.append(
+                WorldConcept(class_name + (str(number + 1) if number else ""), identity, context, seed)
+            )
+    return concepts
+
+
+def write_concepts(folder: str | Path) -> None:
+    """Write every concept as `folder/NAME/` with 0.png to 4.png, their masks in masks/ and concept.json.
+
+    A mask is 1-bit: white where the subject covers at least half of a pixel.
+    """
+    for concept in world_concepts():
+        place = Path(folder) / concept.name
+        for index, scene in enumerate(concept.references()):
+            picture, coverage = render(scene)
+            _write_png(place / f"{index}.png", picture)
+            _write_png(place / "masks" / f"{index}.png", coverage >= 0.5)
+        about = {"class_name": concept.identity.class_name, "kind": concept.kind, "context": concept.context}
+        write_atomic(place / "concept.json", (json.dumps(about, indent=2) + "\n").encode())
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    picture = Image.fromarray(pixels)
+    write_atomic(path, lambda temporary: picture.save(temporary, optimize=True))

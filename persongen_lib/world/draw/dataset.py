@@ -1,0 +1,119 @@
+"""Rendered training pictures on disk: shards of uint8 pictures with their labels, made once and memory-mapped."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from persongen_lib.core.files import write_atomic
+from persongen_lib.world.draw.scene import (
+    ACCESSORY_NAMES,
+    CLASSES,
+    COLOURS,
+    CONTEXT_NAMES,
+    Identity,
+    Scene,
+    render,
+)
+
+COLOUR_NAMES = tuple(COLOURS)
+SHARD = 4096
+PAIR = 2
+"""Consecutive pictures of a pair show the same identity in two contexts (for the identity encoder)."""
+
+
+def labels_of(scene: Scene) -> tuple[int, int, int, int]:
+    """Class, context, accessory and colour as indices; 0 in the last two means none."""
+    accessory = 1 + ACCESSORY_NAMES.index(scene.accessory) if scene.accessory else 0
+    colour = 1 + COLOUR_NAMES.index(scene.colour) if scene.colour else 0
+    return CLASSES.index(scene.identity.class_name), CONTEXT_NAMES.index(scene.context), accessory, colour
+
+
+def scene_at(index: int, seed: int) -> Scene:
+    """The scene of picture `index`: pictures 2k and 2k+1 share an identity and nothing else."""
+    identity_rng = np.random.default_rng((seed, index // PAIR))
+    identity = Identity.draw(str(identity_rng.choice(CLASSES)), identity_rng)
+    return Scene.draw(np.random.default_rng((seed, index // PAIR, 1 + index % PAIR)), identity=identity)
+
+
+def _render_shard(folder: Path, shard: int, seed: int) -> None:
+    scenes = [scene_at(shard * SHARD + k, seed) for k in range(SHARD)]
+    pictures = np.stack([render(scene)[0] for scene in scenes])
+    labels = np.array([labels_of(scene) for scene in scenes], np.uint8)
+    write_atomic(folder / f"{shard:04d}-labels.npy", lambda path: _save(path, labels))
+    write_atomic(folder / f"{shard:04d}.npy", lambda path: _save(path, pictures))
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, array)
+
+
+def render_dataset(folder: str | Path, pictures: int, seed: int = 0, workers: int = 2) -> None:
+    """Render at least `pictures` pictures into `folder`; shards that are there already are kept."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [k for k in range(-(-pictures // SHARD)) if not (folder / f"{k:04d}.npy").exists()]
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = [pool.submit(_render_shard, folder, shard, seed) for shard in missing]
+        for job in tqdm(jobs, desc="render", unit="shard"):
+            job.result()
+
+
+def render_masks(folder: str | Path, seed: int = 0, workers: int = 2) -> None:
+    """Write the subject's mask of every picture in `folder`, one bit a pixel; shards that are there are kept."""
+    folder = Path(folder)
+    missing = [k for k in range(len(_shards(folder))) if not (folder / f"{k:04d}-masks.npy").exists()]
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = [pool.submit(_render_masks, folder, shard, seed) for shard in missing]
+        for job in tqdm(jobs, desc="masks", unit="shard"):
+            job.result()
+
+
+def _render_masks(folder: Path, shard: int, seed: int) -> None:
+    masks = np.stack([render(scene_at(shard * SHARD + k, seed))[1] >= 0.5 for k in range(SHARD)])
+    packed = np.packbits(masks, axis=-1)
+    write_atomic(folder / f"{shard:04d}-masks.npy", lambda path: _save(path, packed))
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.npy") if "-" not in path.name)
+
+
+class Pictures:
+    """The shards of a folder as one indexable set of (pictures, labels)."""
+
+    def __init__(self, folder: str | Path):
+        files = _shards(Path(folder))
+        self.masks = [
+            np.load(path, mmap_mode="r")
+            for path in (file.with_name(f"{file.stem}-masks.npy") for file in files)
+            if path.exists()
+        ]
+        self.shards = [np.load(file, mmap_mode="r") for file in files]
+        self.labels = np.concatenate([np.load(file.with_name(f"{file.stem}-labels.npy")) for file in files])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        """Pictures (n, 64, 64, 3) uint8 at an array of indices."""
+        return np.stack([self.shards[i // SHARD][i % SHARD] for i in indices])
+
+    def masks_at(self, indices: np.ndarray) -> np.ndarray:
+        """Masks (n, 64, 64) of 0 and 1 at an array of indices, where `render_masks` has made them."""
+        return np.unpackbits(np.stack([self.masks[i // SHARD][i % SHARD] for i in indices]), axis=-1)
+
+
+def words_of(labels: np.ndarray) -> tuple[str, str, str | None, str | None]:
+    """Class, context, accessory and colour words of a row of labels."""
+    class_index, context, accessory, colour = (int(v) for v in labels)
+    return (
+        CLASSES[class_index],
+        CONTEXT_NAMES[context],
+        ACCESSORY_NAMES[accessory - 1] if accessory else None,
+        COLOUR_NAMES[colour - 1] if colour else None,
+    )

@@ -1,0 +1,1 @@
+"""Captions, their vocabulary and tokenizers."""

@@ -1,0 +1,50 @@
+"""Where the subject of a micro-world picture is, and which colour word it shows, read by a trained network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.paths import DATA
+from persongen_lib.world.models.networks import COLOURED, SegmenterNetwork, preprocess
+
+FOLDER = DATA / "models" / "micro-segmenter"
+
+
+class Segmenter:
+    """Masks and colour words of pictures of the micro-world."""
+
+    def __init__(self, network: SegmenterNetwork, device: str = "cpu"):
+        self.network = network.eval().to(device)
+        self.device = device
+
+    @torch.no_grad()
+    def __call__(self, pictures: list, batch: int = 64) -> tuple[torch.Tensor, list[str]]:
+        """Of PIL pictures: how surely each pixel is the subject, (n, 64, 64) in [0, 1], and a colour or "none" each."""
+        masks, colours = [], []
+        for start in range(0, len(pictures), batch):
+            outputs = self.network(preprocess(pictures[start : start + batch]).to(self.device))
+            masks.append(outputs["mask"].sigmoid().float().cpu())
+            colours += [COLOURED[index] for index in outputs["colour"].argmax(1).tolist()]
+        return torch.cat(masks), colours
+
+
+def load_segmenter(folder: str | Path | None = None, device: str = "cpu") -> Segmenter:
+    """Load the segmenter from `folder` (default: the embedded one). UserError when it is not there."""
+    folder = Path(folder or FOLDER)
+    if not (folder / "model.safetensors").is_file():
+        raise UserError(
+            f"no segmenter in {folder}: it needs config.json and model.safetensors; "
+            "train one with `persongen world train segmenter`"
+        )
+    if json.loads((folder / "config.json").read_text())["colours"] != list(COLOURED):
+        raise UserError(f"the segmenter in {folder} was trained for other colours than this version's")
+    network = SegmenterNetwork()
+    network.load_state_dict(
+        {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
+    )
+    return Segmenter(network, device)

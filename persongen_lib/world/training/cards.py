@@ -1,0 +1,151 @@
+"""Model cards of the embedded models, written from what was measured and from how the training went."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from persongen_lib.core.files import write_atomic
+
+LICENCE = (
+    "MIT, as the repository. All pictures were drawn by this repository's renderer; no photograph was used."
+)
+
+CARDS = {
+    "micro-sd": """# micro-sd: the text-to-image model of the micro-world
+
+A latent diffusion model of 64 x 64 drawn pictures that `diffusers.StableDiffusionPipeline.from_pretrained` loads as
+it is: AutoencoderTiny (8 x 16 x 16 latents), UNet2DConditionModel (v-prediction, attention at 8 x 8), a two-layer
+CLIPTextModel trained jointly, a CLIPTokenizer with the world's {words} words as single tokens, DDIM.
+
+**Data.** Rendered pictures of 12 classes in 10 contexts with 6 accessories and 5 colour words
+(`persongen world render` shows some), captions after DreamBooth's prompts, 10 % of them empty.
+
+**Recipe.** `persongen world train autoencoder`, then `persongen world train generator`:
+{training}
+
+The world changed on the way: the first 2,250 steps of the autoencoder saw pictures without the lens blur, and the
+first 2,400 steps of the generator saw every other subject mirrored. The scarf became broader after the
+generator's first 180,000 pictures, when the autoencoder and the evaluators were finished.
+
+**Measured** on scenes that training has not seen (`persongen world measure`):
+
+- autoencoder: PSNR {autoencoder[psnr]:.1f} dB on 512 renders;
+- 400 superclass samples at 25 steps (half of them ask for an accessory), read by micro-oracle:
+
+| guidance scale | class right | context right | accessory right | seconds a picture (2 cores, batch 8) |
+|---|---|---|---|---|
+{generator_rows}
+
+Each accessory, where it was asked for: {accessories}.
+
+**Limits.** It knows the words of the micro-world only; anything else is noise to it. Pictures look painted: small
+parts (laces, eyes, stars, the far end of a pattern) smear; more training helps:
+`persongen world train generator --start-from data/models`. Colour words bind loosely to accessories. It is a
+laboratory animal for sampling strategies, and no statement about photographs.
+""",
+    "micro-clip": """# micro-clip: the picture-and-text evaluator of the micro-world
+
+An `open_clip` model (`open_clip.create_model_from_pretrained("local-dir:FOLDER")`): a small ModifiedResNet and a
+two-layer text transformer over whole words, trained apart from the generator and its text encoder.
+
+**Data.** The generator's pictures and captions; 6 in 10 of the first {decoded} pictures decoded from noisy latents,
+2 in 10 blurred, light and place varied.
+
+**Recipe.** `persongen world train clip`, symmetric contrastive loss:
+{training}
+
+**Measured** on 1000 held-out scenes, zero-shot among all 120 prompts "a photo of a CLASS CONTEXT": class
+{clip[renders][class]:.3f} and context {clip[renders][context]:.3f} on renders, class {clip[decoded][class]:.3f} and
+context {clip[decoded][context]:.3f} after the autoencoder.
+
+**Limits.** Its image similarity says little of identity (what a picture shows outweighs whom); use micro-oracle's
+identity for that. Words outside the micro-world are one unknown word.
+""",
+    "micro-oracle": """# micro-oracle: ground truth for generated pictures
+
+A residual tower (timm) with classifiers of class, context and accessory, and a 64-dimensional identity embedding;
+loaded by `persongen_lib.world.models.oracle.load_oracle`.
+
+**Data.** Rendered pairs that share an individual and nothing else, seen as micro-clip sees them.
+
+**Recipe.** `persongen world train oracle`, cross entropy and a supervised contrastive loss over individuals, half of
+each batch from one class:
+{training}
+
+**Measured** on held-out scenes:
+
+| | class | context | accessory | identity AUC | same individual | other of its class |
+|---|---|---|---|---|---|---|
+{oracle_rows}
+
+The AUC compares the cosine of two pictures of an individual in two contexts (with or without accessories) with that
+of two individuals of a class. The individuals are new to the model.
+
+**Limits.** Every picture is given one of the known words, also one that shows nothing known.
+""",
+    "micro-segmenter": """# micro-segmenter: where the subject is, and in which colour
+
+A small U-Net that gives every pixel's chance to be the subject's, with a classifier of the subject's colour word;
+loaded by `persongen_lib.world.models.segmenter.load_segmenter`.
+
+**Data.** The generator's pictures as micro-clip sees them, with the renderer's masks and colour words.
+
+**Recipe.** `persongen world train segmenter`, cross entropy of masks and of colour words:
+{training}
+
+**Measured** on 1000 held-out scenes: intersection over union {segmenter[renders][iou]:.3f} and colour right
+{segmenter[renders][colour]:.3f} on renders, {segmenter[decoded][iou]:.3f} and {segmenter[decoded][colour]:.3f} after
+the autoencoder.
+
+**Limits.** It finds the subjects of the micro-world only. "none" means colours of its own, so an individual that
+happens to be all red may be called red.
+""",
+}
+
+
+def write_cards(models: Path, figures: dict) -> None:
+    """Write README.md into each model's folder from `figures`, as `measure` returns them."""
+    from persongen_lib.world.language.captions import vocabulary
+    from persongen_lib.world.training.latents import DECODED
+
+    generator_rows = "\n".join(
+        f"| {row['guidance_scale']:g} | {row['class']:.3f} | {row['context']:.3f} | {row['accessory']:.3f} "
+        f"| {row['seconds_per_picture']:.2f} |"
+        for row in figures["generator"]
+    )
+    oracle_rows = "\n".join(
+        f"| {name} | {read['class']:.3f} | {read['context']:.3f} | {read['accessory']:.3f} "
+        f"| {alike['auc']:.3f} | {alike['same']:.2f} | {alike['other']:.2f} |"
+        for name, read, alike in (
+            (name, figures["oracle"][name], figures["identity"][name]) for name in ("renders", "decoded")
+        )
+    )
+    best = max(figures["generator"], key=lambda row: row["class"] + row["context"] + row["accessory"])
+    accessories = ", ".join(f"{name} {share:.2f}" for name, share in best["accessories"].items())
+    accessories += f" (guidance scale {best['guidance_scale']:g})"
+    rows = {"accessories": accessories, "generator_rows": generator_rows, "oracle_rows": oracle_rows}
+    for name, card in CARDS.items():
+        facts = {
+            "words": len(vocabulary()),
+            "decoded": DECODED,
+            "training": training_facts(models / name / "training"),
+        }
+        text = card.format(**figures | rows | facts)
+        write_atomic(models / name / "README.md", f"{text}\n**Licence.** {LICENCE}\n")
+
+
+def training_facts(folder: Path) -> str:
+    """One line a trained part, from the plans beside the loss curves."""
+    lines = []
+    for path in sorted(folder.glob("*.json")):
+        about = json.loads(path.read_text())
+        plan = about["plan"]
+        lines.append(
+            f"{path.stem}: {about['pictures_seen']:,} pictures in batches of {plan['batch_size']} on "
+            f"{about['workers']} worker(s), AdamW {plan['learning_rate']:g} flat for {plan['flat']:.0%} of the steps, "
+            f"then linear to {plan['final']:.0%}; {about['seconds'] / 3600:.2f} hours on {about['device']} "
+            f"(loss curve: training/{path.stem}.csv)"
+            + (f", after {about['before']['pictures_seen']:,} pictures before." if "before" in about else ".")
+        )
+    return "\n".join(f"- {line}" for line in lines)

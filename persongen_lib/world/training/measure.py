@@ -1,0 +1,202 @@
+"""How good the embedded models are, measured on renders and samples that training has not seen."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+
+from persongen_lib.core.errors import UserError
+from persongen_lib.world.draw.dataset import labels_of
+from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES, CONTEXT_NAMES, Identity, Scene, render
+from persongen_lib.world.language.captions import ACCESSORY_PHRASES, CONTEXT_PHRASES
+from persongen_lib.world.models.networks import HEADS, preprocess
+from persongen_lib.world.models.oracle import Oracle, load_oracle
+from persongen_lib.world.models.segmenter import Segmenter, load_segmenter
+from persongen_lib.world.training.latents import to_uint8
+
+HELD_OUT = 0xE7A1
+"""Seed of every scene used here; training seeds are others."""
+
+
+def _scene(*key: int, **given) -> Scene:
+    return Scene.draw(np.random.default_rng((HELD_OUT, *key)), **given)
+
+
+def _pictures(scenes: list[Scene]) -> list[Image.Image]:
+    return [Image.fromarray(render(scene)[0]) for scene in scenes]
+
+
+@torch.no_grad()
+def decoded(pictures: list[Image.Image], vae, batch: int = 64) -> list[Image.Image]:
+    """The pictures after the autoencoder, without noise."""
+    arrays = []
+    for k in range(0, len(pictures), batch):
+        arrays += list(to_uint8(vae.decode(vae.encode(preprocess(pictures[k : k + batch])).latents).sample))
+    return [Image.fromarray(array) for array in arrays]
+
+
+def autoencoder_psnr(vae, count: int = 512) -> float:
+    """Mean PSNR in dB over held-out renders, per picture, on values in [0, 1]."""
+    originals = _pictures([_scene(0, k) for k in range(count)])
+    pairs = zip(originals, decoded(originals, vae), strict=True)
+    errors = [np.mean((np.asarray(a, float) - np.asarray(b, float)) ** 2) / 255**2 for a, b in pairs]
+    return float(np.mean(-10 * np.log10(errors)))
+
+
+def oracle_accuracy(oracle: Oracle, vae=None, count: int = 2000) -> dict[str, float]:
+    """Share of held-out renders (decoded ones when `vae` is given) read right, by head."""
+    scenes = [_scene(1, k) for k in range(count)]
+    pictures = _pictures(scenes)
+    read = oracle.classify(decoded(pictures, vae) if vae is not None else pictures)
+    truth = np.array([labels_of(scene)[:3] for scene in scenes])
+    return {
+        name: float(
+            np.mean([values.index(word) == row[k] for word, row in zip(read[name], truth, strict=True)])
+        )
+        for k, (name, values) in enumerate(HEADS.items())
+    }
+
+
+def identity_auc(oracle: Oracle, vae=None, individuals: int = 30) -> dict[str, float]:
+    """AUC of the identity similarity: the same individual in another context against another one of its class.
+
+    `individuals` of every class, two pictures each, in different contexts and without colour words.
+    """
+    same, other = [], []
+    for class_index, class_name in enumerate(CLASSES):
+        scenes = []
+        for k in range(individuals):
+            rng = np.random.default_rng((HELD_OUT, 2, class_index, k))
+            identity, contexts = Identity.draw(class_name, rng), rng.choice(CONTEXT_NAMES, 2, replace=False)
+            scenes += [Scene.draw(rng, identity=identity, context=str(c), colour=None) for c in contexts]
+        pictures = _pictures(scenes)
+        features = oracle.identity(decoded(pictures, vae) if vae is not None else pictures)
+        first, second = features[0::2], features[1::2]
+        similarity = (first @ second.T).numpy()
+        off = ~np.eye(individuals, dtype=bool)
+        same += list(similarity.diagonal())
+        other += list(similarity[off])
+    same, other = np.array(same), np.sort(other)
+    auc = np.searchsorted(other, same, side="left").mean() / len(other)
+    return {"auc": float(auc), "same": float(same.mean()), "other": float(other.mean())}
+
+
+def segmenter_accuracy(segmenter: Segmenter, vae=None, count: int = 1000) -> dict[str, float]:
+    """On held-out renders (decoded ones when `vae` is given): the masks' intersection over union, and the share of
+    colour words ("none" is one) read right.
+
+    The mean over pictures; a pixel is the subject's where the renderer covers at least half of it.
+    """
+    scenes = [_scene(5, k) for k in range(count)]
+    drawn = [render(scene) for scene in scenes]
+    pictures = [Image.fromarray(pixels) for pixels, _ in drawn]
+    masks, colours = segmenter(decoded(pictures, vae) if vae is not None else pictures)
+    found, true = masks.numpy() > 0.5, np.stack([coverage for _, coverage in drawn]) >= 0.5
+    overlap, union = ((found & true).sum((1, 2)), (found | true).sum((1, 2)))
+    right = [colour == (scene.colour or "none") for colour, scene in zip(colours, scenes, strict=True)]
+    return {"iou": float(np.mean(overlap / np.maximum(union, 1))), "colour": float(np.mean(right))}
+
+
+def superclass_prompts(count: int) -> list[tuple[str, str, str, str | None]]:
+    """(prompt, class, context, accessory): every class in turn, with an accessory every other time."""
+    prompts = []
+    for k in range(count):
+        rng = np.random.default_rng((HELD_OUT, 4, k))
+        class_name, context = CLASSES[k % len(CLASSES)], str(rng.choice(CONTEXT_NAMES))
+        accessory = str(rng.choice(ACCESSORY_NAMES)) if k // len(CLASSES) % 2 else None
+        words = ["a photo of a", class_name, ACCESSORY_PHRASES.get(accessory), CONTEXT_PHRASES[context]]
+        prompts.append((" ".join(filter(None, words)), class_name, context, accessory))
+    return prompts
+
+
+def generate(
+    pipeline, prompts: list[str], guidance_scale: float, steps: int = 25, batch: int = 8
+) -> list[Image.Image]:
+    """Pictures of the prompts through the given diffusers pipeline, picture k from seed k."""
+    pipeline.set_progress_bar_config(disable=True)
+    pictures = []
+    for k in tqdm(range(0, len(prompts), batch), desc=f"guidance {guidance_scale:g}"):
+        part = prompts[k : k + batch]
+        generators = [torch.Generator().manual_seed(k + j) for j in range(len(part))]
+        pictures += pipeline(
+            part, num_inference_steps=steps, guidance_scale=guidance_scale, generator=generators
+        ).images
+    return pictures
+
+
+def generator_accuracy(pipeline, oracle: Oracle, guidance_scale: float, count: int = 400) -> dict:
+    """Share of superclass samples whose class, context and (where asked for) accessory the oracle reads as asked."""
+    prompts = superclass_prompts(count)
+    began = time.perf_counter()
+    read = oracle.classify(generate(pipeline, [p[0] for p in prompts], guidance_scale))
+    seconds = (time.perf_counter() - began) / count
+    asked = {
+        "class": [p[1] for p in prompts],
+        "context": [p[2] for p in prompts],
+        "accessory": [p[3] for p in prompts],
+    }
+    scores = {
+        name: float(np.mean([r == a for r, a in zip(read[name], words, strict=True) if a]))
+        for name, words in asked.items()
+    }
+    pairs = list(zip(read["accessory"], asked["accessory"], strict=True))
+    accessories = {
+        name: float(np.mean([seen == name for seen, wanted in pairs if wanted == name]))
+        for name in ACCESSORY_NAMES
+        if name in asked["accessory"]
+    }
+    facts = {"accessories": accessories, "seconds_per_picture": round(seconds, 3)}
+    return {"guidance_scale": guidance_scale, **scores, **facts}
+
+
+@torch.no_grad()
+def clip_accuracy(folder: Path, vae=None, count: int = 1000) -> dict[str, float]:
+    """Zero-shot accuracy of the open_clip evaluator on held-out renders, for prompts of class and context."""
+    import open_clip
+
+    scenes = [_scene(3, k, accessory=None, colour=None) for k in range(count)]
+    pictures = _pictures(scenes)
+    model, _ = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    image = model.eval().encode_image(
+        preprocess(decoded(pictures, vae) if vae is not None else pictures), normalize=True
+    )
+    prompts = [f"a photo of a {c} {phrase}" for c in CLASSES for phrase in CONTEXT_PHRASES.values()]
+    text = model.encode_text(tokenizer(prompts), normalize=True)
+    best = (image @ text.T).argmax(1).numpy()
+    truth = np.array([labels_of(scene)[:2] for scene in scenes])
+    return {
+        "class": float((best // len(CONTEXT_NAMES) == truth[:, 0]).mean()),
+        "context": float((best % len(CONTEXT_NAMES) == truth[:, 1]).mean()),
+    }
+
+
+def measure(models: Path, guidance_scales: list[float], samples: int = 400) -> dict:
+    """Every figure of the embedded models in `models`, as one nested dictionary."""
+    from diffusers import StableDiffusionPipeline
+
+    for name in ("micro-sd", "micro-clip", "micro-oracle", "micro-segmenter"):
+        if not (models / name).is_dir():
+            raise UserError(f"no folder {name} in {models}: train it with `persongen world train all`")
+    pipeline = StableDiffusionPipeline.from_pretrained(models / "micro-sd", safety_checker=None)
+    oracle, vae = load_oracle(models / "micro-oracle"), pipeline.vae
+    segmenter = load_segmenter(models / "micro-segmenter")
+    return {
+        "autoencoder": {"psnr": autoencoder_psnr(vae)},
+        "oracle": {"renders": oracle_accuracy(oracle), "decoded": oracle_accuracy(oracle, vae)},
+        "identity": {"renders": identity_auc(oracle), "decoded": identity_auc(oracle, vae)},
+        "segmenter": {
+            "renders": segmenter_accuracy(segmenter),
+            "decoded": segmenter_accuracy(segmenter, vae),
+        },
+        "clip": {
+            "renders": clip_accuracy(models / "micro-clip"),
+            "decoded": clip_accuracy(models / "micro-clip", vae),
+        },
+        "generator": [generator_accuracy(pipeline, oracle, scale, samples) for scale in guidance_scales],
+    }

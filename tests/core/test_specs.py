@@ -1,0 +1,64 @@
+import pytest
+
+from persongen_lib.core.checks import check_template, parse_seeds
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.hashing import canonical_json
+from persongen_lib.core.specs import FineTuneSpec, SampleSpec
+
+FINE_TUNE = FineTuneSpec(
+    "micro", "dreambooth", "rex", "dog", "sks", "0" * 12, 450, 0, {"learning_rate": 1e-3}
+)
+SAMPLE = SampleSpec(
+    FINE_TUNE, "micro", "mixed", {"concept_scale": 3.5}, "sks", "dog", ("a photo of {}",), (0, 1)
+)
+
+
+def test_a_spec_survives_json_and_keeps_its_hash():
+    again = SampleSpec.from_dict(SAMPLE.to_dict())
+    assert again == SAMPLE
+    assert again.hash == SAMPLE.hash and len(SAMPLE.hash) == 12
+
+
+def test_equal_numbers_and_key_order_do_not_change_the_hash():
+    assert canonical_json({"a": 7, "b": (1.0,)}) == canonical_json({"b": [1], "a": 7.0}) == '{"a":7,"b":[1]}'
+
+
+def test_any_field_changes_the_hash():
+    one = SAMPLE.to_dict()
+    for name, value in {"seeds": [0, 2], "num_steps": 49, "weights": "x", "fine_tune": None}.items():
+        assert SampleSpec.from_dict({**one, name: value}).hash != SAMPLE.hash
+
+
+def test_unknown_and_missing_keys_are_refused_with_their_names():
+    with pytest.raises(UserError, match="sedes.*known:.*seeds"):
+        SampleSpec.from_dict({**SAMPLE.to_dict(), "sedes": 1})
+    with pytest.raises(UserError, match="lacks concept_digest"):
+        FineTuneSpec.from_dict({k: v for k, v in FINE_TUNE.to_dict().items() if k != "concept_digest"})
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("0-3", (0, 1, 2, 3)), ("0,5,7", (0, 5, 7)), ("4, 0-1", (4, 0, 1)), (3, (3,)), ([2, 1], (2, 1))],
+)
+def test_seeds(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "3-1", "-1", "1,1", "0-99999999999", [], [1.5], [True], None, True, [-1]]
+)
+def test_wrong_seeds(text):
+    with pytest.raises(UserError, match="seeds must be"):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize("template", ["a photo", "{} and {}", "a {dog}", "a {} }", 3])
+def test_wrong_templates(template):
+    with pytest.raises(UserError, match="exactly one {}"):
+        check_template(template)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1001, 2.5, "5", True])
+def test_wrong_steps(steps):
+    with pytest.raises(UserError, match="number of steps"):
+        SampleSpec.from_dict({**SAMPLE.to_dict(), "num_steps": steps})

@@ -1,0 +1,243 @@
+"""Figures show what the table says: values, colours, labels, and the right picture in the right place."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from persongen_lib import figures
+from persongen_lib.analysis.statistics import paired_differences
+from persongen_lib.core.errors import UserError
+from persongen_lib.sampling.engine.strategy import STRATEGIES
+from persongen_lib.sampling.strategies.mixed import Mixed
+
+LABELS = ("superclass", "base", "mixed")
+
+
+@pytest.fixture
+def table(tmp_path):
+    """One picture a strategy, prompt and seed; its red is the strategy, green the prompt, blue the seed."""
+    rows = []
+    for red, label in enumerate(LABELS):
+        for green, template in enumerate(("a photo of {} in the snow", "a photo of {}")):
+            for seed in (0, 1):
+                name = f"{label}{green}{seed}.png"
+                Image.new("RGB", (8, 8), (red, green, seed)).save(tmp_path / name)
+                rows.append(
+                    {
+                        "label": label,
+                        "concept": "rex",
+                        "class_name": "dog",
+                        "template": template,
+                        "seed": seed,
+                        "fine_tune": "f",
+                        "picture": name,
+                        "identity": red / 2,
+                        "clip_text": 0.3 - red / 10,
+                        "context_right": None if green else 1 - red / 2,
+                        "leak": None,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def texts(figure):
+    found = [text.get_text() for text in figure.texts]
+    for axis in figure.axes:
+        found += [axis.get_title("left"), axis.get_xlabel(), axis.get_ylabel()]
+        found += [text.get_text() for text in (*axis.texts, *axis.get_yticklabels())]
+    return found
+
+
+def first_pixels(figure):
+    return [tuple(int(v) for v in axis.images[0].get_array()[0, 0][:3]) for axis in figure.axes]
+
+
+def test_the_grid_puts_every_picture_in_its_place(table, tmp_path):
+    figure = figures.picture_grid(table.sample(frac=1, random_state=1).sort_values("label"), tmp_path, seed=1)
+    labels = sorted(LABELS)
+    order = {label: index for index, label in enumerate(LABELS)}
+    first_row = first_pixels(figure)[:3]
+    assert [pixel[0] for pixel in first_row] == [order[label] for label in labels]
+    assert {pixel[1:] for pixel in first_row} in ({(0, 1)}, {(1, 1)})
+    assert set(texts(figure)) >= {*LABELS, "a photo of dog in the snow", "a photo of dog"}
+
+
+def test_the_grid_leaves_a_gap_for_a_missing_picture_and_shows_references(table, tmp_path):
+    some = table[~((table["label"] == "base") & (table["template"] == "a photo of {}"))]
+    reference = Image.new("RGB", (8, 8), (9, 9, 9))
+    figure = figures.picture_grid(some, tmp_path, references={"rex": reference})
+    assert len(figure.axes) == 2 * 4 - 1 and first_pixels(figure)[0] == (9, 9, 9)
+    assert "reference" in texts(figure)
+
+
+def test_a_grid_of_nothing_is_refused(table, tmp_path):
+    with pytest.raises(UserError, match="seed 77"):
+        figures.picture_grid(table, tmp_path, seed=77)
+
+
+def test_points_stand_at_the_means_in_their_colours(table):
+    axis = figures.identity_text(table, num_resamples=50).axes[0]
+    for container, (index, label) in zip(axis.containers, enumerate(LABELS), strict=True):
+        line = container.lines[0]
+        assert (line.get_xdata()[0], line.get_ydata()[0]) == pytest.approx((0.3 - index / 10, index / 2))
+        assert to_hex(line.get_color()).upper() == figures.look(label)[0]
+
+
+def test_bars_are_as_long_as_the_means_and_say_what_was_not_asked(table):
+    figure = figures.bars(table, ("context_right", "leak"), num_resamples=50)
+    right, leak = figure.axes
+    assert [bar.get_width() for bar in right.patches] == pytest.approx([1.0, 0.5, 0.0])
+    assert [text.get_text() for text in right.texts] == ["1.00", "0.50", "0.00"]
+    assert [text.get_text() for text in leak.texts] == ["not asked"] * 3
+    assert [tick.get_text() for tick in right.get_yticklabels()] == list(LABELS)
+
+
+def test_differences_and_concepts_are_labelled(table):
+    paired = paired_differences(table, ["identity", "clip_text"], num_resamples=50)
+    assert {"superclass", "mixed", "identity similarity"} <= set(texts(figures.differences(paired)))
+    figure = figures.concepts(table, "context_right")
+    assert "rex" in texts(figure) and len(figure.axes[0].lines) == 3
+
+
+def test_a_strategy_keeps_its_look_and_no_two_share_one():
+    assert figures.look("switching switch_step=4") == figures.look("switching")
+    for looks in (figures.LOOKS, figures.METHOD_LOOKS):
+        assert len(set(looks.values())) == len({color for color, _ in looks.values()})
+        assert len({marker for _, marker in looks.values()}) == len(looks)
+
+
+def test_new_strategies_have_looks_of_their_own_that_stay(monkeypatch):
+    """Registered without a look: colours and markers that nobody else has, the same when another one comes later."""
+    monkeypatch.setattr(STRATEGIES, "_classes", dict(STRATEGIES._classes))
+    names = [f"new{index}" for index in range(12)]
+    assert figures.look("new0") == figures.look("") == ("#000000", "o")
+    first = []
+    for name in names:
+        STRATEGIES.register(name)(type(name, (Mixed,), {}))
+        first.append(figures.look(f"{name} concept_scale=2, empty prompt"))
+    assert first == [figures.look(name) for name in names]
+    taken = {*figures.LOOKS.values(), *figures.METHOD_LOOKS.values()}
+    assert len({*first, *taken}) == len(taken) + len(names)
+    for part in (0, 1):
+        assert len({one[part] for one in [*figures.LOOKS.values(), *first[:6]]}) == len(figures.LOOKS) + 6
+
+
+def test_trajectories_become_a_table_and_a_figure():
+    one = SimpleNamespace(distance=np.array([3.0, 1.0]), cosine=np.array([0.1, 0.9]))
+    two = SimpleNamespace(distance=np.array([5.0, 3.0]), cosine=np.array([0.1, 0.9]))
+    found = figures.trajectory_table({"base": {(0, 0): one, (0, 1): two}})
+    assert list(found["step"]) == [0, 1, 0, 1] and found["picture"].nunique() == 2
+    axis = figures.branch_distance(found, mark=1).axes[0]
+    assert list(axis.lines[2].get_ydata()) == [4.0, 2.0]
+
+
+def test_film_strips_and_maps_keep_first_and_last():
+    images = [Image.new("RGB", (4, 4), (step, 0, 0)) for step in range(20)]
+    figure = figures.film_strip({"concept": images}, range(0, 40, 2), columns=4)
+    assert [pixel[0] for pixel in first_pixels(figure)] == [0, 6, 13, 19]
+    assert "step 38" in texts(figure)
+    maps = {"base": np.zeros((5, 4, 4)), "mixed": np.full((5, 4, 4), 2.0)}
+    figure = figures.distance_maps(maps, range(5))
+    assert {axis.images[0].get_clim() for axis in figure.axes if axis.images} == {(0, 2)}
+    with pytest.raises(UserError, match="20 pictures for 3 steps"):
+        figures.film_strip({"concept": images}, range(3))
+
+
+def test_attention_stands_below_its_picture_and_the_mask_darkens():
+    film = [np.full((4, 4, 3), 10 * (step + 1), np.uint8) for step in range(8)]
+    attention = np.arange(8.0)[:, None, None] * np.ones((8, 2, 2))
+    masks = np.zeros((8, 2, 2), bool)
+    masks[:, 0, 0] = True
+    figure = figures.attention_film(film, attention, range(8), masks, columns=3)
+    shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
+    assert [picture[0, 0, 0] for picture in shown[:3]] == [10, 50, 80]
+    assert [attended[0, 0] for attended in shown[3:6]] == [0, 4, 7]
+    assert shown[8][:, :, 0].tolist() == [[80, 80, 16, 16]] * 2 + [[16] * 4] * 2
+    assert {"step 0", "step 4", "step 7", "inside the mask"} <= set(texts(figure))
+    assert len(figures.attention_film(film, attention, range(8)).axes) == 2 * 6 + 1
+    with pytest.raises(UserError, match="attention has 7 pictures for 8 steps"):
+        figures.attention_film(film, attention[1:], range(8))
+
+
+def test_decided_and_spectrum_show_the_numbers():
+    rows = [
+        {"band": band, "picture": picture, "step": step, "share": step / 4 + place}
+        for band in ("layout", "detail")
+        for picture, place in (("a", 0.0), ("b", 0.2))
+        for step in range(3)
+    ]
+    figure = figures.decided(pd.DataFrame(rows), mark=1)
+    axis = figure.axes[0]
+    assert list(axis.lines[2].get_ydata()) == pytest.approx([0.1, 0.35, 0.6])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["layout", "detail"]
+    assert "step 1" in texts(figure)
+    spectra = np.array([[4.0, 2.0, 1.0], [1.0, 1.0, 1.0]])
+    axis = figures.power_spectrum(spectra).axes[0]
+    assert [list(line.get_ydata()) for line in axis.lines] == spectra.tolist()
+
+
+def test_small_figures_draw(tmp_path):
+    images = [Image.new("RGB", (4, 4))] * 7
+    losses = pd.DataFrame({"step": range(50), "loss": np.linspace(1, 0.1, 50)})
+    sheet = figures.contact_sheet(images, [f"seed {seed}" for seed in range(7)])
+    for figure in (sheet, figures.contact_sheet(images), figures.loss_curve(losses)):
+        assert figure.get_figwidth() == pytest.approx(figures.WIDTH)
+        figure.savefig(tmp_path / "figure.png")
+
+
+def methods_table(table):
+    parts = [
+        table.assign(
+            method=method, fine_tune=method, fine_tune_num_steps=steps, identity=table["identity"] * share
+        )
+        for method, share in (("lora", 1.0), ("svdiff", 0.5))
+        for steps in (10, 20)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_effects_stand_at_the_differences_in_the_methods_colours(table):
+    last = methods_table(table).query("fine_tune_num_steps == 20")
+    paired = pd.concat(
+        [paired_differences(part, ["identity"]).assign(method=name) for name, part in last.groupby("method")]
+    )
+    axis = figures.effects(paired).axes[0]
+    ends = {bar.lines[0].get_color(): list(bar.lines[0].get_xdata()) for bar in axis.containers}
+    assert ends == {figures.look("lora")[0]: [-0.5, 0.5], figures.look("svdiff")[0]: [-0.25, 0.25]}
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["superclass", "mixed"]
+
+
+def test_lines_over_the_training_tell_methods_and_strategies_apart(table):
+    several = methods_table(table).query("label != 'superclass'")
+    axis = figures.over_training(several, ["identity"]).axes[0]
+    found = {(line.get_color(), line.get_linestyle()): list(line.get_ydata()) for line in axis.lines}
+    assert found == {
+        (figures.look("lora")[0], "-"): [0.5, 0.5], (figures.look("lora")[0], "--"): [1, 1],
+        (figures.look("svdiff")[0], "-"): [0.25, 0.25], (figures.look("svdiff")[0], "--"): [0.5, 0.5],
+    }  # fmt: skip
+    assert list(axis.lines[0].get_xdata()) == [10, 20]
+
+
+def test_repairs_are_points_of_their_methods():
+    points = pd.DataFrame(
+        {"method": ["lora", "lora", "svdiff"], "leak": [0, 0.5, 1], "mended": [0, 0.4, 0.3]}
+    )
+    axis = figures.repair(points, "leak", "mended").axes[0]
+    assert [list(line.get_xdata()) for line in axis.lines[:2]] == [[0, 0.5], [1]]
+    assert [list(line.get_ydata()) for line in axis.lines[:2]] == [[0, 0.4], [0.3]]
+
+
+def test_a_matrix_has_a_number_where_there_is_one():
+    table = pd.DataFrame(
+        {"q": ["a", "a", "b"], "metric": ["clip_text", "leak", "leak"], "v": [0.5, 1.0, 0.25]}
+    )
+    axis = figures.matrix(table, "v", "metric", "q").axes[0]
+    found = {text.get_position(): text.get_text() for text in axis.texts}
+    assert found == {(0, 0): "0.50", (0, 1): "1.00", (1, 1): "0.25"}
+    assert [text.get_text() for text in axis.get_yticklabels()] == [
+        figures.title(name) for name in ("clip_text", "leak")
+    ]

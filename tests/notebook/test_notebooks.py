@@ -1,0 +1,179 @@
+"""The notebooks as files, and their running: refused parameters, whole outputs, pages that are missing."""
+
+import ast
+
+import nbformat
+import pytest
+import yaml
+from small_book import builder
+from tiny_notebook import write_notebook
+
+from persongen_lib.core.checks import parse_seeds
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.paths import ROOT
+from persongen_lib.notebook.start import check_parameters
+from persongen_lib.study import load_study
+from persongen_lib.study.notebooks import notebook_of, notebook_parameters
+from persongen_lib.study.papermill import run_notebook
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STRATEGIES = {
+    "base": "01_base",
+    "switching": "02_switching",
+    "mixed": "03_mixed",
+    "multistage": "04_multistage",
+    "masked": "05_masked",
+    "photoswap": "06_photoswap",
+    "profusion": "07_profusion",
+}
+COMMON = {"backbone", "concept", "prompts", "seeds", "num_steps", "device", "runs"}
+
+
+@pytest.fixture(scope="module")
+def build():
+    return builder()
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_has_the_common_parameters_and_starts_by_checking_them(path):
+    first, second = code_cells(path)[:2]
+    assert first.metadata.tags == ["parameters"]
+    names = {target.id for node in ast.parse(first.source).body for target in node.targets}
+    if any("run_cell" in cell.source for cell in code_cells(path)):
+        assert names >= COMMON and names & {"method", "methods"}
+    else:
+        assert "results" in names
+    assert "start()" in second.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_narrates_and_calls(path):
+    for cell in code_cells(path):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.FunctionDef | ast.Lambda):
+                assert node.end_lineno - node.lineno < 10
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_notebooks_parameters_are_the_quick_preset(path):
+    given = {n.targets[0].id: ast.literal_eval(n.value) for n in ast.parse(code_cells(path)[0].source).body}
+    for cell in load_study("quick").cells:
+        if path.stem in ("compare", STRATEGIES.get(cell.strategy)):
+            assert given["concept"] == cell.concept and given["num_steps"] == cell.num_steps
+            assert tuple(given["prompts"]) == tuple(cell.sample_spec.prompts)
+            assert parse_seeds(given["seeds"]) == cell.sample_spec.seeds
+            own = given["strategies"][cell.strategy] if path.stem == "compare" else given
+            assert {name: own[name] for name in cell.parameters} == cell.parameters
+
+
+def test_a_study_can_run_every_strategys_notebook():
+    for cell in load_study("smoke").cells:
+        if source := notebook_of(cell):
+            taken = {node.targets[0].id for node in ast.parse(code_cells(source)[0].source).body}
+            assert taken == set(notebook_parameters(cell, "runs", "cpu")), source.name
+            assert "**settings" in "".join(one.source for one in code_cells(source))
+
+
+def test_every_page_of_the_contents_has_a_source(build):
+    for page in build.toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text())):
+        assert any((ROOT / f"{page}{suffix}").is_file() for suffix in (".md", ".ipynb")), page
+
+
+def test_toc_pages_are_found_at_every_level(build):
+    toc = {"root": "a", "parts": [{"chapters": [{"file": "b", "sections": [{"file": "c"}]}, {"file": "d"}]}]}
+    assert list(build.toc_pages(toc)) == ["a", "b", "c", "d"]
+
+
+def test_a_missing_page_and_a_network_resource_are_reported(build, tmp_path):
+    (tmp_path / "index.html").write_text(
+        '<a href="https://example.org/link">a link may leave</a>'
+        '<script async src="https://example.org/a.js"></script><img\n src="//example.org/b.png">'
+    )
+    (tmp_path / "style.css").write_text("@import url(https://example.org/c.css); a { color: red }")
+    assert build.checks.missing_pages(["intro"], tmp_path) == ["the page intro.html was not built"]
+    found = " ".join(build.checks.network_resources(tmp_path))
+    assert all(name in found for name in ("a.js", "b.png", "c.css")) and "link" not in found
+
+
+def test_a_link_that_leads_nowhere_is_reported(build, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<h1 id="top">A</h1><a href="a/b.html#there">1</a><a href="a/b.html#gone">2</a><a href="#top">3</a>'
+        '<a href="lost.html">4</a><a href="https://example.org/lost">5</a><img src="lost%20too.png">'
+    )
+    (tmp_path / "a" / "b.html").write_text(
+        '<a href="../index.html" id="there"></a><script src="../gone.js?v=1">'
+    )
+    found = [line.split()[0::3][:2] for line in build.checks.broken_links(tmp_path)]
+    assert sorted(found) == [
+        ["a/b.html", "../gone.js?v=1,"],
+        ["index.html", "a/b.html#gone,"],
+        ["index.html", "lost%20too.png,"],
+        ["index.html", "lost.html,"],
+    ]
+
+
+def test_prose_keeps_the_executed_copy_and_code_does_not(build, tmp_path):
+    source = write_notebook(tmp_path / "a.ipynb", "number = 1", "number")
+    notebook = nbformat.read(source, as_version=4)
+    first = build.executed_copy(source, b"library")
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell("Prose."))
+    notebook.cells[2].metadata.mystnb = {"figure": {"caption": "Words."}}
+    nbformat.write(notebook, source)
+    assert build.executed_copy(source, b"library") == first
+    assert build.executed_copy(source, b"another library") != first
+    write_notebook(source, "number = 1", "number + 1")
+    assert build.executed_copy(source, b"library") != first
+
+
+def test_two_notebooks_at_a_time_and_what_is_done_is_kept(build, tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(build, "shared_digest", lambda: b"library")
+    (tmp_path / "notebooks").mkdir()
+    wait = "import time, pathlib\nwhile not pathlib.Path(other).exists(): time.sleep(0.1)"
+    marks = [str(tmp_path / name) for name in "ab"]
+    for name, other, last in (("a", marks[1], "40 + 2"), ("b", marks[0], "1 / 0")):
+        mark = f"open({str(tmp_path / name)!r}, 'w').close()"
+        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", f"other = {other!r}", mark, wait, last)
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        build.execute_notebooks(["notebooks/a", "notebooks/b"])
+    (copy,) = build.execute_notebooks(["notebooks/a"]).values()
+    assert list((tmp_path / "build" / "executed").glob("a.*")) == [copy]
+    source = tmp_path / "notebooks" / "a.ipynb"
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell("Prose of today."))
+    nbformat.write(notebook, source)
+    joined = build.reading.with_outputs(source, copy)
+    assert joined.cells[0].source == "Prose of today."
+    assert joined.cells[-1].outputs[0].data["text/plain"] == "42"
+
+
+def test_unknown_parameter_is_refused_before_anything_runs(tmp_path):
+    source = write_notebook(tmp_path / "a.ipynb", "concept = 'dog'\nseeds = '0-3'", "1 / 0")
+    with pytest.raises(UserError, match="sedes.*concept, seeds"):
+        run_notebook(source, tmp_path / "out.ipynb", {"sedes": "1"})
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_plain_papermill_is_refused_an_unknown_parameter_too():
+    parameters = "concept: str = 'dog'\nnum_steps = 50"
+    with pytest.raises(UserError, match="num_step;.*num_steps"):
+        check_parameters(["", parameters, "# Parameters\nnum_step = 2\n"])
+    check_parameters(["", parameters, "# Parameters\nnum_steps = 2\n"])
+    check_parameters(["", parameters])
+
+
+def test_a_run_leaves_the_whole_output_or_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    source = write_notebook(tmp_path / "a.ipynb", "number = 1", "assert number == 2\nprint(number * 21)")
+    with pytest.raises(Exception, match="AssertionError"):
+        run_notebook(source, tmp_path / "out.ipynb")
+    assert not (tmp_path / "out.ipynb").exists()
+    done = run_notebook(source, tmp_path / "out.ipynb", {"number": 2})
+    assert "42" in code_cells(done)[-1].outputs[0].text

@@ -1,0 +1,324 @@
+"""The explorers without a browser: what they compute, remember, offer and refuse."""
+
+import base64
+import dataclasses
+import io
+import re
+import shlex
+from argparse import ArgumentParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from tiny import save_pictures, tiny_pipeline
+
+from persongen_lib import (
+    Store,
+    fine_tune_spec,
+    list_strategies,
+    load_backbone,
+    load_concept,
+    make_strategy,
+    sample,
+    sample_spec,
+)
+from persongen_lib.analysis.recommendation import Wish, recommend
+from persongen_lib.backbones import sampling_defaults
+from persongen_lib.cli import recommend as recommend_cli
+from persongen_lib.cli import sample as sample_cli
+from persongen_lib.cli.arguments import parse_parameters
+from persongen_lib.core.errors import UserError
+from persongen_lib.finetune import finetune
+from persongen_lib.study.cells import shared_backbone
+from persongen_lib.trajectories import TrajectoryRecorder
+from persongen_lib.widgets import DecisionForm, ParetoExplorer, SamplingExplorer, Studio, trajectory_viewer
+from persongen_lib.widgets.controls import parameter_controls
+from persongen_lib.widgets.decision import recommend_command, sample_command
+from persongen_lib.widgets.html import curves
+from persongen_lib.widgets.viewer import FILMS
+
+SNOW = "a photo of a {} in the snow"
+BEACH = "a photo of a {} on the beach"
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A tiny model, a folder of pictures, and a store with their fine-tuning of two steps."""
+    folder = tmp_path_factory.mktemp("widgets")
+    tiny_pipeline().save_pretrained(folder / "model")
+    concept = load_concept(save_pictures(folder / "mine"), "dog")
+    tuning = fine_tune_spec(concept, str(folder / "model"), "lora", num_steps=2, prior_weight=0)
+    finetune(tuning, concept, Store(folder / "runs"), "cpu", validate=())
+    return folder, tuning
+
+
+@pytest.fixture
+def rows(world):
+    """Counts the network's rows."""
+    folder, tuning = world
+    network = shared_backbone(tuning.backbone, tuning.weights, "cpu", None).modules["network"]
+    counted = []
+    hook = network.register_forward_pre_hook(lambda module, args: counted.append(len(args[0])))
+    yield counted
+    hook.remove()
+
+
+@pytest.fixture
+def studio(world):
+    return Studio(world[0] / "runs", "cpu", kept=2)
+
+
+@pytest.fixture
+def explorer(world, monkeypatch):
+    monkeypatch.setattr("persongen_lib.widgets.sampling.list_concepts", lambda: ())
+    folder, tuning = world
+    return SamplingExplorer(
+        str(folder / "mine"), [SNOW, BEACH], backbone=tuning.backbone, method="lora", class_name="dog",
+        num_steps=STEPS, runs=folder / "runs", device="cpu",
+    )  # fmt: skip
+
+
+def decoded(html):
+    """The pictures in some HTML, as arrays."""
+    found = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one))), float) for one in found]
+
+
+def close(one, other):
+    return np.abs(one - np.asarray(other, float)).mean() < 6
+
+
+def test_the_studios_pictures_are_those_of_sample(world, studio):
+    folder, tuning = world
+    spec = sample_spec("mixed", [SNOW], "3-4", STEPS, tuning, concept_scale=2.5)
+    shown = studio(spec)
+    backbone = load_backbone(
+        tuning.backbone, adapter=Store(folder / "runs").find("finetune", tuning), device="cpu"
+    )
+    alone = sample(backbone, make_strategy("mixed", **spec.parameters), SNOW, "sks", "dog", STEPS, "3-4")
+    assert all(np.array_equal(a, b) for a, b in zip(shown.images, alone.images, strict=True))
+    np.testing.assert_allclose(shown.latents[:, -1], alone.latents, atol=2e-2)
+    assert shown.evaluations == alone.evaluations == 3 * STEPS
+
+
+def test_curves_agree_with_the_recorder_of_trajectories(world, studio):
+    folder, tuning = world
+    spec = sample_spec("mixed", [SNOW], [3], STEPS, tuning)
+    shown = studio(spec)
+    backbone, strategy = studio._encoder.backbone, make_strategy("mixed", **spec.parameters)
+    recorder = TrajectoryRecorder(backbone, strategy, frames=2)
+    sample(backbone, strategy, SNOW, "sks", "dog", STEPS, [3], recorders=[recorder])
+    recorded = recorder.result()[0]
+    np.testing.assert_allclose(shown.distance, recorded.distance, rtol=1e-4)
+    np.testing.assert_allclose(shown.cosine, recorded.cosine, rtol=1e-4)
+    np.testing.assert_allclose(shown.latents[0], recorded.latents, atol=1e-2)
+
+
+def test_what_is_remembered_is_not_sampled_again_and_the_oldest_is_forgotten(world, studio, rows):
+    specs = [sample_spec("switching", [SNOW], [0], STEPS, world[1], switch_step=step) for step in range(3)]
+    first = studio(specs[0])
+    assert sum(rows) == 2 * STEPS
+    assert studio(specs[0]) is first and sum(rows) == 2 * STEPS
+    studio(specs[1])
+    studio(specs[0])
+    studio(specs[2])
+    assert [studio.remembers(spec) for spec in specs] == [True, False, True]
+    assert sum(rows) == 3 * 2 * STEPS
+
+
+def test_curves_cost_nothing_and_have_gaps_where_a_branch_was_not_asked(world, studio, rows):
+    shown = studio(sample_spec("multistage", [SNOW], [0], STEPS, world[1], switch_step=1))
+    assert sum(rows) == shown.evaluations == 2 + 3 * (STEPS - 1)
+    assert np.isnan(shown.distance).tolist() == [True, False, False]
+    assert np.isnan(studio(sample_spec("base", [SNOW], [0], STEPS, world[1])).cosine).all()
+
+
+@pytest.mark.parametrize("backbone", ["micro", "sdxl"])
+@pytest.mark.parametrize("name", list_strategies())
+def test_every_strategy_has_a_control_for_each_parameter_at_its_usual_value(name, backbone):
+    usual = sampling_defaults(backbone)
+    controls = parameter_controls(name, usual, usual["num_steps"])
+    values = {parameter: control.value for parameter, control in controls.items()}
+    assert make_strategy(name, **values) == make_strategy(name, **usual["strategies"].get(name, {}))
+    assert set(values) == {field.name for field in dataclasses.fields(make_strategy(name))}
+
+
+def test_a_moved_slider_changes_the_picture_and_only_that_is_sampled(explorer, rows):
+    explorer.strategy.value = "mixed"
+    before, sampled = decoded(explorer.pictures.value), sum(rows)
+    explorer.parameters["concept_scale"].value = 6.0
+    after = decoded(explorer.pictures.value)
+    assert sum(rows) - sampled == 3 * STEPS
+    assert [np.array_equal(a, b) for a, b in zip(before, after, strict=True)] == [True, True, False]
+    spec = explorer.spec()
+    assert spec.parameters["concept_scale"] == 6.0
+    shown = explorer.studio(spec)
+    assert (
+        close(after[2], shown.images[0])
+        and f"{shown.evaluations} network evaluations" in explorer.message.value
+    )
+
+
+def test_switching_at_the_ends_is_base_and_superclass(explorer):
+    explorer.strategy.value = "switching"
+    for step, twin in ((0, 0), (STEPS, 1)):
+        explorer.parameters["switch_step"].value = step
+        pictures = decoded(explorer.pictures.value)
+        assert np.array_equal(pictures[2], pictures[twin])
+
+
+@pytest.mark.parametrize(
+    ("control", "value", "words"),
+    [
+        ("seeds", "0-x", "seeds must be distinct"),
+        ("seeds", "0-20", "from 1 to 8"),
+        ("template", "no place", "exactly one"),
+    ],
+)
+def test_a_wrong_value_is_told_in_one_sentence_and_mended(explorer, control, value, words):
+    explorer.prompt.value = explorer.prompt.options[-1]
+    right, pictures = getattr(explorer, control).value, explorer.pictures.value
+    getattr(explorer, control).value = value
+    assert words in explorer.message.value and 'role="alert"' in explorer.message.value
+    assert explorer.pictures.value == pictures
+    getattr(explorer, control).value = right
+    assert "alert" not in explorer.message.value
+
+
+def test_a_concept_that_is_not_fine_tuned_has_a_button_that_does_it(explorer):
+    explorer.concept.value = 1
+    assert "not fine-tuned yet" in explorer.message.value and explorer.button.layout.display != "none"
+    explorer.tunings[1] = dataclasses.replace(explorer.tunings[0], num_steps=3)
+    explorer.button.click()
+    assert explorer.tuned and explorer.button.layout.display == "none"
+    assert "evaluations" in explorer.message.value and "not yet" not in explorer.concept.options[1][0]
+
+
+def test_what_a_user_writes_is_never_markup(explorer):
+    explorer.prompt.value = explorer.prompt.options[-1]
+    explorer.template.value = 'a {} <img src=x onerror="alert(1)">'
+    assert "<img src=x" not in explorer.pictures.value and "&lt;img" in explorer.pictures.value
+
+
+def test_the_viewers_frames_are_the_trajectorys_film(world, studio):
+    studio(sample_spec("base", [SNOW], [0], STEPS, world[1]))
+    strategy, backbone = make_strategy("masked", switch_step=1), studio._encoder.backbone
+    recorder = TrajectoryRecorder(backbone, strategy, frames=3)
+    sample(backbone, strategy, SNOW, "sks", "dog", STEPS, [0], recorders=[recorder])
+    one = recorder.result()[0]
+    patches = np.random.default_rng(0).integers(0, 256, (3, 3, 2, 2, 3), dtype=np.uint8)
+    films = dict(zip(FILMS, patches.repeat(8, axis=2).repeat(8, axis=3), strict=True))
+    one = dataclasses.replace(one, **films)
+    viewer = trajectory_viewer(one, {"base": one})
+    slider, stack = viewer.children[0].children[1], viewer.children[1]
+    assert slider.options == ("step 0", "step 1", "step 2") and len(stack.children) == 3
+    for index, page in enumerate(stack.children):
+        *pictures, attention, mask = decoded(page.value)
+        assert all(close(a, film[index]) for a, film in zip(pictures, films.values(), strict=True))
+        assert np.array_equal(mask.mean(2) > 127, one.masks[index])
+        assert attention.shape[:2] == one.attention.shape[1:]
+        assert f"step {one.frames[index]}" in page.value
+
+
+def test_curves_leave_gaps_and_mark_the_step():
+    svg = curves({"a": np.array([1.0, np.nan, 2.0, 3.0])}, ["#000000"], "t", mark=2)
+    first, second = re.findall(r'polyline points="([^"]+)"', svg)
+    assert len(first.split()) == 1 and len(second.split()) == 2
+    assert f"M{second.split()[0].split(',')[0]} " in svg
+
+
+@pytest.fixture
+def table():
+    """Two strategies of the study, of one concept that this store does not have."""
+    study = pd.read_parquet("data/results/phenomenon.parquet")
+    return study[study["label"].isin(["base", "mixed"])]
+
+
+def make_pareto(world, table, **more):
+    folder, tuning = world
+    return ParetoExplorer(
+        table, str(folder / "mine"), [SNOW, BEACH], num_steps=STEPS, backbone=tuning.backbone, method="lora",
+        class_name="dog", runs=folder / "runs", device="cpu", **more,
+    )  # fmt: skip
+
+
+def test_a_point_that_is_chosen_shows_its_own_pictures(world, table, monkeypatch):
+    folder, tuning = world
+    monkeypatch.setattr("persongen_lib.widgets.pareto.fine_tune_spec", lambda *_: tuning)
+    explorer = make_pareto(world, table)
+    assert [card.value == "" for card in explorer.cards.children] == [False, True]
+    explorer.buttons.index = 1
+    shown = decoded(explorer.cards.children[1].value)
+    spec = sample_spec("mixed", [SNOW, BEACH], 0, STEPS, tuning, concept_scale=1.75, superclass_scale=1.75)
+    assert all(close(a, b) for a, b in zip(shown, Studio(folder / "runs", "cpu")(spec).images, strict=True))
+    whole = make_pareto(world, table, whole=True)
+    assert decoded(whole.cards.children[1].value)[0].shape == shown[0].shape
+
+
+def test_pictures_that_the_runs_hold_are_not_sampled(world, table, rows, monkeypatch):
+    folder, tuning = world
+    monkeypatch.setattr("persongen_lib.widgets.pareto.fine_tune_spec", lambda *_: tuning)
+    kept = np.uint8(np.arange(16 * 16 * 3).reshape(16, 16, 3) % 251)
+    Image.fromarray(kept).save(folder / "runs" / "kept.png")
+    rows.clear()
+    here = table.assign(fine_tune=tuning.hash, picture="kept.png")
+    explorer = make_pareto(world, here, whole=True)
+    assert not rows
+    assert all(np.array_equal(np.asarray(one), kept) for one in explorer.pictures(0))
+
+
+def test_points_without_a_fine_tuning_say_so(world, table):
+    explorer = make_pareto(world, table)
+    assert "not fine-tuned yet" in explorer.cards.children[0].value
+
+
+def test_the_form_ranks_as_recommend_does_and_its_commands_say_the_same():
+    results = "data/results/phenomenon.parquet"
+    form = DecisionForm(results, top=3)
+    form.min_text.value = 0.9
+    form.budget.value = form.budget.options[2][1]
+    form.original.value = False
+    form.method.value = "dreambooth"
+    assert form.weight.disabled
+    found = recommend(pd.read_parquet(results), form.wish)
+    body = form.ranking.value.split("<tbody>")[1]
+    assert re.findall(r"<tr><td>([^<]+)</td>", body) == list(found["label"][:3])
+    recommended = _parsed(recommend_cli, recommend_command(form.wish, results))
+    assert recommended.results == results and recommended.no_original_weights
+    assert Wish(
+        min_text=recommended.min_text, max_evaluations=recommended.budget, original_weights=False,
+        method=recommended.method,
+    ) == form.wish  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "parameters", [{}, {"quantile": 0.85, "superclass_weights": "original", "switch_step": 0}]
+)
+def test_the_command_samples_what_was_recommended(parameters):
+    spec = sample_spec("masked", [SNOW], 0, class_name="dog", **parameters)
+    option = pd.Series({"strategy": "masked", "parameters": pd.Series(spec.parameters).to_json()})
+    asked = _parsed(sample_cli, sample_command(option, "micro"))
+    again = sample_spec(asked.strategy, [SNOW], 0, class_name="dog", **parse_parameters(asked.param))
+    assert again == spec
+
+
+def test_a_wish_that_nothing_meets_is_told_in_one_sentence(tmp_path):
+    table = pd.read_parquet("data/results/phenomenon.parquet")
+    table[table["superclass_weights"] == "personalized"].assign(superclass_weights="original").to_parquet(
+        tmp_path / "table.parquet"
+    )
+    form = DecisionForm(tmp_path / "table.parquet")
+    form.original.value = False
+    with pytest.raises(UserError) as error:
+        recommend(form.table, form.wish)
+    assert str(error.value) in form.ranking.value
+
+
+def _parsed(command, line):
+    program, name, *arguments = shlex.split(line)
+    assert (program, name) == ("persongen", command.__name__.split(".")[-1])
+    parser = ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(arguments)
