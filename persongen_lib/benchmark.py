@@ -72,7 +72,13 @@ def benchmark(
     from tqdm.auto import tqdm
 
     contestants = _contestants(
-        backbone, _with_base(strategies), pictures, num_steps, repeats, (template, token, class_name), seed
+        backbone,
+        _with_base(strategies, backbone, num_steps),
+        pictures,
+        num_steps,
+        repeats,
+        (template, token, class_name),
+        seed,
     )
     if compile:
         backbone.modules["network"].compile()
@@ -179,8 +185,11 @@ class _Contestant:
         }
 
 
-def _with_base(strategies: Sequence[Strategy] | None) -> dict[str, Strategy]:
-    """The strategies by name, base first."""
+def _with_base(
+    strategies: Sequence[Strategy] | None, backbone: Backbone, num_steps: int
+) -> dict[str, Strategy]:
+    """The strategies by name, base first, with the numbers that are usual for the backbone."""
+    from persongen_lib.backbones.defaults import defaults_of
     from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
 
     if strategies is None:
@@ -190,6 +199,8 @@ def _with_base(strategies: Sequence[Strategy] | None) -> dict[str, Strategy]:
         raise UserError(f"each strategy can be given only once, not {', '.join(names)}")
     named = dict(zip(names, strategies, strict=True))
     named = {"base": named.get("base") or make_strategy("base"), **named}
+    usual = defaults_of(type(backbone), backbone.name)
+    named = {name: one.resolved(usual["guidance_scale"], num_steps) for name, one in named.items()}
     scale = named["base"].guidance_scale
     if not isinstance(scale, float) or scale <= 1:
         raise UserError(
@@ -220,7 +231,14 @@ def _contestants(
         _Contestant(
             name,
             lambda strategy=strategy: sample(
-                backbone, strategy, *prompt, num_steps, latents=noise, output="latents", batch_size=pictures
+                backbone,
+                strategy,
+                *prompt,
+                num_steps,
+                latents=noise,
+                output="latents",
+                scheduler="ddim",
+                batch_size=pictures,
             ),
             strategy.parameters(),
             backbone.device,

@@ -31,15 +31,16 @@ def default_labels(table: pd.DataFrame) -> dict[str, str]:
 def usual_parameters(strategy: str, backbone: str) -> dict[str, Any] | None:
     """Every parameter of a strategy at its default on a backbone; None where strategy or backbone are not known."""
     from persongen_lib.backbones.defaults import sampling_defaults
-    from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
+    from persongen_lib.sampling.engine.specs import default_strategy
+    from persongen_lib.sampling.engine.strategy import list_strategies
 
     if strategy not in list_strategies() or not isinstance(backbone, str):
         return None
     try:
-        usual = sampling_defaults(backbone)["strategies"].get(strategy, {})
+        usual = sampling_defaults(backbone)
     except UserError:
         return None
-    return make_strategy(strategy, **usual).parameters()
+    return default_strategy(strategy, usual).parameters()
 
 
 def sweeps(table: pd.DataFrame) -> pd.DataFrame:

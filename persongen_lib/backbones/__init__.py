@@ -7,7 +7,7 @@ from persongen_lib.backbones.loading import load_backbone, resolve_device
 from persongen_lib.backbones.pixart import PixArtAlpha
 from persongen_lib.backbones.sd import StableDiffusion
 from persongen_lib.backbones.sdxl import StableDiffusionXL
-from persongen_lib.backbones.solvers import SCHEDULERS, Schedule, Step, predicted_original
+from persongen_lib.backbones.solvers import SCHEDULERS, Solver, Step
 from persongen_lib.backbones.sources import Source, list_backbones, locate, weights_digest
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "FAMILIES",
     "PixArtAlpha",
     "SCHEDULERS",
-    "Schedule",
+    "Solver",
     "Source",
     "StableDiffusion",
     "StableDiffusionXL",
@@ -24,7 +24,6 @@ __all__ = [
     "list_backbones",
     "load_backbone",
     "locate",
-    "predicted_original",
     "read_adapter_spec",
     "resolve_device",
     "sampling_defaults",

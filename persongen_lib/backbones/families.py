@@ -14,6 +14,9 @@ FAMILIES = {cls.pipeline_class: cls for cls in (StableDiffusion, StableDiffusion
 
 def family_of(place: Source) -> type[LatentDiffusion]:
     """The family of a model; a UserError for one that is not known or can't be reached."""
+    known = [family for family in FAMILIES.values() if family.family == place.family]
+    if known:
+        return known[0]
     name = pipeline_class(place)
     if name not in FAMILIES:
         raise UserError(f"{place.name} is a {name}; known: {', '.join(FAMILIES)}")

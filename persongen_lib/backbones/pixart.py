@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from persongen_lib.backbones.backbone import Conditioning
+from persongen_lib.backbones.backbone import Conditioning, Usual
 from persongen_lib.backbones.latent import LatentDiffusion
 from persongen_lib.core.errors import UserError
 
@@ -20,6 +20,7 @@ class PixArtAlpha(LatentDiffusion):
     """
 
     family = "pixart"
+    usual = Usual(num_steps=20, scheduler="dpm++", guidance_scale=4.5)
     pipeline_class = "PixArtAlphaPipeline"
     original_parts = {"network": "transformer", "text_encoder": "text_encoder"}
     added = ("resolution", "aspect_ratio")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from persongen_lib.backbones.backbone import Conditioning
+from persongen_lib.backbones.backbone import Conditioning, Usual
 from persongen_lib.backbones.latent import LatentDiffusion
 
 
@@ -19,6 +19,7 @@ class StableDiffusionXL(LatentDiffusion):
     """
 
     family = "sdxl"
+    usual = Usual(guidance_scale=5.0)
     pipeline_class = "StableDiffusionXLPipeline"
     load_options = {"feature_extractor": None, "image_encoder": None, "add_watermarker": False}
     original_parts = {

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
 from persongen_lib.core.hashing import canonical_json, short_hash
-from persongen_lib.core.specs import SampleSpec
 from persongen_lib.core.store import read_spec
 from persongen_lib.data.concepts import Concept, list_concepts, load_concept
 from persongen_lib.evaluation.metric import file_digest
 from persongen_lib.evaluation.runs import METRICS, choose_models, describe_judges, evaluate_run
+from persongen_lib.sampling.engine.specs import SampleSpec
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -59,7 +59,8 @@ def run(args: Namespace) -> int:
     from persongen_lib.data.prompts import load_prompts
     from persongen_lib.finetune.engine.method import fine_tune_spec
     from persongen_lib.finetune.engine.run import finetune
-    from persongen_lib.sampling.engine.run import check_output, export, run_sample, sample_spec
+    from persongen_lib.sampling.engine.run import check_output, export, run_sample
+    from persongen_lib.sampling.engine.specs import sample_spec
 
     store, concept, fine_tune = Store(args.runs), None, None
     if args.adapter:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persongen_lib.core.files import write_atomic
-from persongen_lib.core.specs import FineTuneSpec, SampleSpec, Spec
+from persongen_lib.core.specs import FineTuneSpec, Spec
 from persongen_lib.core.store import Store
 from persongen_lib.data.concepts import Concept, load_concept
 from persongen_lib.data.prompts import load_prompts
+from persongen_lib.sampling.engine.specs import SampleSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +80,7 @@ class Cell:
     @cached_property
     def sample_spec(self) -> SampleSpec:
         """The sample run's spec, every parameter filled in."""
-        from persongen_lib.sampling.engine.run import sample_spec
+        from persongen_lib.sampling.engine.specs import sample_spec
 
         return sample_spec(
             self.strategy,

@@ -39,7 +39,8 @@ def result_rows(cell: Cell, store: Store, scores: pd.DataFrame) -> pd.DataFrame:
     parameters, size = adapter_size(adapter)
     asked = {
         "label": cell.name,
-        "strategy": spec.strategy,
+        "strategy": spec.strategy.name,
+        "needs_original": spec.strategy.needs_original,
         **{name: value for name, value in spec.parameters.items() if not isinstance(value, list | tuple)},
         "concept": concept.name,
         "class_name": concept.class_name,

@@ -120,10 +120,10 @@ def recommend_command(wish: Wish, results: str | Path) -> str:
 
 def sample_command(option: pd.Series, backbone: str) -> str:
     """The command line that uses an option of `recommend`, with the parameters that are not the backbone's usual."""
-    from persongen_lib.sampling.engine.strategy import make_strategy
+    from persongen_lib.sampling.engine.specs import default_strategy
 
     name = option["strategy"]
-    usual = make_strategy(name, **sampling_defaults(backbone)["strategies"].get(name, {})).parameters()
+    usual = default_strategy(name, sampling_defaults(backbone)).parameters()
     parts = ["persongen", "sample", "--concept", "my_dog/", "--class-name", "dog", "--strategy", name]
     for parameter, value in json.loads(option["parameters"]).items():
         if value != usual[parameter]:

@@ -19,7 +19,7 @@ from persongen_lib.data.concepts import load_concept
 from persongen_lib.data.prompts import load_prompts
 from persongen_lib.figures.style import look, title
 from persongen_lib.finetune.engine.method import fine_tune_spec
-from persongen_lib.sampling.engine.run import sample_spec
+from persongen_lib.sampling.engine.specs import sample_spec
 from persongen_lib.widgets.html import picture, row, sentence
 from persongen_lib.widgets.studio import Studio
 

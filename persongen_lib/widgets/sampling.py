@@ -13,14 +13,14 @@ from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.specs import FineTuneSpec, SampleSpec
+from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store, read_spec
 from persongen_lib.data.concepts import Concept, list_concepts, load_concept
 from persongen_lib.data.prompts import load_prompts
 from persongen_lib.figures.style import look, title
 from persongen_lib.finetune.engine.method import fine_tune_spec
 from persongen_lib.finetune.engine.run import finetune
-from persongen_lib.sampling.engine.run import sample_spec
+from persongen_lib.sampling.engine.specs import SampleSpec, sample_spec
 from persongen_lib.sampling.engine.strategy import list_strategies
 from persongen_lib.widgets.controls import parameter_controls
 from persongen_lib.widgets.html import curves, picture, row, sentence
@@ -109,7 +109,7 @@ class SamplingExplorer(widgets.Box):
         self.pictures.value = _pictures(spec, shown, beside)
         self.trajectory.value = _trajectory(spec, shown, beside)
         self.message.value = sentence(
-            f"{spec.strategy}: {shown.evaluations} network evaluations a picture, {shown.seconds:.2f} s"
+            f"{spec.strategy.name}: {shown.evaluations} network evaluations a picture, {shown.seconds:.2f} s"
         )
 
     def choose_concept(self, _change=None) -> None:
@@ -227,7 +227,7 @@ def fine_tunings(store: Store, own: Concept, backbone: str, method: str) -> list
 
 def _pictures(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str:
     """A row a seed: the strategy's picture beside those it is compared with."""
-    columns = {name: one.images for name, one in beside.items()} | {spec.strategy: shown.images}
+    columns = {name: one.images for name, one in beside.items()} | {spec.strategy.name: shown.images}
     prompt = spec.prompts[0].format(f"{spec.token} {spec.class_name}")
     return "".join(
         row(
@@ -243,12 +243,12 @@ def _trajectory(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str
     away = {f"to {name}": _distance(shown.latents, one.latents) for name, one in beside.items()}
     mark = spec.parameters.get("switch_step")
     parts = [curves(away, [look(name)[0] for name in beside], title("latents"), mark)]
-    color = [look(spec.strategy)[0]]
+    color = [look(spec.strategy.name)[0]]
     for name, values in {"distance": shown.distance, "cosine": shown.cosine}.items():
         if not np.isnan(values).all():
-            parts.append(curves({spec.strategy: values}, color, title(name), mark))
+            parts.append(curves({spec.strategy.name: values}, color, title(name), mark))
     if len(parts) == 1:
-        parts.append(sentence(f"{spec.strategy} does not ask for concept and superclass at once."))
+        parts.append(sentence(f"{spec.strategy.name} does not ask for concept and superclass at once."))
     return row(parts, wrap=True)
 
 

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
-from persongen_lib.core.specs import SampleSpec
 from persongen_lib.core.store import Store
 from persongen_lib.sampling.engine.loop import StepRecord
 from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.run import ready_backbone
 from persongen_lib.sampling.engine.sampler import sample
-from persongen_lib.sampling.engine.strategy import Strategy, make_strategy
+from persongen_lib.sampling.engine.specs import SampleSpec
+from persongen_lib.sampling.engine.strategy import Strategy
 from persongen_lib.study.cells import shared_backbone
 
 
@@ -68,7 +68,7 @@ class Studio:
         ready_backbone(spec, self.store, backbone=backbone)
         if self._encoder is None or self._encoder.backbone is not backbone:
             self._encoder = Encoder(backbone)
-        strategy = make_strategy(spec.strategy, **spec.parameters)
+        strategy = spec.strategy
         recorder, started = StepCurves(strategy), time.perf_counter()
         result = sample(
             backbone, strategy, spec.prompts, spec.token, spec.class_name, spec.num_steps, spec.seeds,

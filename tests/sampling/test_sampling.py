@@ -7,7 +7,6 @@ from tiny import tiny_backbone, tiny_pipeline
 
 from persongen_lib.backbones import StableDiffusion
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.specs import SampleSpec
 from persongen_lib.core.store import Store
 from persongen_lib.sampling import (
     initial_noise,
@@ -18,6 +17,7 @@ from persongen_lib.sampling import (
     sample,
     sample_spec,
 )
+from persongen_lib.sampling.engine.specs import SampleSpec
 
 TEMPLATE = "a photo of {} in the snow"
 

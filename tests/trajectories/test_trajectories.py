@@ -5,7 +5,6 @@ import pytest
 import torch
 from tiny import tiny_backbone, tiny_pipeline
 
-from persongen_lib.backbones import predicted_original
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.store import Store
 from persongen_lib.sampling import Prompts, make_strategy, picture_name, run_sample, sample, sample_spec
@@ -54,12 +53,12 @@ def test_every_quantity_is_what_the_predictions_say(backbone):
     kept = run(backbone, strategy, [0], None, latents=noise).records["trajectory"][0]
     prompts = [Prompts(TEMPLATE, "sks", "dog")]
     assert list(kept.frames) == [0, 2, 4]
-    for record in trajectory(Encoder(backbone), strategy, prompts, backbone.schedule("ddim", STEPS), noise):
+    for record in trajectory(Encoder(backbone), strategy, prompts, backbone.solver("ddim", STEPS), noise):
         at = record.index
         u, c, s = (one[0].double().numpy() for one in record.predict("null", "concept", "superclass"))
         norms = np.sqrt(((c - s) ** 2).sum(0))
         cosine = ((c - u) * (s - u)).sum() / np.sqrt(((c - u) ** 2).sum() * ((s - u) ** 2).sum())
-        x0 = predicted_original(record.guided, record.step, record.latents)
+        x0 = record.step.clean(record.guided, record.latents)
         assert kept.timesteps[at] == record.timestep
         assert kept.distance[at] == pytest.approx(norms.mean(), rel=1e-4)
         assert kept.cosine[at] == pytest.approx(cosine, rel=1e-4)

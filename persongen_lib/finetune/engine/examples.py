@@ -17,7 +17,8 @@ from persongen_lib.data.images import read_picture
 from persongen_lib.finetune.engine.method import Method
 from persongen_lib.sampling.engine.contact_sheets import read_pictures
 from persongen_lib.sampling.engine.prompts import Prompts
-from persongen_lib.sampling.engine.run import run_sample, sample_spec
+from persongen_lib.sampling.engine.run import run_sample
+from persongen_lib.sampling.engine.specs import sample_spec
 
 AT_ONCE = 8
 

@@ -11,12 +11,14 @@ from PIL.Image import Image
 from torch import Tensor
 
 from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.backbones.defaults import defaults_of
 from persongen_lib.core.checks import check_known, check_steps, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.sampling.engine.loop import StepRecord, trajectory
 from persongen_lib.sampling.engine.noise import initial_noise, refinement_noise
 from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.prompts import Prompts
+from persongen_lib.sampling.engine.specs import usual_scheduler
 from persongen_lib.sampling.engine.strategy import Strategy
 
 
@@ -52,11 +54,11 @@ def sample(
     template: str | Sequence[str],
     token: str,
     class_name: str,
-    num_steps: int = 50,
+    num_steps: int | None = None,
     seeds: str | int | Sequence[int] | None = None,
     latents: Tensor | None = None,
     output: str = "images",
-    scheduler: str = "ddim",
+    scheduler: str | None = None,
     batch_size: int = 8,
     recorders: Iterable[Recorder] = (),
     encoder: Encoder | None = None,
@@ -64,7 +66,9 @@ def sample(
 ) -> Samples:
     """Sample pictures; each depends on its own noise only, not on the batch it is computed in.
 
-    `template`: one, or several that are sampled with every seed (all pictures of the first come first).
+    `num_steps`, `scheduler` and relative parameters of the strategy: the model's own where none are given (see
+    `sampling_defaults`). `template`: one, or several that are sampled with every seed (all images of
+    the first come first).
     `latents`: unit-variance noise (pictures, C, H, W) instead of `seeds`. `output`: "images" or "latents".
     `encoder`: one that is kept over several calls encodes shared prompts (the null prompt) once.
     `refine_noise`: unit-variance noise (refine_steps, num_steps, pictures, C, H, W) for strategies that refine, drawn
@@ -72,7 +76,11 @@ def sample(
     """
     check_known("output", [output], ("images", "latents"))
     check_steps(batch_size, what="the batch size")
-    schedule = backbone.schedule(scheduler, num_steps)
+    usual = defaults_of(type(backbone), backbone.name)
+    num_steps = usual["num_steps"] if num_steps is None else check_steps(num_steps)
+    scheduler = usual_scheduler(strategy, usual) if scheduler is None else scheduler
+    solver = backbone.solver(scheduler, num_steps)
+    strategy = strategy.resolved(usual["guidance_scale"], num_steps)
     strategy.check_run(num_steps, scheduler)
     templates = [template] if isinstance(template, str) else list(template)
     prompts = [Prompts(one, token, class_name) for one in templates]
@@ -89,7 +97,7 @@ def sample(
         if strategy.refine_steps and refine is None:
             refine = refinement_noise(seeds[here], noise.shape[1:], strategy.refine_steps, num_steps)
         run = trajectory(
-            encoder, strategy, prompts[here], schedule, noise[here].to(backbone.device),
+            encoder, strategy, prompts[here], solver, noise[here].to(backbone.device),
             None if refine is None else refine.to(backbone.device), start,
         )  # fmt: skip
         evaluations = 0
