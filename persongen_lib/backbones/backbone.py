@@ -27,7 +27,7 @@ Weights = Literal["personalized", "original"] | float
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the network is told: tensors by name, each with one row a prompt."""
+    """What the network is conditioned on: tensors by name, each with one row per prompt."""
 
     tensors: Mapping[str, Tensor]
 
@@ -81,7 +81,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """One row a prompt. Differentiable: sampling calls it without gradients."""
+        """One row per prompt. Differentiable: sampling calls it without gradients."""
 
     @abstractmethod
     def forward(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:

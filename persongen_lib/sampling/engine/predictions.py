@@ -1,4 +1,4 @@
-"""Asking the network for branches: encoded once a prompt, batched, remembered for the step, counted."""
+"""Asking the network for branches: encoded once per prompt, batched, remembered for the step, counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sample run in the store, written picture by picture: a killed run goes on with the missing ones."""
+"""A sample run in the store, written image by image: a killed run goes on with the missing ones."""
 
 from __future__ import annotations
 
@@ -33,11 +33,20 @@ def run_sample(
     batch_size: int = 8,
     kind: str = "sample",
 ) -> Path:
-    """The folder of a finished run, sampled now where it is not there yet.
+    """The folder of a finished run, sampled now if it is not there yet.
 
-    It holds images/p03_s0007.png (prompt index, seed) and pictures.jsonl, one row a picture. `backbone`:
-    one that is loaded already. `adapter`: the fine-tuning's folder, by default the store's. A run whose pictures were
+    It holds images/p03_s0007.png (prompt index, seed) and pictures.jsonl, one row per image. A run whose images were
     packed is sampled again.
+
+    Args:
+        spec: the run.
+        store: where runs are kept.
+        device: "auto", "cpu", "cuda" ...
+        dtype: "fp32", "bf16" or "fp16"; None for the usual one of the device.
+        backbone: one that is loaded already.
+        adapter: the fine-tuning's folder, by default the store's.
+        batch_size: images per network call and branch.
+        kind: the run's kind in the store.
     """
     found = store.find(kind, spec)
     if found and is_packed(found):

@@ -36,9 +36,13 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class Samples:
-    """`images` (RGB) or None, `latents` (pictures, C, H, W) float32 before the decoder, on the CPU.
+    """What was sampled.
 
-    `evaluations` is the number of network rows a picture; `records` what each recorder kept, by its name.
+    Attributes:
+        images: RGB, or None where only latents were asked for.
+        latents: (images, C, H, W) float32 before the decoder, on the CPU.
+        evaluations: NFE, network rows per image.
+        records: what each recorder kept, by its name.
     """
 
     images: list[Image] | None
@@ -64,15 +68,28 @@ def sample(
     encoder: Encoder | None = None,
     refine_noise: Tensor | None = None,
 ) -> Samples:
-    """Sample pictures; each depends on its own noise only, not on the batch it is computed in.
+    """Sample images; each depends on its own noise alone, not on the batch that it is computed in.
 
-    `num_steps`, `scheduler` and relative parameters of the strategy: the model's own where none are given (see
-    `sampling_defaults`). `template`: one, or several that are sampled with every seed (all images of
-    the first come first).
-    `latents`: unit-variance noise (pictures, C, H, W) instead of `seeds`. `output`: "images" or "latents".
-    `encoder`: one that is kept over several calls encodes shared prompts (the null prompt) once.
-    `refine_noise`: unit-variance noise (refine_steps, num_steps, pictures, C, H, W) for strategies that refine, drawn
-    from the seeds by default (where only latents are given, from seeds 0, 1, 2 ...). UserError for a wrong value.
+    Args:
+        backbone: the model.
+        strategy: how its predictions are mixed.
+        template: a prompt with `{}` for the concept, or several, each sampled with every seed; all images of the
+            first come first.
+        token: the placeholder, "sks".
+        class_name: the class word, "dog".
+        num_steps: from 1 to 1000; None for the model's usual number (`sampling_defaults`).
+        seeds: such as "0-3", 0 or [0, 1]; one image per seed and template.
+        latents: unit-variance noise (images, C, H, W) in place of seeds.
+        output: "images", or "latents" to leave out the decoder.
+        scheduler: one of `SCHEDULERS`; None for the model's usual one.
+        batch_size: images per network call and branch.
+        recorders: each watches every step.
+        encoder: one that is kept over several calls encodes shared prompts once.
+        refine_noise: (refine_steps, num_steps, images, C, H, W) for strategies that refine, drawn from the seeds by
+            default (from seeds 0, 1, 2 ... where only latents are given).
+
+    Raises:
+        UserError: a wrong value.
     """
     check_known("output", [output], ("images", "latents"))
     check_steps(batch_size, what="the batch size")
