@@ -19,7 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Export, and say where the files are and how they are loaded."""
-    from persongen_lib.export.formats import export_adapter
+    from persongen_lib.export.run import export_adapter
 
     folder = export_adapter(args.adapter, args.output, args.format, args.device)
     print(f"{folder}: how it is loaded is written in README.md there")
