@@ -143,6 +143,18 @@ def test_scale_0_is_the_original_and_scale_1_what_was_trained(tmp_path, method, 
     assert all(torch.equal(value, own[name]) for name, value in parameters_of(backbone).items())
 
 
+@EACH_FAMILY
+@pytest.mark.parametrize("method", ["dreambooth", "lora", "svdiff"])
+def test_text_encoders_and_the_placeholders_embedding_are_trained_and_loaded_together(
+    tmp_path, method, family
+):
+    backbone = tiny_backbone(family=family)
+    rates = {"text_encoder_learning_rate": 1e-2, "token_learning_rate": 1e-1}
+    during = trained(backbone, method, tmp_path, **rates)
+    backbone.load_adapter(tmp_path)
+    torch.testing.assert_close(predictions(backbone), during, rtol=1e-4, atol=1e-4)
+
+
 @EACH_METHOD
 def test_changed_weights_are_exact_for_methods_that_hold_them(tmp_path, method):
     backbone = tiny_backbone()
