@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import inspect
 import json
 import os
 import platform
@@ -40,7 +39,6 @@ RUN = ("backbone", "device", "dtype", "compile", "num_steps", "pictures")
 RATIOS = ("ratio_to_diffusers", "ratio_to_base")
 CLOCKS = {"wall": "seconds", "cpu": "cpu_seconds"}
 """The columns of the two clocks. The processor's is the steadier one where other programs run on a CPU."""
-_OPTIONS = {"clean_caption": False, "use_resolution_binning": False}
 
 
 def benchmark(
@@ -264,11 +262,6 @@ def pipeline_sampler(
     pipeline = copy.copy(backbone._pipeline)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = DDIMScheduler.from_config(backbone.scheduler.config, clip_sample=False)
-    options = {
-        name: value
-        for name, value in _OPTIONS.items()
-        if name in inspect.signature(pipeline.__call__).parameters
-    }
     noise = noise.to(backbone.dtype)
 
     def run() -> Samples:
@@ -279,7 +272,7 @@ def pipeline_sampler(
             guidance_scale=guidance_scale,
             latents=noise,
             output_type="latent",
-            **options,
+            **backbone.call_options,
         ).images
         return Samples(None, latents, 2 * num_steps)
 

@@ -1,6 +1,6 @@
 """The only place that knows model families: loading, prompts, noise predictions, pictures, other weights."""
 
-from persongen_lib.backbones.backbone import Backbone, Conditioning, read_adapter_spec
+from persongen_lib.backbones.backbone import Backbone, Conditioning
 from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.loading import load_backbone, resolve_device
@@ -24,7 +24,6 @@ __all__ = [
     "list_backbones",
     "load_backbone",
     "locate",
-    "read_adapter_spec",
     "resolve_device",
     "sampling_defaults",
     "weights_digest",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,11 +14,10 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from persongen_lib.adapters import overlay
-from persongen_lib.adapters.adapted import adapted, read_adapter
+from persongen_lib.adapters.adapted import adapted
+from persongen_lib.adapters.files import read_adapter
 from persongen_lib.backbones.noise import NoiseModel
 from persongen_lib.backbones.solvers import Solver, Step
-from persongen_lib.core.errors import UserError
-from persongen_lib.core.specs import FineTuneSpec
 
 Weights = Literal["personalized", "original"] | float
 """Which weights predict: with the adapter, without it, or with a share of it between 0 (without) and 1 (with)."""
@@ -180,14 +178,3 @@ class Backbone(ABC):
                 for name, tensor in personalized.items()
             }
         return self._between[share]
-
-
-def read_adapter_spec(folder: str | Path) -> FineTuneSpec:
-    """The fine-tuning that made an adapter folder."""
-    path = Path(folder) / "adapter.json"
-    try:
-        return FineTuneSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise UserError(f"{path} does not describe an adapter: {error}") from None
-        raise UserError(f"{folder} is no adapter folder: it has no readable adapter.json") from None

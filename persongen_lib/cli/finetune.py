@@ -10,14 +10,14 @@ from persongen_lib.core.errors import UserError
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the command's options."""
+    from persongen_lib.finetune.engine.method import list_methods
+
     parser.add_argument(
         "--concept", required=True, metavar="NAME|FOLDER", help="a shipped concept or your pictures"
     )
     parser.add_argument("--class-name", metavar="WORD", help="what is in your pictures, such as dog")
     parser.add_argument(
-        "--method",
-        default="dreambooth",
-        help="dreambooth (the default), lora, svdiff, custom_diffusion or textual_inversion",
+        "--method", default="dreambooth", help=f"{', '.join(list_methods())} (default: dreambooth)"
     )
     parser.add_argument(
         "--backbone", default="micro", help="micro (the default), sd2, sdxl, pixart, a folder or a hub id"
@@ -25,21 +25,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--token", help="the placeholder, a rare word or several (default: the concept's, or sks)"
     )
-    parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: the backbone's)")
+    parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: the method's)")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
     parser.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="of the method; repeatable"
     )
     parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: fp32 on a CPU, bf16 on a GPU)")
     parser.add_argument(
-        "--snapshots", default="", metavar="N,N", help="keep the adapters after so many steps too"
+        "--snapshots", default="", metavar="N,N", help="also keep the adapters after these numbers of steps"
     )
     parser.add_argument(
         "--checkpoint-every",
         type=int,
         default=100,
         metavar="N",
-        help="steps that a kill may cost (default: 100)",
+        help="save a checkpoint every N steps (default: 100)",
     )
     pictures = parser.add_mutually_exclusive_group()
     pictures.add_argument(

@@ -99,7 +99,7 @@ def run(args: Namespace) -> int:
 
 
 def _adapter_spec(args: Namespace) -> FineTuneSpec:
-    from persongen_lib.backbones.backbone import read_adapter_spec
+    from persongen_lib.adapters.files import read_adapter_spec
 
     if not (Path(args.adapter) / "adapter.safetensors").is_file():
         raise UserError(f"{args.adapter} is no adapter folder: it has no adapter.safetensors")

@@ -30,7 +30,7 @@ def result_rows(cell: Cell, store: Store, scores: pd.DataFrame) -> pd.DataFrame:
     under the runs folder, `fine_tune` and `sample` are the hashes of the runs, `seconds` the wall time a
     picture (missing where a killed run was continued).
     """
-    from persongen_lib.adapters.adapted import adapter_size
+    from persongen_lib.adapters.files import adapter_size
 
     spec, tune, concept = cell.sample_spec, cell.fine_tune_spec, cell.references
     folder = store.folder("sample", spec)

@@ -10,16 +10,15 @@ from tiny import save_pictures, tiny_backbone, tiny_pipeline
 from torch import nn
 
 from persongen_lib import load_backbone
-from persongen_lib.adapters.adapted import num_shifts
+from persongen_lib.adapters.spectral import num_shifts
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
 from persongen_lib.export.card import model_card
-from persongen_lib.export.formats import export_adapter, formats, write_companions
+from persongen_lib.export.run import export_adapter, formats, write_companions
 from persongen_lib.finetune import fine_tune_spec, finetune
-from persongen_lib.finetune.engine.trainable import LAYERS
 from persongen_lib.sampling import initial_noise, make_strategy, sample
 
 FAMILIES = ("sd", "sdxl", "pixart")
@@ -56,7 +55,7 @@ def normal(*shape, seed=0, scale=1.0):
 
 def parameters_of(backbone, part="all"):
     network = backbone.modules["network"]
-    return {f"network.{n}": p for n, p in network.named_parameters() if LAYERS[part](f".{n}")}
+    return {f"network.{n}": p for n, p in network.named_parameters() if backbone.is_in(part, n)}
 
 
 def lora(backbone, part="attention", text=True, rank=3):
@@ -65,7 +64,7 @@ def lora(backbone, part="attention", text=True, rank=3):
     for module, model in backbone.modules.items():
         for name, layer in model.named_modules():
             in_text = module != "network" and text and name.rpartition(".")[2] in PROJECTIONS
-            in_network = module == "network" and LAYERS[part](f".{name}.")
+            in_network = module == "network" and backbone.is_in(part, name)
             if isinstance(layer, nn.Linear | nn.Conv2d) and (in_text or in_network):
                 out, into, *kernel = layer.weight.shape
                 ones = [1] * len(kernel)
@@ -285,7 +284,7 @@ def test_companions_are_what_others_load(tmp_path, models, monkeypatch):
     def unused(*_args, **_options):
         raise AssertionError("the model is loaded")
 
-    monkeypatch.setattr("persongen_lib.export.formats.load_backbone", unused)
+    monkeypatch.setattr("persongen_lib.export.formats.pipeline.load_backbone", unused)
     concept = load_concept(save_pictures(tmp_path / "rex"), "dog")
     for family, names in [
         ("sd", {"pytorch_lora_weights.safetensors", "learned_embeds.safetensors"}),

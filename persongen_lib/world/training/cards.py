@@ -1,11 +1,16 @@
-"""Model cards of the embedded models, written from what was measured and from how the training went."""
+"""Model cards of the embedded models, written from what was measured and from the records of their trainings.
+
+The records are in training/ in the model's folder: <part>.json, and <part>.md for what its plan does not say.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import fill
 
 from persongen_lib.core.files import write_atomic
+from persongen_lib.world.training.notes import read_notes
 
 LICENCE = (
     "MIT, as the repository. All pictures were drawn by this repository's renderer; no photograph was used."
@@ -23,10 +28,6 @@ CLIPTextModel trained jointly, a CLIPTokenizer with the world's {words} words as
 
 **Recipe.** `persongen world train autoencoder`, then `persongen world train generator`:
 {training}
-
-The world changed on the way: the first 2,250 steps of the autoencoder saw pictures without the lens blur, and the
-first 2,400 steps of the generator saw every other subject mirrored. The scarf became broader after the
-generator's first 180,000 pictures, when the autoencoder and the evaluators were finished.
 
 **Measured** on scenes that training has not seen (`persongen world measure`):
 
@@ -136,10 +137,11 @@ def write_cards(models: Path, figures: dict) -> None:
 
 
 def training_facts(folder: Path) -> str:
-    """One line a trained part, from the plans beside the loss curves."""
-    lines = []
+    """One line per trained part, from the plans beside the loss curves, and then the notes beside those."""
+    lines, notes = [], []
     for path in sorted(folder.glob("*.json")):
         about = json.loads(path.read_text())
+        notes += [about.get("before", {}).get("notes", ""), read_notes(path)]
         plan = about["plan"]
         lines.append(
             f"{path.stem}: {about['pictures_seen']:,} pictures in batches of {plan['batch_size']} on "
@@ -148,4 +150,5 @@ def training_facts(folder: Path) -> str:
             f"(loss curve: training/{path.stem}.csv)"
             + (f", after {about['before']['pictures_seen']:,} pictures before." if "before" in about else ".")
         )
-    return "\n".join(f"- {line}" for line in lines)
+    said = fill(" ".join(filter(None, notes)), 120)
+    return "\n".join(f"- {line}" for line in lines) + (f"\n\n{said}" if said else "")

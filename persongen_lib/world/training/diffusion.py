@@ -13,6 +13,7 @@ from persongen_lib.world.draw.dataset import Pictures, words_of
 from persongen_lib.world.language.captions import caption
 from persongen_lib.world.language.vocabulary import LENGTH, clip_tokenizer
 from persongen_lib.world.models.generators import NETWORKS, SCHEDULE, new_text_encoder
+from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
 
 PLAN = Plan(steps=7_000, batch_size=16, learning_rate=1e-3, flat=0.45, final=0.02, warmup=200)
@@ -68,7 +69,7 @@ class DiffusionTask:
         a = self.alphas[t].view(-1, 1, 1, 1)
         noisy = a.sqrt() * x0 + (1 - a).sqrt() * noise
         target = a.sqrt() * noise - (1 - a).sqrt() * x0
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+        with mixed_precision(self.device):
             states = model["text_encoder"](ids.input_ids.to(self.device))[0]
             prediction = model["network"](noisy, t, states).sample
         return (prediction.float() - target).square().mean(), {}

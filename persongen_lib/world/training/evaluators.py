@@ -17,6 +17,7 @@ from persongen_lib.world.language.captions import caption
 from persongen_lib.world.language.vocabulary import LENGTH, word_tokenizer
 from persongen_lib.world.models.networks import HEADS, OracleNetwork, SegmenterNetwork, new_clip
 from persongen_lib.world.training.autoencoder import to_tensor
+from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
 
 CLIP_PLAN = Plan(
@@ -80,7 +81,7 @@ class ClipTask:
         captions = [caption(*words_of(self.views.pictures.labels[row]), draws.numpy) for row in rows]
         ids = torch.tensor([e.ids for e in self.tokenizer.encode_batch(captions)], device=self.device)
         x = self.views(rows, draws)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with mixed_precision(x.device):
             image, text, scale = model(x, ids)
         logits = scale.float() * image.float() @ text.float().T
         target = torch.arange(batch_size, device=self.device)
@@ -115,7 +116,7 @@ class OracleTask:
         rows = (pairs[:, None] * PAIR + np.arange(PAIR)).reshape(-1)
         labels = torch.from_numpy(self.labels[rows].astype(np.int64)).to(self.device)
         x = self.views(rows, draws)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with mixed_precision(x.device):
             outputs = model(x)
         losses = [
             F.cross_entropy(outputs[name].float(), labels[:, k], label_smoothing=0.02)
@@ -145,7 +146,7 @@ class SegmenterTask:
         masks = torch.from_numpy(pictures.masks_at(rows)).to(self.device).float()
         masks = move(masks.unsqueeze(1))[:, 0]
         colours = torch.from_numpy(pictures.labels[rows, 3].astype(np.int64)).to(self.device)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with mixed_precision(x.device):
             outputs = model(x)
         mask, colour = outputs["mask"].float(), outputs["colour"].float()
         loss = F.binary_cross_entropy_with_logits(mask, masks) + 0.2 * F.cross_entropy(colour, colours)
