@@ -30,7 +30,7 @@ from persongen_lib.cli import sample as sample_cli
 from persongen_lib.cli.arguments import parse_parameters
 from persongen_lib.core.errors import UserError
 from persongen_lib.finetune import finetune
-from persongen_lib.study.cells import shared_backbone
+from persongen_lib.study.models import shared_backbone
 from persongen_lib.trajectories import TrajectoryRecorder
 from persongen_lib.widgets import DecisionForm, ParetoExplorer, SamplingExplorer, Studio, trajectory_viewer
 from persongen_lib.widgets.controls import parameter_controls

@@ -50,6 +50,15 @@ class Strategy(Parameters):
         """
         return None
 
+    def mask(self, predict: Predictions) -> Tensor | None:
+        """Where the concept may guide, (rows, 1, H, W) boolean; None for a strategy without a mask."""
+        return None
+
+    @property
+    def needs_original(self) -> bool:
+        """Whether it needs the weights from before the fine-tuning."""
+        return False
+
     def at(self, step: Step) -> Self:
         """The strategy with the values that its schedules of scales have at this step."""
         scales = {name: values[step.index] for name, values in self._scheduled().items()}
@@ -83,6 +92,11 @@ class ReferenceStrategy(Strategy):
 
     superclass_weights: Literal["personalized", "original"] = "personalized"
     reference_prompt: Literal["superclass", "empty"] = "superclass"
+
+    @property
+    def needs_original(self) -> bool:
+        """Whether the superclass branch is of the original weights."""
+        return self.superclass_weights == "original"
 
     @property
     def reference(self) -> Branch:
