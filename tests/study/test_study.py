@@ -149,6 +149,12 @@ def test_a_cell_gives_one_row_a_picture_with_its_origin(cell, tmp_path):
     assert run.adapter.name == row["fine_tune"] and run.sample.name == row["sample"]
 
 
+def test_rows_say_what_needs_the_original_weights_and_what_is_not_the_default(place, tmp_path):
+    changed = make_cell(place, "mixed", parameters={"superclass_weights": "original"})
+    table = run_cell(changed, tmp_path, device="cpu").table
+    assert table["needs_original"].all() and not table["default"].any()
+
+
 def test_a_finished_cell_is_found_and_not_made_again(cell, tmp_path, monkeypatch):
     first = run_cell(cell, tmp_path, device="cpu")
 
