@@ -58,7 +58,7 @@ def every_step(view: View) -> dict[str, Tensor]:
 
 
 def at_frames(view: View, strategy: Strategy) -> dict[str, Tensor]:
-    """The attention to the concept's words, and the strategy's mask: a network row each."""
+    """The attention to the concept's words, and the strategy's mask if it has one: a network row each."""
     view.branches  # noqa: B018 - before attention replaces what the strategy knew
     maps = {"attention": view.predict.attention(("concept", "personalized"))}
     mask = strategy.at(view.record.step).mask(view.predict)

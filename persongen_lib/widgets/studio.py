@@ -20,7 +20,7 @@ from persongen_lib.sampling.engine.run import ready_backbone
 from persongen_lib.sampling.engine.sampler import sample
 from persongen_lib.sampling.engine.specs import SampleSpec
 from persongen_lib.sampling.engine.strategy import Strategy
-from persongen_lib.study.cells import shared_backbone
+from persongen_lib.study.models import shared_backbone
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Trajectories: the numbers, batches, costs, kills, and what is told from them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from persongen_lib.core.store import Store
 from persongen_lib.sampling import Prompts, make_strategy, picture_name, run_sample, sample, sample_spec
 from persongen_lib.sampling.engine.loop import trajectory
 from persongen_lib.sampling.engine.predictions import Encoder
+from persongen_lib.sampling.strategies.base import Base
 from persongen_lib.trajectories import (
     Trajectory,
     TrajectoryRecorder,
@@ -105,6 +108,20 @@ def test_recorded_in_a_batch_or_alone_and_no_picture_changes(backbone, name):
         np.testing.assert_allclose(one.latents[-1], plain.latents[number], rtol=2e-3, atol=2e-3)
     if name == "masked":
         assert kept[1].masks.mean((1, 2)) == pytest.approx(0.3, abs=0.02)
+
+
+def test_the_mask_of_any_strategy_is_recorded(backbone):
+    @dataclass(frozen=True, kw_only=True)
+    class LeftHalf(Base):
+        """The concept guides on the left."""
+
+        def mask(self, predict):
+            mask = torch.zeros(len(predict.latents), 1, *predict.latents.shape[2:], dtype=torch.bool)
+            mask[..., : mask.shape[-1] // 2] = True
+            return mask
+
+    masks = run(backbone, LeftHalf(), [2]).records["trajectory"][2].masks
+    assert masks.shape[0] == 3 and masks[..., :4].all() and not masks[..., 4:].any()
 
 
 @pytest.mark.parametrize(
