@@ -9,8 +9,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persongen_lib.core.files import write_atomic
-from persongen_lib.core.specs import FineTuneSpec, SampleSpec, Spec
+from persongen_lib.core.specs import FineTuneSpec, SampleSpec
 from persongen_lib.core.store import Store
 from persongen_lib.data.concepts import Concept, load_concept
 from persongen_lib.data.prompts import load_prompts
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from persongen_lib.backbones.backbone import Backbone
+    from persongen_lib.evaluation.evaluators import Evaluators
+    from persongen_lib.evaluation.sources import Networks
     from persongen_lib.trajectories.trajectory import Trajectory
 
 
@@ -29,7 +30,7 @@ class Cell:
     `parameters` are the strategy's, `method_parameters` the fine-tuning method's; what is left out has its
     default; `token` None is the concept's own, or "sks". `prompts` and `seeds`: see `load_prompts` and
     `parse_seeds`. `label` names the cell in tables and figures and begins with the strategy's name. `metrics` and
-    the models of metrics: see `choose_models`.
+    the models of metrics: see `choose_evaluators`.
     """
 
     concept: str
@@ -89,19 +90,6 @@ class Cell:
             self.fine_tune_spec,
             **self.parameters,
         )
-
-
-@dataclass(frozen=True)
-class ScoreSpec(Spec):
-    """Scores of a sample run against a concept: `judges` names models, their digests and the columns they fill."""
-
-    sample: SampleSpec
-    concept_digest: str
-    judges: dict[str, str]
-
-    def __post_init__(self) -> None:
-        if isinstance(self.sample, Mapping):
-            object.__setattr__(self, "sample", SampleSpec.from_dict(self.sample))
 
 
 @dataclass(frozen=True)
@@ -190,43 +178,38 @@ def follow(
 
 def score(cell: Cell, store: Store, device: str = "auto") -> pd.DataFrame:
     """The results table of a cell that is sampled; scores it where it is not scored yet."""
-    import pandas as pd
-
-    from persongen_lib.evaluation.runs import evaluate_run
+    from persongen_lib.evaluation.scores import scored
     from persongen_lib.study.results import result_rows
 
     folder = store.folder("sample", cell.sample_spec)
-
-    def work(partial: Path) -> dict[str, Any]:
-        models = cell.clip_model, cell.dino_model, cell.face_model
-        scores = evaluate_run(folder, cell.references, cell.metrics, device, *models)
-        write_atomic(partial / "scores.parquet", lambda path: scores.to_parquet(path, index=False))
-        return {}
-
-    scored = store.ensure("evaluate", score_spec(cell, store), work)
-    return result_rows(cell, store, pd.read_parquet(scored / "scores.parquet"))
+    evaluators = evaluators_of(cell, folder, shared_networks(device))
+    return result_rows(cell, store, scored(folder, cell.references, evaluators, store))
 
 
 def is_scored(cell: Cell, store: Store) -> bool:
-    """Whether a cell is finished: sampled, and scored by the judges that it names."""
-    return (
-        store.find("sample", cell.sample_spec) is not None
-        and store.find("evaluate", score_spec(cell, store)) is not None
+    """Whether a cell is finished: sampled, and scored by the evaluators that it names."""
+    from persongen_lib.evaluation import scores
+
+    folder = store.find("sample", cell.sample_spec)
+    return folder is not None and scores.is_scored(
+        folder, cell.references, evaluators_of(cell, folder), store
     )
 
 
-def score_spec(cell: Cell, store: Store) -> ScoreSpec:
-    """The spec of the scores of a cell that is sampled."""
-    from persongen_lib.evaluation.runs import choose_models, describe_judges
+def evaluators_of(cell: Cell, folder: Path, networks: Networks | None = None) -> Evaluators:
+    """The evaluators of a cell that is sampled in `folder`."""
+    from persongen_lib.evaluation.evaluators import choose_evaluators
 
-    models = choose_models(
-        store.folder("sample", cell.sample_spec),
-        cell.metrics,
-        cell.clip_model,
-        cell.dino_model,
-        cell.face_model,
-    )
-    return ScoreSpec(cell.sample_spec, cell.references.digest, describe_judges(models))
+    models = {"clip": cell.clip_model, "dino": cell.dino_model, "face": cell.face_model}
+    return choose_evaluators(folder, cell.metrics, models, networks)
+
+
+@lru_cache(maxsize=1)
+def shared_networks(device: str) -> Networks:
+    """The networks of the evaluators, kept so that one cell after the other finds them loaded."""
+    from persongen_lib.evaluation.sources import Networks
+
+    return Networks(device)
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from typing import Any
 from persongen_lib.core.checks import check_known, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA
-from persongen_lib.evaluation.runs import METRICS
+from persongen_lib.evaluation.metric import METRICS
 from persongen_lib.study.cells import Cell
 
 STUDIES = DATA / "studies"
@@ -102,7 +102,7 @@ def _including(values: Mapping[str, Any], path: Path) -> Study:
 
 def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
     if "metrics" in values:
-        check_known("metric", _list(values["metrics"], "metrics", path), METRICS, where=f" in {path}")
+        check_known("metric", _list(values["metrics"], "metrics", path), METRICS.names(), where=f" in {path}")
     backbones = _list(values.get("backbones", ["micro"]), "backbones", path)
     tunings = _list(values.get("fine_tunings", [{}]), "fine_tunings", path)
     strategies = [found for entry in values["strategies"] for found in _strategies(entry, path)]

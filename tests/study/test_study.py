@@ -23,6 +23,7 @@ from persongen_lib.core.errors import UserError
 from persongen_lib.data import concepts as data
 from persongen_lib.data import read_picture
 from persongen_lib.evaluation import runs as evaluation
+from persongen_lib.evaluation.evaluators import choose_evaluators
 from persongen_lib.sampling.engine import contact_sheets as pictures
 from persongen_lib.sampling.engine.contact_sheets import is_packed, open_picture, picture_size
 from persongen_lib.sampling.engine.strategy import list_strategies
@@ -92,9 +93,9 @@ def study_file(place, folder, **changes):
 @pytest.fixture
 def tiny_judge(place, monkeypatch):
     """Pictures of any size are judged by the tiny CLIP."""
-    from persongen_lib.evaluation import runs as evaluation
+    from persongen_lib.evaluation.metrics import clip
 
-    monkeypatch.setattr(evaluation, "FULL_SIZE", f"local-dir:{place / 'clip'}")
+    monkeypatch.setattr(clip, "FULL_SIZE", f"local-dir:{place / 'clip'}")
 
 
 def test_a_cell_gives_one_row_a_picture_with_its_origin(cell, tmp_path):
@@ -122,7 +123,7 @@ def test_a_finished_cell_is_found_and_not_made_again(cell, tmp_path, monkeypatch
         raise AssertionError("loaded a model for a finished cell")
 
     monkeypatch.setattr(cells, "shared_backbone", fail)
-    monkeypatch.setattr("persongen_lib.evaluation.runs.evaluate_run", fail)
+    monkeypatch.setattr("persongen_lib.evaluation.scores.evaluate_run", fail)
     again = run_cell(cell, tmp_path, device="cpu")
     pd.testing.assert_frame_equal(first.table, again.table)
 
@@ -349,7 +350,7 @@ def test_a_packed_cell_keeps_its_scores_and_a_likeness_of_its_pictures(cell, pla
         )
         assert is_packed(run_cell(cell, runs, device="cpu").sample)
     with pytest.raises(UserError, match="packed into a contact sheet"):
-        evaluation.evaluate_run(packed.sample, cell.references)
+        evaluation.evaluate_run(packed.sample, cell.references, choose_evaluators(packed.sample))
     save_tiny_clip(tmp_path / "other" / "clip", seed=1)
     other = make_cell(place, clip_model=f"local-dir:{tmp_path / 'other' / 'clip'}")
     first, second = (run_cell(other, tmp_path / name, device="cpu").table for name in ("kept", "packed"))
@@ -522,7 +523,9 @@ def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys, monkeypatch
     as_csv = ["--output", str(tmp_path / "scores.csv")]
     assert cli.main([*command, *as_csv]) == 0
     with monkeypatch.context() as patch:
-        patch.setattr("persongen_lib.cli.evaluate.evaluate_run", lambda *args: pytest.fail("scored again"))
+        patch.setattr(
+            "persongen_lib.evaluation.scores.evaluate_run", lambda *args: pytest.fail("scored again")
+        )
         assert cli.main(command) == cli.main([*command, *as_csv]) == 0
     picture = run.sample / table["file"][0]
     before = picture.read_bytes()
