@@ -1,4 +1,4 @@
-"""Named families of frozen dataclasses (strategies, fine-tuning methods) with checked parameters."""
+"""Named families of frozen dataclasses (strategies, fine-tuning methods, metrics), parameters among them checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
@@ -135,7 +135,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-P = TypeVar("P", bound=Parameters)
+class Registered(Protocol):
+    """A dataclass that a registry gives its name."""
+
+    name: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+P = TypeVar("P", bound=Registered)
 
 
 class Registry(Generic[P]):

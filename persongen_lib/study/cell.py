@@ -31,10 +31,8 @@ class Cell:
         fine_tune_steps: The number of training steps; None takes the method's default.
         fine_tune_seed: The seed of the fine-tuning.
         label: The name in tables and figures, which begins with the strategy's; None takes the strategy's name.
-        metrics: The names of the metrics; None takes those that apply, see `choose_models`.
-        clip_model: The CLIP model of the metrics, see `choose_models`.
-        dino_model: The DINO model of the metrics, see `choose_models`.
-        face_model: The face model of the metrics, see `choose_models`.
+        metrics: The names of the metrics; None takes those that apply, see `choose_evaluators`.
+        models: The models of metrics by the metric's name, see `choose_evaluators`.
     """
 
     concept: str
@@ -52,9 +50,7 @@ class Cell:
     fine_tune_seed: int = 0
     label: str | None = None
     metrics: Sequence[str] | None = None
-    clip_model: str | None = None
-    dino_model: str | None = None
-    face_model: str | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -13,16 +13,16 @@ from typing import Any
 from persongen_lib.core.checks import check_known, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA
-from persongen_lib.evaluation.runs import METRICS
+from persongen_lib.evaluation.evaluators import models_to_choose
+from persongen_lib.evaluation.metric import METRICS
 from persongen_lib.study.cell import DEFAULT_BACKBONE, Cell
 from persongen_lib.study.job import Job, resolve_all
 
 STUDIES = DATA / "studies"
 REQUIRED = ("concepts", "strategies")
-MODELS = ("clip_model", "dino_model", "face_model")
 KEYS = (
     "description", "backbones", "fine_tunings", "concepts", "strategies", "prompts", "seeds", "num_steps",
-    "metrics", *MODELS,
+    "metrics",
 )  # fmt: skip
 INCLUDING_KEYS = ("description", "include")
 FINE_TUNING_KEYS = ("method", "num_steps", "seed", "parameters")
@@ -72,7 +72,7 @@ def load_study(name_or_file: str | Path) -> Study:
       `parameters`.
     - `seeds`: what `Cell` takes, or groups of it in a list with texts, [0, "1-3"]: a cell for each group, so that
       seeds added later leave finished cells as they are.
-    - `prompts`, `num_steps`, `metrics`, `clip_model`, `dino_model`, `face_model`: as in `Cell`.
+    - `prompts`, `num_steps`, `metrics`, as in `Cell`; `clip_model` and the like: the model of a metric.
     - `description`.
 
     Or, beside `description`, only `include`: names of other studies, or files beside this one.
@@ -87,7 +87,9 @@ def load_study(name_or_file: str | Path) -> Study:
     values = _read(path)
     if "include" in values:
         return _including(values, path)
-    check_known("key", values, KEYS, where=f" in {path}")
+    check_known(
+        "key", values, (*KEYS, *(f"{name}_model" for name in models_to_choose())), where=f" in {path}"
+    )
     for key in REQUIRED:
         if values.get(key) in (None, []):
             raise UserError(f"{path} needs {key}: a list of at least one")
@@ -125,7 +127,7 @@ def _including(values: Mapping[str, Any], path: Path) -> Study:
 
 def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
     if "metrics" in values:
-        check_known("metric", _list(values["metrics"], "metrics", path), METRICS, where=f" in {path}")
+        check_known("metric", _list(values["metrics"], "metrics", path), METRICS.names(), where=f" in {path}")
     backbones = _list(values.get("backbones", [DEFAULT_BACKBONE]), "backbones", path)
     concepts = _list(values["concepts"], "concepts", path)
     tunings = _tunings(values.get("fine_tunings", [{}]), path)
@@ -133,7 +135,8 @@ def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
     labels = [label for label, _, _ in strategies]
     if doubled := next((label for label in labels if labels.count(label) > 1), None):
         raise UserError(f"two strategies in {path} are called {doubled!r}: give each a label of its own")
-    shared = {key: values[key] for key in ("prompts", "num_steps", "metrics", *MODELS) if key in values}
+    shared = {key: values[key] for key in ("prompts", "num_steps", "metrics") if key in values}
+    models = {name: str(values[f"{name}_model"]) for name in models_to_choose() if f"{name}_model" in values}
     groups = _seed_groups(values, path)
     for backbone, tuning, concept in itertools.product(backbones, tunings, concepts):
         for (label, strategy, parameters), seeds in itertools.product(strategies, groups):
@@ -148,6 +151,7 @@ def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
                 fine_tune_steps=tuning.get("num_steps"),
                 fine_tune_seed=tuning.get("seed", 0),
                 **seeds,
+                models=models,
                 **shared,
             )
 

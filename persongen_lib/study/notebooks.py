@@ -15,8 +15,7 @@ from persongen_lib.study.papermill import run_notebook
 
 log = logging.getLogger(__name__)
 SETTINGS = (
-    "fine_tune_steps", "fine_tune_seed", "method_parameters", "token", "metrics",
-    "clip_model", "dino_model", "face_model",
+    "fine_tune_steps", "fine_tune_seed", "method_parameters", "token", "metrics", "models",
 )  # fmt: skip
 """What else a cell may say, which notebooks take in one parameter."""
 

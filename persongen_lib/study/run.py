@@ -86,8 +86,8 @@ def run_job(
         backbone = shared_backbone(job.sample.backbone, job.sample.weights, device, dtype)
         adapter = adapter or _fine_tune(job, store, device, backbone, lengths)
         sample = run_sample(job.sample, store, device, dtype, backbone)
-    scored = scored or score(job, store, device)
-    table = result_rows(job, sample, adapter, read_scores(scored))
+    scores = read_scores(scored) if scored else score(job, store, device)
+    table = result_rows(job, sample, adapter, scores)
     if not keep_pictures:
         pack(sample)
     return CellRun(job, adapter, sample, table)

@@ -22,6 +22,7 @@ from persongen_lib.core.errors import UserError
 from persongen_lib.data import concepts as data
 from persongen_lib.data import read_picture
 from persongen_lib.evaluation import runs as evaluation
+from persongen_lib.evaluation.evaluators import choose_evaluators
 from persongen_lib.finetune.engine import run as tuning
 from persongen_lib.finetune.engine.method import list_methods
 from persongen_lib.sampling.engine import contact_sheets as pictures
@@ -72,7 +73,7 @@ def make_cell(place, strategy="base", concept="rex", **changes):
         "num_steps": 3,
         "fine_tune_steps": 2,
         "method_parameters": QUICK,
-        "clip_model": f"local-dir:{place / 'clip'}",
+        "models": {"clip": f"local-dir:{place / 'clip'}"},
     }
     return Cell(**{**settings, **changes})
 
@@ -97,9 +98,9 @@ def study_file(place, folder, **changes):
 @pytest.fixture
 def tiny_judge(place, monkeypatch):
     """Pictures of any size are judged by the tiny CLIP."""
-    from persongen_lib.evaluation import runs as evaluation
+    from persongen_lib.evaluation.metrics import clip
 
-    monkeypatch.setattr(evaluation, "FULL_SIZE", f"local-dir:{place / 'clip'}")
+    monkeypatch.setattr(clip, "FULL_SIZE", f"local-dir:{place / 'clip'}")
 
 
 def test_a_cell_is_plain_data(cell, tmp_path):
@@ -163,7 +164,7 @@ def test_a_finished_cell_is_found_and_not_made_again(cell, tmp_path, monkeypatch
 
     monkeypatch.setattr(running, "shared_backbone", fail)
     monkeypatch.setattr("persongen_lib.data.concepts.read_picture", fail)
-    monkeypatch.setattr("persongen_lib.evaluation.runs.evaluate_run", fail)
+    monkeypatch.setattr("persongen_lib.evaluation.scores.evaluate_run", fail)
     again = run_cell(cell, tmp_path, device="cpu")
     pd.testing.assert_frame_equal(first.table, again.table)
 
@@ -171,7 +172,7 @@ def test_a_finished_cell_is_found_and_not_made_again(cell, tmp_path, monkeypatch
 def test_scores_follow_the_judge(cell, place, tmp_path):
     first = run_cell(cell, tmp_path, device="cpu").table
     save_tiny_clip(tmp_path / "other" / "clip", seed=1)
-    other = make_cell(place, clip_model=f"local-dir:{tmp_path / 'other' / 'clip'}")
+    other = make_cell(place, models={"clip": f"local-dir:{tmp_path / 'other' / 'clip'}"})
     second = run_cell(other, tmp_path, device="cpu").table
     assert (first["clip_text"] - second["clip_text"]).abs().min() > 1e-6
     assert list(first["picture"]) == list(second["picture"])
@@ -406,9 +407,11 @@ def test_a_packed_cell_keeps_its_scores_and_a_likeness_of_its_pictures(cell, pla
         )
         assert is_packed(run_cell(cell, runs, device="cpu").sample)
     with pytest.raises(UserError, match="packed into a contact sheet"):
-        evaluation.evaluate_run(packed.sample, data.load_concept(cell.concept))
+        evaluation.evaluate_run(
+            packed.sample, data.load_concept(cell.concept), choose_evaluators(packed.sample)
+        )
     save_tiny_clip(tmp_path / "other" / "clip", seed=1)
-    other = make_cell(place, clip_model=f"local-dir:{tmp_path / 'other' / 'clip'}")
+    other = make_cell(place, models={"clip": f"local-dir:{tmp_path / 'other' / 'clip'}"})
     first, second = (run_cell(other, tmp_path / name, device="cpu").table for name in ("kept", "packed"))
     pd.testing.assert_frame_equal(first[own], second[own], check_exact=True)
     with pytest.raises(UserError, match="is not there: run its cell again"):
@@ -579,7 +582,9 @@ def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys, monkeypatch
     as_csv = ["--output", str(tmp_path / "scores.csv")]
     assert cli.main([*command, *as_csv]) == 0
     with monkeypatch.context() as patch:
-        patch.setattr("persongen_lib.cli.evaluate.evaluate_run", lambda *args: pytest.fail("scored again"))
+        patch.setattr(
+            "persongen_lib.evaluation.scores.evaluate_run", lambda *args: pytest.fail("scored again")
+        )
         assert cli.main(command) == cli.main([*command, *as_csv]) == 0
     picture = run.sample / table["file"][0]
     before = picture.read_bytes()
