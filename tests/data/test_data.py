@@ -7,7 +7,6 @@ from PIL import Image, ImageFilter
 from tiny import save_pictures
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.data import concepts as data
 from persongen_lib.data import list_prompts, load_concept, load_prompts
 from persongen_lib.world.draw.concepts import world_concepts, write_concepts
 from persongen_lib.world.draw.scene import render

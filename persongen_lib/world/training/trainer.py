@@ -31,7 +31,8 @@ class Plan:
     """How long and how to train. Checkpoints fall on multiples of `sync_every` and of the loss curve's 50.
 
     `flat` and `final` shape the learning rate: constant for that share of the steps,
-    then linear down to `final` times its value, after `warmup` steps of linear rise."""
+    then linear down to `final` times its value, after `warmup` steps of linear rise.
+    """
 
     steps: int
     batch_size: int
