@@ -8,27 +8,32 @@ READY := $(VENV)/.ready
 STRIP := $(BIN)/nbstripout --keep-id --extra-keys \
 	"metadata.papermill metadata.language_info.version cell.metadata.papermill cell.metadata.execution"
 
-.PHONY: help setup book test test-book lab strip clean distclean
+.PHONY: help setup book check test test-book lab strip clean distclean
 .DEFAULT_GOAL := help
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make .venv with every pinned package (about 4 minutes and 2.5 GB)
+setup: $(READY) ## make .venv with every pinned package (README.md: disk and time)
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; name it: make setup PYTHON=/path/to/python3" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[book,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
 book: $(READY) ## fine-tune, sample, measure and build the book: book/_build/html/index.html
 	$(BIN)/python book/build.py
 
-test: $(READY) ## check the style, the notebooks and the library
+check: $(READY) ## check style, docstrings and types, and that the notebooks hold no output
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pydoclint --quiet persongen_lib
+	$(BIN)/mypy
 	$(STRIP) --verify notebooks/*.ipynb
-	$(BIN)/python -m pytest
+
+test: check ## the same, and every test of the library and the notebooks, in two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-book: $(READY) ## look at every page of the built book in a browser (Chromium)
 	$(BIN)/python -m pytest tests/book/test_book_pages.py
@@ -40,7 +45,7 @@ strip: $(READY) ## remove the outputs from the notebooks before a commit
 	$(STRIP) notebooks/*.ipynb
 
 clean: ## remove the built book (the runs stay)
-	rm -rf book/_build .pytest_cache .ruff_cache
+	rm -rf book/_build .pytest_cache .ruff_cache .mypy_cache
 
 distclean: clean ## remove the environment and every run too
 	rm -rf $(VENV) runs *.egg-info

@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Print one line a concept or a template, or import."""
+    """Print one line per concept or template, or import a data set."""
     if args.what == "concepts":
         for name in list_concepts():
             about = json.loads((DATA / "concepts" / name / "concept.json").read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from persongen_lib import __version__
 from persongen_lib.core.errors import UserError
@@ -31,7 +32,8 @@ EXAMPLE = """example:
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises what is wrong."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
+        """Raise a UserError that names the help page instead of exiting."""
         raise UserError(f"{message} (see {self.prog} --help)")
 
 

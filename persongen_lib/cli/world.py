@@ -10,6 +10,7 @@ MODELS = ("autoencoder", "generator", "clip", "oracle", "segmenter")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the command's options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     render = actions.add_parser("render", help="render random captioned pictures as PNG files to look at")
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Run the chosen action."""
     return {"render": _render, "concepts": _concepts, "train": _train, "measure": _measure}[args.action](args)
 
 

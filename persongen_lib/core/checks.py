@@ -62,7 +62,7 @@ def parse_seeds(seeds: str | int | Iterable[int]) -> tuple[int, ...]:
         parts = [re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", part) for part in seeds.split(",")]
         if not all(parts):
             raise wrong
-        bounds = [(int(part[1]), int(part[2] or part[1])) for part in parts]
+        bounds = [(int(part[1]), int(part[2] or part[1])) for part in parts if part]
         if any(not 0 <= last - first < MAX_SEEDS for first, last in bounds):
             raise wrong
         seeds = [seed for first, last in bounds for seed in range(first, last + 1)]

@@ -13,6 +13,7 @@ from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json, short_hash
 
 
+@dataclass(frozen=True)
 class Spec:
     """Base of frozen dataclasses that turn into dictionaries and back, and are named by their hash."""
 

@@ -1,8 +1,11 @@
-"""Makes torchvision importable where its CUDA build meets a CPU build of torch.
+"""Makes torchvision importable if its CUDA build meets a CPU build of torch.
 
-PyPI's torchvision can't load its compiled operators without CUDA, and then fails at import because two
-operators that it decorates are undefined. Declaring their schemas is enough: nothing here calls them.
+PyPI's torchvision cannot load its compiled operators without CUDA, and then fails at import because two
+operators that it decorates are undefined. Declaring their schemas is enough, because nothing here calls them.
 diffusers, transformers and open_clip all import torchvision, so the package watches for that import.
+
+With builds of torch and torchvision that match (both CUDA, or both from PyTorch's CPU index) nothing is declared. This
+module can go when PyPI's torchvision can be imported beside a CPU build of torch.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ def prepare() -> object | None:
     import torch
 
     found = importlib.util.find_spec("torchvision")
-    if "torchvision" in sys.modules or found is None or torch.version.cuda is not None:
+    if "torchvision" in sys.modules or torch.version.cuda is not None:
+        return None
+    if found is None or found.origin is None:
         return None
     try:
         for compiled in Path(found.origin).parent.glob("_C*.so"):

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from persongen_lib.analysis.statistics import interval, summarize
+from persongen_lib.figures.intervals import OURS, interval_points, markers, palette, spread
 from persongen_lib.figures.style import WIDTH, arms, legend, look, styled, title
 
 
@@ -22,29 +24,43 @@ def identity_text(
     width: float = WIDTH,
     **bootstrap,
 ) -> Figure:
-    """Fidelity to the concept against fidelity to the prompt: a point a strategy, 95 % intervals both ways.
+    """Draw fidelity to the concept against fidelity to the prompt, with 95 % intervals both ways.
 
-    Intervals are bootstrapped over concepts; up and to the right is better.
+    Up and to the right is better.
+
+    Args:
+        table: A results table, one row per picture.
+        x: The column to the right.
+        y: The column up.
+        by: The column that names the points.
+        width: Inches.
+        **bootstrap: For `statistics.summarize`, which resamples concepts.
+
+    Returns:
+        A figure with one point per value of `by`.
     """
-    summary = summarize(table, [x, y], by=by, **bootstrap).set_index([by, "metric"])
+    summary = summarize(table, [x, y], by=by, **bootstrap)
+    names = list(summary[by].unique())
+    means = summary.pivot(index=by, columns="metric", values="mean").loc[names].reset_index()
     figure, axis = plt.subplots(figsize=(width, 0.8 * width), layout="constrained")
-    for name in summary.index.get_level_values(by).unique():
-        color, marker = look(name)
-        across, up = summary.loc[(name, x)], summary.loc[(name, y)]
+    for name, own in summary.groupby(by, sort=False):
+        across, up = (own[own["metric"] == metric].iloc[0] for metric in (x, y))
         axis.errorbar(
-            across["mean"],
-            up["mean"],
-            xerr=arms(across),
-            yerr=arms(up),
-            color=color,
-            marker=marker,
-            markersize=8,
-            markeredgecolor="white",
-            linestyle="none",
-            elinewidth=1.4,
-            capsize=3,
-            label=name,
-        )
+            across["mean"], up["mean"], xerr=arms(across), yerr=arms(up), fmt="none", ecolor=look(name)[0],
+            elinewidth=1.4, capsize=3,
+        )  # fmt: skip
+    sns.scatterplot(
+        means,
+        x=x,
+        y=y,
+        hue=by,
+        style=by,
+        palette=palette(names),
+        markers=markers(names),
+        s=70,
+        zorder=3,
+        ax=axis,
+    ).legend_.remove()
     axis.margins(0.08)
     axis.set(xlabel=f"{title(x)} →", ylabel=f"{title(y)} →")
     axis.grid(alpha=0.25)
@@ -60,8 +76,18 @@ def bars(
     width: float = WIDTH,
     **bootstrap,
 ) -> Figure:
-    """Shares between 0 and 1, a panel a metric and a bar a strategy, with 95 % intervals and the mean as a
-    number."""
+    """Draw shares between 0 and 1 as bars, with 95 % intervals and the mean as a number.
+
+    Args:
+        table: A results table, one row per picture.
+        metrics: Columns of shares, one panel each.
+        by: The column that names the bars.
+        width: Inches.
+        **bootstrap: For `statistics.summarize`, which resamples concepts.
+
+    Returns:
+        A figure with one panel per metric and one bar per value of `by`.
+    """
     summary = summarize(table, list(metrics), by=by, **bootstrap)
     names = list(summary[by].unique())
     height = len(metrics) * (0.34 * len(names) + 0.4) + 0.45
@@ -69,21 +95,17 @@ def bars(
         len(metrics), 1, figsize=(width, height), sharex=True, squeeze=False, layout="constrained"
     )
     for axis, metric in zip(axes[:, 0], metrics, strict=True):
-        part = summary[summary["metric"] == metric].set_index(by).loc[names]
-        places = np.arange(len(names))
-        axis.barh(places, part["mean"], color=[look(name)[0] for name in names], height=0.7)
-        axis.errorbar(
-            part["mean"], places, xerr=arms(part), fmt="none", ecolor="black", elinewidth=1.2, capsize=3
-        )
-        for place, row in zip(places, part.itertuples(), strict=True):
-            text = "not asked" if np.isnan(row.low) else f"{part['mean'].iloc[place]:.2f}"
-            edge = 0 if np.isnan(row.low) else row.high
+        part = summary[summary["metric"] == metric]
+        sns.barplot(
+            spread(part), x="value", y=by, hue=by, palette=palette(names), saturation=1, width=0.7, capsize=0.2,
+            err_kws={"color": "black", "linewidth": 1.2}, legend=False, ax=axis, **OURS,
+        )  # fmt: skip
+        for place, row in enumerate(part.itertuples()):
+            text, edge = ("not asked", 0) if np.isnan(row.low) else (f"{row.mean:.2f}", row.high)
             axis.annotate(
                 text, (edge, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=10
             )
-        axis.set_yticks(places, names)
-        axis.invert_yaxis()
-        axis.set_xlim(0, 1.12)
+        axis.set(xlim=(0, 1.12), xlabel="", ylabel="")
         axis.set_title(title(metric))
     axes[-1, 0].set_xticks(np.linspace(0, 1, 6))
     axes[-1, 0].set_xlabel("share of pictures")
@@ -94,24 +116,39 @@ def bars(
 def concepts(
     table: pd.DataFrame, metric: str = "context_right", by: str = "label", width: float = WIDTH
 ) -> Figure:
-    """Every concept on a line of its own: its mean under every strategy, to see where the mean over all
-    holds."""
+    """Draw every concept on a line of its own, to see where the mean over all holds.
+
+    Args:
+        table: A results table, one row per picture.
+        metric: The column to show; concepts without it are left out.
+        by: The column that names the points.
+        width: Inches.
+
+    Returns:
+        A figure with one line per concept, on it its mean under each value of `by`.
+    """
     known = table.dropna(subset=[metric])
-    names = list(known["concept"].unique())
-    figure, axis = plt.subplots(figsize=(width, 0.34 * len(names) + 1.15), layout="constrained")
     labels = list(known[by].unique())
-    for index, name in enumerate(labels):
-        part = known[known[by] == name]
-        means = [
-            interval(part[part["concept"] == concept], metric, num_resamples=1).mean for concept in names
+    means = pd.DataFrame(
+        [
+            {
+                by: label,
+                "concept": concept.replace("_", " "),
+                metric: interval(own, metric, num_resamples=1).mean,
+            }
+            for (label, concept), own in known.groupby([by, "concept"], sort=False)
         ]
-        color, marker = look(name)
-        places = np.arange(len(names)) + 0.1 * (index - (len(labels) - 1) / 2)
-        axis.plot(means, places, marker, color=color, markersize=7, markeredgecolor="white", label=name)
-    axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-    axis.invert_yaxis()
+    )
+    names = means["concept"].unique()
+    figure, axis = plt.subplots(figsize=(width, 0.34 * len(names) + 1.15), layout="constrained")
+    sns.pointplot(
+        means, x=metric, y="concept", hue=by, hue_order=labels, palette=palette(labels),
+        markers=list(markers(labels).values()), dodge=0.1 * (len(labels) - 1), linestyle="none", markersize=7,
+        markeredgecolor="white", markeredgewidth=0.5, errorbar=None, ax=axis,
+    )  # fmt: skip
+    axis.legend_.remove()
     axis.grid(axis="y", alpha=0.3)
-    axis.set_xlabel(title(metric))
+    axis.set(xlabel=title(metric), ylabel="")
     legend(figure, axis)
     return figure
 
@@ -120,37 +157,26 @@ def concepts(
 def differences(
     paired: pd.DataFrame, reference: str = "base", by: str = "label", width: float = WIDTH
 ) -> Figure:
-    """Paired differences to the reference (`statistics.paired_differences`) with intervals; zero is no
-    difference."""
+    """Draw paired differences to the reference with their intervals; zero is no difference.
+
+    Args:
+        paired: See `statistics.paired_differences`.
+        reference: What the differences are to, as the axis calls it.
+        by: The column that names the points.
+        width: Inches.
+
+    Returns:
+        A figure with one panel per metric and one point per value of `by`.
+    """
     metrics, names = list(paired["metric"].unique()), list(paired[by].unique())
+    height = len(metrics) * (0.3 * len(names) + 0.45) + 0.45
     figure, axes = plt.subplots(
-        len(metrics),
-        1,
-        figsize=(width, len(metrics) * (0.3 * len(names) + 0.45) + 0.45),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
+        len(metrics), 1, figsize=(width, height), sharex=True, squeeze=False, layout="constrained"
     )
     for axis, metric in zip(axes[:, 0], metrics, strict=True):
-        part = paired[paired["metric"] == metric].set_index(by)
-        for place, name in enumerate(names):
-            color, marker = look(name)
-            row = part.loc[name]
-            axis.errorbar(
-                row["mean"],
-                place,
-                xerr=arms(row),
-                color=color,
-                marker=marker,
-                markersize=7,
-                capsize=3,
-                elinewidth=1.6,
-            )
+        interval_points(axis, paired[paired["metric"] == metric], by)
         axis.axvline(0, color="black", linewidth=1)
-        axis.set_yticks(range(len(names)), names)
-        axis.set_ylim(len(names) - 0.4, -0.6)
         axis.set_title(title(metric))
-        axis.grid(axis="x", alpha=0.25)
     axes[-1, 0].set_xlabel(f"difference to {reference}, same prompt and noise")
     return figure
 
@@ -159,21 +185,29 @@ def differences(
 def matrix(
     table: pd.DataFrame, value: str, row: str, column: str, blind: float = 0.5, width: float = WIDTH
 ) -> Figure:
-    """Numbers in coloured squares: `table` has one `value` for every `row` and `column`, those without stay empty.
+    """Draw numbers in colored squares; those that are missing stay empty.
 
     White is `blind`, green above, red below, full at a distance of 0.5.
+
+    Args:
+        table: At most one `value` for every `row` and `column`.
+        value: The column of the numbers.
+        row: The column that names the rows.
+        column: The column that names the columns.
+        blind: The number that says nothing.
+        width: Inches.
+
+    Returns:
+        A figure with one square per number.
     """
     names = list(table[row].unique())
     values = table.pivot(index=row, columns=column, values=value).loc[names, list(table[column].unique())]
     figure, axis = plt.subplots(figsize=(width, 0.3 * len(names) + 2.2), layout="constrained")
-    axis.imshow(values, cmap="PiYG", vmin=blind - 0.5, vmax=blind + 0.5, aspect="auto")
-    for (place, name), number in zip(np.ndindex(values.shape), values.to_numpy().ravel(), strict=True):
-        if not np.isnan(number):
-            color = "white" if abs(number - blind) > 0.38 else "black"
-            axis.text(name, place, f"{number:.2f}", ha="center", va="center", fontsize=8, color=color)
-    axis.set_yticks(range(len(names)), [title(name) for name in names])
-    axis.set_xticks(range(values.shape[1]), values.columns, rotation=35, ha="right")
+    sns.heatmap(
+        values, vmin=blind - 0.5, vmax=blind + 0.5, cmap="PiYG", cbar=False, annot=True, fmt=".2f",
+        annot_kws={"fontsize": 8}, yticklabels=[title(name) for name in names], ax=axis,
+    )  # fmt: skip
+    axis.set(xlabel="", ylabel="")
+    axis.set_xticks(axis.get_xticks(), values.columns, rotation=35, ha="right")
     axis.tick_params(length=0, labelsize=8.5)
-    for side in axis.spines.values():
-        side.set_visible(False)
     return figure

@@ -7,6 +7,7 @@ from textwrap import fill
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,6 +16,7 @@ from matplotlib.patheffects import withStroke
 from persongen_lib.analysis.fronts import summarize_front
 from persongen_lib.analysis.settings import short, sweeps
 from persongen_lib.analysis.statistics import summarize
+from persongen_lib.figures.intervals import OURS, interval_points, spread
 from persongen_lib.figures.style import WIDTH, arms, look, styled, title
 
 
@@ -80,10 +82,11 @@ def parameters(effects: pd.DataFrame, width: float = WIDTH) -> Figure:
         color, marker = look(strategy)
         for axis, metric in zip(line, metrics, strict=True):
             own = part[part["metric"] == metric].sort_values("number")
-            axis.errorbar(
-                own["number"], own["mean"], yerr=arms(own), color=color, marker=marker, markersize=5,
-                markeredgecolor="white", linewidth=1.4, elinewidth=1, capsize=2,
+            sns.lineplot(
+                spread(own), x="number", y="value", color=color, marker=marker, markersize=5, linewidth=1.4,
+                err_style="bars", err_kws={"elinewidth": 1, "capsize": 2}, ax=axis, **OURS,
             )  # fmt: skip
+            axis.set(xlabel="", ylabel="")
             for number in own["number"][own["label"] == own["reference"]]:
                 axis.axvline(number, color="black", linewidth=1, linestyle=":", zorder=0)
             axis.margins(x=0.12)
@@ -107,23 +110,8 @@ def equal_cost(found: pd.DataFrame, width: float = WIDTH) -> Figure:
         height_ratios=[count[budget] + 0.5 for budget in budgets], layout="constrained",
     )  # fmt: skip
     for axis, budget in zip(axes[:, 0], budgets, strict=True):
-        part = found[found["max_evaluations"] == budget].reset_index(drop=True)
-        for place, row in part.iterrows():
-            color, marker = look(row["strategy"])
-            axis.errorbar(
-                row["mean"],
-                place,
-                xerr=arms(row),
-                color=color,
-                marker=marker,
-                markersize=7,
-                capsize=3,
-                elinewidth=1.6,
-            )
-        axis.set_yticks(part.index, part["strategy"])
-        axis.set_ylim(len(part) - 0.4, -0.6)
+        interval_points(axis, found[found["max_evaluations"] == budget], "strategy")
         axis.set_title(f"at most {budget:g} evaluations a picture")
-        axis.grid(axis="x", alpha=0.25)
     axes[-1, 0].set_xlabel("hypervolume")
     return figure
 

@@ -5,25 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from persongen_lib.figures.style import WIDTH, arms, legend, look, styled, title
+from persongen_lib.figures.intervals import interval_points, markers, palette
+from persongen_lib.figures.style import WIDTH, legend, look, styled, title
 
 
 @styled
 def loss_curve(losses: pd.DataFrame, window: int = 25, width: float = WIDTH) -> Figure:
-    """Training losses against the step: points as logged (faint) and their running mean over `window`
-    entries."""
+    """Draw training losses against the step: faint as logged, and their running mean.
+
+    Args:
+        losses: One row per entry: `step`, and one column per loss.
+        window: Entries that the running mean takes.
+        width: Inches.
+
+    Returns:
+        A figure with one color per loss.
+    """
     figure, axis = plt.subplots(figsize=(width, 0.5 * width), layout="constrained")
-    names = [name for name in losses.columns if name != "step"]
-    for name, color in zip(names, ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), strict=False):
-        axis.plot(losses["step"], losses[name], color=color, linewidth=0.6, alpha=0.35)
-        smooth = losses[name].rolling(window, min_periods=1, center=True).mean()
-        axis.plot(losses["step"], smooth, color=color, linewidth=2, label=name.replace("_", " "))
+    logged = losses.set_index("step").rename(columns=lambda name: name.replace("_", " "))
+    smooth = logged.rolling(window, min_periods=1, center=True).mean()
+    colors = dict(zip(logged.columns, ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), strict=False))
+    drawn = {"palette": colors, "dashes": False, "ax": axis}
+    sns.lineplot(logged[list(colors)], linewidth=0.6, alpha=0.35, legend=False, **drawn)
+    sns.lineplot(smooth[list(colors)], linewidth=2, **drawn)
     axis.set(xlabel="training step", ylabel="loss", yscale="log")
-    axis.legend()
     return figure
 
 
@@ -35,9 +45,17 @@ def effects(
     reference: str = "base",
     width: float = WIDTH,
 ) -> Figure:
-    """Paired differences to the reference, a group of lines for every `by`, in it a line for every `within`.
+    """Draw paired differences to the reference, a group of points for every `by`.
 
-    `paired`: `statistics.paired_differences` of every value of `within`, with a column of its name. A panel a metric.
+    Args:
+        paired: `statistics.paired_differences` of every value of `within`, with a column of its name.
+        by: The column of the groups.
+        within: The column of the points in a group.
+        reference: What the differences are to, as the axis calls it.
+        width: Inches.
+
+    Returns:
+        A figure with one panel per metric.
     """
     metrics, groups, names = (list(paired[column].unique()) for column in ("metric", by, within))
     height = len(metrics) * (len(groups) * (0.11 * len(names) + 0.12) + 0.5) + 0.9
@@ -45,37 +63,43 @@ def effects(
         len(metrics), 1, figsize=(width, height), sharex=True, squeeze=False, layout="constrained"
     )
     for axis, metric in zip(axes[:, 0], metrics, strict=True):
-        for index, name in enumerate(names):
-            color, marker = look(name)
-            part = (
-                paired[(paired["metric"] == metric) & (paired[within] == name)].set_index(by).reindex(groups)
-            )
-            places = np.arange(len(groups)) + 0.7 * ((index + 0.5) / len(names) - 0.5)
-            axis.errorbar(
-                part["mean"], places, xerr=arms(part), fmt=marker, color=color, markersize=5.5, capsize=2,
-                elinewidth=1.3, label=name.replace("_", " "),
-            )  # fmt: skip
+        interval_points(
+            axis, paired[paired["metric"] == metric], by, within, names, size=5.5, order=groups,
+            dodge=0.7 * (1 - 1 / len(names)), capsize=0.06, err_kws={"linewidth": 1.3}, legend=True,
+        )  # fmt: skip
         axis.axvline(0, color="black", linewidth=1)
-        axis.set_yticks(range(len(groups)), groups)
-        axis.set_ylim(len(groups) - 0.4, -0.6)
         axis.set_title(title(metric))
-        axis.grid(axis="x", alpha=0.25)
     axes[-1, 0].set_xlabel(f"difference to {reference}, same prompt and noise")
-    legend(figure, axes[0, 0])
+    for axis in axes[1:, 0]:
+        axis.legend_.remove()
+    _legend(figure, axes[0, 0])
     return figure
 
 
 @styled
 def repair(points: pd.DataFrame, level: str, effect: str, by: str = "method", width: float = WIDTH) -> Figure:
-    """What there was to repair against what was repaired, a point a row of `points`; on the diagonal all of it."""
+    """Draw what there was to repair against what was repaired; on the diagonal all of it.
+
+    Args:
+        points: One row per point.
+        level: The column of what there was to repair.
+        effect: The column of what was repaired.
+        by: The column of the colors.
+        width: Inches.
+
+    Returns:
+        A figure with one point per row.
+    """
     figure, axis = plt.subplots(figsize=(width, 0.85 * width), layout="constrained")
-    for name, part in points.groupby(by, sort=False):
-        color, marker = look(name)
-        axis.plot(part[level], part[effect], marker, color=color, markersize=7, label=name.replace("_", " "))
+    names = list(points[by].unique())
+    sns.scatterplot(
+        points, x=level, y=effect, hue=by, style=by, palette=palette(names), markers=markers(names), s=50,
+        linewidth=0, ax=axis,
+    )  # fmt: skip
     axis.axline((0, 0), slope=1, color="black", linewidth=1, linestyle=":")
     axis.axhline(0, color="black", linewidth=1)
     axis.set(xlabel=title(level), ylabel=title(effect))
-    legend(figure, axis)
+    _legend(figure, axis)
     return figure
 
 
@@ -87,34 +111,43 @@ def over_training(
     dashed: str = "mixed",
     width: float = WIDTH,
 ) -> Figure:
-    """Means over the length of the fine-tuning: a panel a metric, a colour for every `by`.
+    """Draw means over the length of the fine-tuning.
 
-    Lines are solid for one label of the table and dashed for the label `dashed`; `table` has `fine_tune_num_steps`.
+    Args:
+        table: A results table with `fine_tune_num_steps`, one row per picture.
+        metrics: Columns to show, one panel each.
+        by: The column of the colors.
+        dashed: The value of `label` whose lines are dashed.
+        width: Inches.
+
+    Returns:
+        A figure with one line per value of `by` and `label`.
     """
     figure, axes = plt.subplots(
-        len(metrics),
-        1,
-        figsize=(width, 1.9 * len(metrics) + 1),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    means = (
-        table.groupby([by, "label", "fine_tune_num_steps"], sort=False)[list(metrics)].mean().reset_index()
-    )
+        len(metrics), 1, figsize=(width, 1.9 * len(metrics) + 1), sharex=True, squeeze=False, layout="constrained"
+    )  # fmt: skip
     for axis, metric in zip(axes[:, 0], metrics, strict=True):
-        for (name, label), line in means.groupby([by, "label"], sort=False):
+        for (name, label), line in table.groupby([by, "label"], sort=False):
             color, marker = look(name)
-            line = line.sort_values("fine_tune_num_steps")
-            axis.plot(
-                line["fine_tune_num_steps"], line[metric], marker=marker, color=color, markersize=5.5,
-                linestyle="--" if label == dashed else "-", fillstyle="none" if label == dashed else "full",
+            sns.lineplot(
+                line, x="fine_tune_num_steps", y=metric, errorbar=None, color=color, marker=marker, markersize=5.5,
+                markeredgecolor=color, linestyle="--" if label == dashed else "-",
+                fillstyle="none" if label == dashed else "full", ax=axis,
                 label=", ".join(dict.fromkeys((name.replace("_", " "), label))),
             )  # fmt: skip
+        axis.legend_.remove()
+        axis.set(ylim=(-0.05, 1.05), xlabel="", ylabel="")
         axis.set_title(title(metric))
-        axis.set_ylim(-0.05, 1.05)
         axis.grid(axis="y", alpha=0.25)
     axes[-1, 0].set_xlabel("fine-tuning steps")
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=2)
     return figure
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    """Move the legend that seaborn drew above the axes, with spaces in its names."""
+    axis.legend_.remove()
+    for handle in axis.get_legend_handles_labels()[0]:
+        handle.set_label(handle.get_label().replace("_", " "))
+    legend(figure, axis)

@@ -89,8 +89,14 @@ def attention_film(
 
 
 def trajectory_table(trajectories: Mapping[str, Mapping[tuple[int, int], Trajectory]]) -> pd.DataFrame:
-    """One row a label, picture and step, with `distance` and `cosine`, of `study.follow`'s trajectories by
-    label."""
+    """Put trajectories into one table, one row per label, picture and step.
+
+    Args:
+        trajectories: What `study.follow` gives, by label.
+
+    Returns:
+        Columns `label`, `picture`, `step`, `distance` and `cosine`.
+    """
     parts = [
         pd.DataFrame(
             {

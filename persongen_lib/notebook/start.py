@@ -32,7 +32,10 @@ def start() -> None:
 def check_parameters(history: list[str]) -> None:
     """Refuse parameters that papermill injected after a parameters cell that does not name them.
 
-    papermill itself only warns. `history`: the sources of the cells run so far, IPython's `In`.
+    papermill itself only warns.
+
+    Args:
+        history: Sources of the cells run so far, IPython's `In`.
 
     Raises:
         UserError: a parameter was given that the notebook does not have.

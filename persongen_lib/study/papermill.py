@@ -12,10 +12,18 @@ from persongen_lib.core.paths import ROOT
 
 
 def run_notebook(source: Path, output: Path, parameters: dict[str, Any] | None = None) -> Path:
-    """Execute the notebook `source` from the repository's root and leave the executed copy at `output`.
+    """Execute a notebook from the repository's root.
 
-    The copy appears whole or not at all; a run that failed leaves `<output>.failed.ipynb` to look at.
     A kernel that dies at its start (parallel runs may collide on a port) is started once more.
+
+    Args:
+        source: The notebook.
+        output: Where the executed copy appears, whole or not at all; a run that failed leaves
+            `<output>.failed.ipynb` to look at.
+        parameters: Values for its parameters cell.
+
+    Returns:
+        The executed copy.
 
     Raises:
         UserError: the file is not there, or a parameter is not one of the notebook's.

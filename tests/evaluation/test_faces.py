@@ -134,5 +134,5 @@ def test_a_missing_pack_is_told_with_its_licence(tmp_path, monkeypatch):
 def test_without_insightface_the_metric_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "insightface", None)
     monkeypatch.setitem(sys.modules, "insightface.model_zoo", None)
-    with pytest.raises(UserError, match=r"pip install 'persongen_lib\[face\]'"):
+    with pytest.raises(UserError, match=r"pip install insightface onnxruntime"):
         face_pack(str(tmp_path))

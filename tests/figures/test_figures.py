@@ -16,6 +16,7 @@ from persongen_lib.sampling.engine.strategy import STRATEGIES
 from persongen_lib.sampling.strategies.mixed import Mixed
 
 LABELS = ("superclass", "base", "mixed")
+LINE_MARKERS = (None, "None", "")
 
 
 @pytest.fixture
@@ -53,6 +54,32 @@ def texts(figure):
     return found
 
 
+def found_points(axis):
+    """The points of a scatter plot by their color."""
+    found = {}
+    for color, place in zip(
+        axis.collections[-1].get_facecolors(), axis.collections[-1].get_offsets(), strict=True
+    ):
+        found.setdefault(to_hex(color).upper(), []).append(tuple(place))
+    return found
+
+
+def found_intervals(axis):
+    """Low end, mean and high end of every estimate of a point plot, by its color and row."""
+    means, ends = {}, {}
+    for line in axis.lines[:-1]:  # the last one marks zero
+        x, y = (np.asarray(values, float) for values in line.get_data())
+        if line.get_marker() in LINE_MARKERS:
+            if np.isfinite(x).any():
+                ends[line.get_color(), round(np.nanmean(y))] = np.nanmin(x), np.nanmax(x)
+        else:
+            means |= {
+                (line.get_color(), round(row)): at for at, row in zip(x, y, strict=True) if np.isfinite(at)
+            }
+    assert means.keys() == ends.keys()
+    return {key: (ends[key][0], mean, ends[key][1]) for key, mean in means.items()}
+
+
 def first_pixels(figure):
     return [tuple(int(v) for v in axis.images[0].get_array()[0, 0][:3]) for axis in figure.axes]
 
@@ -82,10 +109,10 @@ def test_a_grid_of_nothing_is_refused(table, tmp_path):
 
 def test_points_stand_at_the_means_in_their_colours(table):
     axis = figures.identity_text(table, num_resamples=50).axes[0]
-    for container, (index, label) in zip(axis.containers, enumerate(LABELS), strict=True):
-        line = container.lines[0]
-        assert (line.get_xdata()[0], line.get_ydata()[0]) == pytest.approx((0.3 - index / 10, index / 2))
-        assert to_hex(line.get_color()).upper() == figures.look(label)[0]
+    assert found_points(axis) == {
+        figures.look(label)[0]: [pytest.approx((0.3 - index / 10, index / 2))]
+        for index, label in enumerate(LABELS)
+    }
 
 
 def test_bars_are_as_long_as_the_means_and_say_what_was_not_asked(table):
@@ -97,11 +124,37 @@ def test_bars_are_as_long_as_the_means_and_say_what_was_not_asked(table):
     assert [tick.get_text() for tick in right.get_yticklabels()] == list(LABELS)
 
 
-def test_differences_and_concepts_are_labelled(table):
-    paired = paired_differences(table, ["identity", "clip_text"], num_resamples=50)
-    assert {"superclass", "mixed", "identity similarity"} <= set(texts(figures.differences(paired)))
+def test_differences_have_the_intervals_of_the_table_and_not_seaborns(table):
+    second = table.assign(concept="tom", identity=table["identity"] * 0.5)
+    paired = paired_differences(pd.concat([table, second]), ["identity"], num_resamples=200)
+    figure = figures.differences(paired)
+    assert found_intervals(figure.axes[0]) == {
+        (figures.look(row.label)[0], place): pytest.approx((row.low, row.mean, row.high))
+        for place, row in enumerate(paired.itertuples())
+    }
+    assert (paired["low"] < paired["high"]).all()
+    assert {"superclass", "mixed", "identity similarity"} <= set(texts(figure))
+
+
+def test_every_concept_has_a_line_with_the_mean_under_every_strategy(table):
     figure = figures.concepts(table, "context_right")
-    assert "rex" in texts(figure) and len(figure.axes[0].lines) == 3
+    found = {line.get_color(): line.get_xdata() for line in figure.axes[0].lines if len(line.get_xdata())}
+    assert found == {figures.look(label)[0]: [1 - index / 2] for index, label in enumerate(LABELS)}
+    assert "rex" in texts(figure)
+
+
+def test_parameters_are_lines_through_the_means_with_their_intervals():
+    rows = [
+        {"strategy": "mixed", "parameter": "concept_scale", "number": number, "metric": "identity",
+         "mean": number / 10, "low": number / 10 - 0.02, "high": number / 10 + 0.03,
+         "label": f"mixed {number}", "reference": "mixed 2.0"}
+        for number in (1.0, 2.0, 4.0)
+    ]  # fmt: skip
+    (axis,) = figures.parameters(pd.DataFrame(rows)).axes
+    assert axis.lines[0].get_xydata() == pytest.approx(np.array([[1, 0.1], [2, 0.2], [4, 0.4]]))
+    bars = [segment[:, 1] for segment in axis.containers[0].lines[2][0].get_segments()]
+    assert bars == pytest.approx(np.array([[0.08, 0.13], [0.18, 0.23], [0.38, 0.43]]))
+    assert list(axis.lines[-1].get_xdata()) == [2.0, 2.0]
 
 
 def test_a_strategy_keeps_its_look_and_no_two_share_one():
@@ -236,8 +289,9 @@ def test_effects_stand_at_the_differences_in_the_methods_colours(table):
         [paired_differences(part, ["identity"]).assign(method=name) for name, part in last.groupby("method")]
     )
     axis = figures.effects(paired).axes[0]
-    ends = {bar.lines[0].get_color(): list(bar.lines[0].get_xdata()) for bar in axis.containers}
-    assert ends == {figures.look("lora")[0]: [-0.5, 0.5], figures.look("svdiff")[0]: [-0.25, 0.25]}
+    means = {key: mean for key, (_, mean, _) in found_intervals(axis).items()}
+    lora, svdiff = figures.look("lora")[0], figures.look("svdiff")[0]
+    assert means == {(lora, 0): -0.5, (lora, 1): 0.5, (svdiff, 0): -0.25, (svdiff, 1): 0.25}
     assert [text.get_text() for text in axis.get_yticklabels()] == ["superclass", "mixed"]
 
 
@@ -257,8 +311,10 @@ def test_repairs_are_points_of_their_methods():
         {"method": ["lora", "lora", "svdiff"], "leak": [0, 0.5, 1], "mended": [0, 0.4, 0.3]}
     )
     axis = figures.repair(points, "leak", "mended").axes[0]
-    assert [list(line.get_xdata()) for line in axis.lines[:2]] == [[0, 0.5], [1]]
-    assert [list(line.get_ydata()) for line in axis.lines[:2]] == [[0, 0.4], [0.3]]
+    assert found_points(axis) == {
+        figures.look("lora")[0]: [(0, 0), (0.5, 0.4)],
+        figures.look("svdiff")[0]: [(1, 0.3)],
+    }
 
 
 def test_a_matrix_has_a_number_where_there_is_one():
@@ -267,7 +323,7 @@ def test_a_matrix_has_a_number_where_there_is_one():
     )
     axis = figures.matrix(table, "v", "metric", "q").axes[0]
     found = {text.get_position(): text.get_text() for text in axis.texts}
-    assert found == {(0, 0): "0.50", (0, 1): "1.00", (1, 1): "0.25"}
+    assert found == {(0.5, 0.5): "0.50", (0.5, 1.5): "1.00", (1.5, 1.5): "0.25"}
     assert [text.get_text() for text in axis.get_yticklabels()] == [
         figures.title(name) for name in ("clip_text", "leak")
     ]

@@ -1,4 +1,4 @@
-"""Face identity: is it this very person? (detection SCRFD, Guo et al. 2022; recognition ArcFace, Deng et al. 2019)
+"""Face identity: is it this very person?
 
 `face_identity` is known only where a face was found, so its mean leaves pictures without a face out: always
 read it beside the mean of `face_found`, the detection rate.
@@ -81,7 +81,7 @@ def face_pack(folder: str, device: str = "cpu") -> FacePack:
     except ImportError as error:
         raise UserError(
             f"the metric face needs insightface and onnxruntime ({error}): "
-            "install them with pip install 'persongen_lib[face]'"
+            "install them with pip install insightface onnxruntime"
         ) from error
     import torch
 

@@ -6,6 +6,7 @@ from persongen_lib.world.language.vocabulary import LENGTH, clip_tokenizer
 
 
 def new_autoencoder():
+    """A random autoencoder of the micro-world's form."""
     from diffusers import AutoencoderTiny
 
     width = (48, 48, 48)
@@ -35,6 +36,7 @@ WIDTH = 128
 
 
 def new_text_encoder():
+    """A random CLIP text encoder over the vocabulary of the micro-world."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     tokenizer = clip_tokenizer()

@@ -18,6 +18,7 @@ from persongen_lib.world.models.networks import COLOURED, HEADS, OracleNetwork, 
 
 
 def half(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors, contiguous, those of real numbers in half precision."""
     return {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in tensors.items()

@@ -87,9 +87,9 @@ def identity_auc(oracle: Oracle, vae=None, individuals: int = 30) -> dict[str, f
 
 
 def segmenter_accuracy(segmenter: Segmenter, vae=None, count: int = 1000) -> dict[str, float]:
-    """On held-out renders (decoded ones when `vae` is given): the masks' intersection over union, and the share of
-    colour words ("none" is one) read right.
+    """Intersection over union of the segmenter's masks, and the share of colour words ("none" is one) read right.
 
+    It is measured on held-out renders, decoded ones when `vae` is given.
     The mean over pictures; a pixel is the subject's where the renderer covers at least half of it.
     """
     scenes = [_scene(5, k) for k in range(count)]
