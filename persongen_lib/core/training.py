@@ -149,7 +149,7 @@ class ResumableTraining(ABC):
         )
 
     def _save(self, path: Path) -> None:
-        tensors = {f"value.{name}": value.detach() for name, value in self.values.items()}
+        tensors = {f"value.{name}": value for name, value in self.values.items()}
         tensors |= {f"average.{name}": value for name, value in (self.average or {}).items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state[parameter].items():
@@ -157,7 +157,7 @@ class ResumableTraining(ABC):
         for name, reported in self.history.items():
             tensors[f"history.{name}"] = torch.tensor(reported, dtype=torch.float64)
         tensors |= {f"extra.{name}": value for name, value in self.extra_state().items()}
-        save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
 
     @torch.no_grad()
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:

@@ -23,8 +23,9 @@ A latent diffusion model of 64 x 64 drawn pictures that `diffusers.StableDiffusi
 it is: AutoencoderTiny (8 x 16 x 16 latents), UNet2DConditionModel (v-prediction, attention at 8 x 8), a two-layer
 CLIPTextModel trained jointly, a CLIPTokenizer with the world's {words} words as single tokens, DDIM.
 
-**Data.** Rendered pictures of 12 classes in 10 contexts with 6 accessories and 5 colour words
-(`persongen world render` shows some), captions after DreamBooth's prompts, 10 % of them empty.
+**Data.** Rendered pictures of {classes} classes in {contexts} contexts with {kinds} accessories and \
+{colours} colour words
+(`persongen world render` shows some), captions after DreamBooth's prompts, {empty:g} % of them empty.
 
 **Recipe.** `persongen world train autoencoder`, then `persongen world train generator`:
 {training}
@@ -50,8 +51,9 @@ laboratory animal for sampling strategies, and no statement about photographs.
 An `open_clip` model (`open_clip.create_model_from_pretrained("local-dir:FOLDER")`): a small ModifiedResNet and a
 two-layer text transformer over whole words, trained apart from the generator and its text encoder.
 
-**Data.** The generator's pictures and captions; 6 in 10 of the first {decoded} pictures decoded from noisy latents,
-2 in 10 blurred, light and place varied.
+**Data.** The generator's pictures and captions; {decoded_in_10:g} in 10 of the first {decoded} \
+pictures decoded from noisy latents,
+{blurred_in_10:g} in 10 blurred, light and place varied.
 
 **Recipe.** `persongen world train clip`, symmetric contrastive loss:
 {training}
@@ -107,7 +109,10 @@ happens to be all red may be called red.
 
 def write_cards(models: Path, figures: dict) -> None:
     """Write README.md into each model's folder from `figures`, as `measure` returns them."""
+    from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES, COLOURS, CONTEXT_NAMES
     from persongen_lib.world.language.captions import vocabulary
+    from persongen_lib.world.training.diffusion import EMPTY
+    from persongen_lib.world.training.evaluators import BLURRED_SHARE, DECODED_SHARE
     from persongen_lib.world.training.latents import DECODED
 
     generator_rows = "\n".join(
@@ -129,7 +134,14 @@ def write_cards(models: Path, figures: dict) -> None:
     for name, card in CARDS.items():
         facts = {
             "words": len(vocabulary()),
+            "classes": len(CLASSES),
+            "contexts": len(CONTEXT_NAMES),
+            "kinds": len(ACCESSORY_NAMES),
+            "colours": len(COLOURS),
+            "empty": 100 * EMPTY,
             "decoded": DECODED,
+            "decoded_in_10": 10 * DECODED_SHARE,
+            "blurred_in_10": 10 * BLURRED_SHARE,
             "training": training_facts(models / name / "training"),
         }
         text = card.format(**figures | rows | facts)

@@ -1,6 +1,6 @@
 """The text-to-image model of the micro-world: a small latent diffusion model, its text encoder trained jointly.
 
-v-prediction (Salimans and Ho 2022) on Stable Diffusion's scaled-linear betas; 10 % empty captions for guidance.
+v-prediction (Salimans and Ho 2022) on Stable Diffusion's scaled-linear betas; some captions are empty, for guidance.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
 
 PLAN = Plan(steps=7_000, batch_size=16, learning_rate=1e-3, flat=0.45, final=0.02, warmup=200)
+EMPTY = 0.1
+"""Share of empty captions."""
 
 
 def latent_scale(latents: np.ndarray) -> float:
@@ -54,7 +56,7 @@ class DiffusionTask:
     def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
         rows = draws.numpy.integers(len(self.latents), size=batch_size)
         captions = [
-            "" if draws.numpy.uniform() < 0.1 else caption(*words_of(self.labels[row]), draws.numpy)
+            "" if draws.numpy.uniform() < EMPTY else caption(*words_of(self.labels[row]), draws.numpy)
             for row in rows
         ]
         x0 = torch.from_numpy(self.latents[rows].astype(np.float32)).to(self.device) * self.scale

@@ -25,6 +25,8 @@ CLIP_PLAN = Plan(
 )
 SEGMENTER_PLAN = Plan(steps=700, batch_size=48, learning_rate=2e-3, flat=0.3)
 ORACLE_PLAN = Plan(steps=2_200, batch_size=96, learning_rate=2e-3, flat=0.3, weight_decay=0.05)
+DECODED_SHARE, BLURRED_SHARE = 0.6, 0.2
+"""Of the pictures that are kept decoded, and of all."""
 
 
 class Views:
@@ -41,11 +43,11 @@ class Views:
     def shifted(self, rows: np.ndarray, draws: Draws) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The same, and what shifts another (n, C, 64, 64) tensor alike."""
         pictures = self.pictures[rows]
-        replaced = (rows < len(self.decoded)) & (draws.numpy.uniform(size=len(rows)) < 0.6)
+        replaced = (rows < len(self.decoded)) & (draws.numpy.uniform(size=len(rows)) < DECODED_SHARE)
         for k in np.flatnonzero(replaced):
             pictures[k] = self.decoded[rows[k]]
         x = to_tensor(pictures, self.device)
-        blurred = draws.numpy.uniform(size=len(rows)) < 0.2
+        blurred = draws.numpy.uniform(size=len(rows)) < BLURRED_SHARE
         if blurred.any():
             index = torch.from_numpy(np.flatnonzero(blurred)).to(self.device)
             small = F.interpolate(
