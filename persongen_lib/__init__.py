@@ -12,6 +12,7 @@ _HOMES = {
     "UserError": "core.errors",
     "FineTuneSpec": "core.specs",
     "SampleSpec": "sampling",
+    "Runtime": "core.runtime",
     "Store": "core.store",
     "load_backbone": "backbones",
     "list_concepts": "data",

@@ -38,7 +38,7 @@ class Level:
         return prediction
 
     def mix(self, clean: Tensor, epsilon: Tensor) -> Tensor:
-        """signal x0 + noise eps."""
+        """The latents signal x0 + noise eps."""
         return self.signal * clean + self.noise * epsilon
 
 

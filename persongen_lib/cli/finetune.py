@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from persongen_lib.cli.arguments import add_run_arguments, parse_parameters
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -52,7 +53,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Fine-tune, or find the finished fine-tuning, and say where the adapter is."""
-    from persongen_lib.core.store import Store
     from persongen_lib.data.concepts import load_concept
     from persongen_lib.finetune.engine.method import fine_tune_spec
     from persongen_lib.finetune.engine.run import finetune
@@ -63,12 +63,14 @@ def run(args: Namespace) -> int:
         concept, args.backbone, args.method, args.steps, args.seed, args.token, **parse_parameters(args.param)
     )
     folder = finetune(
-        spec, concept, Store(args.runs), args.device, args.dtype,
+        spec,
+        concept,
+        Runtime.at(args.runs, args.device, args.dtype),
         snapshots=_steps(args.snapshots),
         checkpoint_every=args.checkpoint_every,
         validate=() if args.no_validation else args.validate or VALIDATION,
         report=args.report,
-    )  # fmt: skip
+    )
     print(folder)
     return 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from persongen_lib.cli.arguments import add_run_arguments, parse_parameters
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 
 
@@ -87,9 +88,9 @@ def run(args: Namespace) -> int:
     if args.output:
         check_output(spec, args.output)
     if concept and not store.find("sample", spec):
-        finetune(fine_tune, concept, store, args.device)
+        finetune(fine_tune, concept, Runtime(store, args.device))
     folder = run_sample(
-        spec, store, args.device, args.dtype, adapter=args.adapter, batch_size=args.batch_size
+        spec, Runtime(store, args.device, args.dtype), adapter=args.adapter, batch_size=args.batch_size
     )
     if args.output:
         folder = export(folder, args.output)

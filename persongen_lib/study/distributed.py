@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.study.grid import Study
 from persongen_lib.study.job import Job, training_lengths
 from persongen_lib.study.local import Failure
@@ -47,13 +48,13 @@ def run_study_ray(
     try:
         gpus = gpus_per_cell if ray.cluster_resources().get("GPU") and device != "cpu" else 0
         task = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus)(_run)
-        store = Path(runs).resolve()
+        runtime = Runtime.at(Path(runs).resolve(), device, dtype)
         lengths = training_lengths(study.jobs)
         waiting, running, reasons = defaultdict(list), {}, {}
 
         def begin(place: int) -> None:
             job = study.jobs[place]
-            settings = store, device, dtype, keep_pictures, lengths[job.fine_tune.hash]
+            settings = runtime, keep_pictures, lengths[job.fine_tune.hash]
             running[task.remote(job, *settings)] = place
 
         for place, job in enumerate(study.jobs):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.study.cell import Cell
 from persongen_lib.study.grid import Study
 from persongen_lib.study.job import training_lengths
@@ -54,12 +55,13 @@ def run_study(
     """
     from tqdm.auto import tqdm
 
+    runtime = Runtime.at(runs, device, dtype)
     failures, lengths = [], training_lengths(study.jobs)
     with tqdm(study.jobs, desc=study.name, unit="cell") as bar:
         for job in bar:
             bar.set_postfix_str(f"{job.cell.concept}, {job.cell.name}")
             try:
-                run_job(job, runs, device, dtype, keep_pictures, lengths[job.fine_tune.hash])
+                run_job(job, runtime, keep_pictures, lengths[job.fine_tune.hash])
             except Exception as error:
                 log.debug("the cell %s failed", job.cell, exc_info=True)
                 failures.append(Failure.of(job.cell, error))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from persongen_lib.core.store import Store
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.data.concepts import load_concept
 from persongen_lib.study.cell import Cell
 from persongen_lib.study.job import Job, resolve
@@ -59,14 +59,12 @@ def run_cell(
     Raises:
         UserError: The cell is not valid (`resolve`), or a run reports a wrong value.
     """
-    return run_job(resolve(cell), runs, device, dtype, keep_pictures)
+    return run_job(resolve(cell), Runtime.at(runs, device, dtype), keep_pictures)
 
 
 def run_job(
     job: Job,
-    runs: str | Path = "runs",
-    device: str = "auto",
-    dtype: str | None = None,
+    runtime: Runtime,
     keep_pictures: bool = True,
     lengths: Collection[int] = (),
 ) -> CellRun:
@@ -78,22 +76,22 @@ def run_job(
     from persongen_lib.sampling.engine.contact_sheets import is_packed, pack
     from persongen_lib.sampling.engine.run import run_sample
 
-    store = Store(runs)
+    store = runtime.store
     sample, adapter = store.find("sample", job.sample), store.find("finetune", job.fine_tune)
     scored = find_scores(job, store)
     lost = sample and not scored and is_packed(sample)
     if lost or not (sample and adapter):
-        backbone = shared_backbone(job.sample.backbone, job.sample.weights, device, dtype)
-        adapter = adapter or _fine_tune(job, store, device, backbone, lengths)
-        sample = run_sample(job.sample, store, device, dtype, backbone)
-    scores = read_scores(scored) if scored else score(job, store, device)
+        backbone = shared_backbone(job.sample, runtime)
+        adapter = adapter or _fine_tune(job, runtime, backbone, lengths)
+        sample = run_sample(job.sample, runtime, backbone)
+    scores = read_scores(scored) if scored else score(job, runtime)
     table = result_rows(job, sample, adapter, scores)
     if not keep_pictures:
         pack(sample)
     return CellRun(job, adapter, sample, table)
 
 
-def _fine_tune(job: Job, store: Store, device: str, backbone: Backbone, lengths: Collection[int]) -> Path:
+def _fine_tune(job: Job, runtime: Runtime, backbone: Backbone, lengths: Collection[int]) -> Path:
     """Train the longest of `lengths` with the others as snapshots; returns the adapter's folder of this job.
 
     `backbone` is trained if it is float32; otherwise the fine-tuning loads its own.
@@ -104,8 +102,8 @@ def _fine_tune(job: Job, store: Store, device: str, backbone: Backbone, lengths:
     trainable = backbone if backbone.dtype.itemsize == 4 else None
     longest = replace(job.fine_tune, num_steps=max(lengths))
     concept = load_concept(job.cell.concept, job.cell.class_name)
-    finetune(longest, concept, store, device, backbone=trainable, snapshots=lengths)
-    return store.folder("finetune", job.fine_tune)
+    finetune(longest, concept, replace(runtime, dtype=None), backbone=trainable, snapshots=lengths)
+    return runtime.store.folder("finetune", job.fine_tune)
 
 
 def follow(
@@ -132,7 +130,7 @@ def follow(
     """
     from persongen_lib.trajectories.run import TrajectorySpec, load_trajectories, run_trajectories
 
-    store, spec, backbone = Store(runs), resolve(cell).sample, None
-    if store.find("trajectory", TrajectorySpec(spec, tuple(pictures))) is None:
-        backbone = shared_backbone(spec.backbone, spec.weights, device, dtype)
-    return load_trajectories(run_trajectories(spec, store, pictures, device, dtype, backbone))
+    runtime, spec, backbone = Runtime.at(runs, device, dtype), resolve(cell).sample, None
+    if runtime.store.find("trajectory", TrajectorySpec(spec, tuple(pictures))) is None:
+        backbone = shared_backbone(spec, runtime)
+    return load_trajectories(run_trajectories(spec, runtime, pictures, backbone))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
 from persongen_lib.data.concepts import load_concept
 from persongen_lib.evaluation.evaluators import Evaluators, choose_evaluators
@@ -26,15 +27,15 @@ def find_scores(job: Job, store: Store) -> Path | None:
     return sampled and find(sampled, job.concept, _evaluators(job, sampled, "auto"), store)
 
 
-def score(job: Job, store: Store, device: str = "auto") -> pd.DataFrame:
+def score(job: Job, runtime: Runtime) -> pd.DataFrame:
     """The scores of a job that is sampled, one row per picture, scored now where that has not been done.
 
     Raises:
         UserError: A metric does not apply, a model can't be loaded, or a picture can't be read.
     """
-    sampled = store.folder("sample", job.sample)
+    sampled = runtime.store.folder("sample", job.sample)
     concept = load_concept(job.cell.concept, job.cell.class_name)
-    return scored(sampled, concept, _evaluators(job, sampled, device), store)
+    return scored(sampled, concept, _evaluators(job, sampled, runtime.device), runtime.store)
 
 
 def read_scores(folder: Path) -> pd.DataFrame:

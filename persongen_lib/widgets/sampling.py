@@ -54,12 +54,12 @@ class SamplingExplorer(widgets.Box):
         runs: str | Path = "runs",
         device: str = "auto",
     ) -> None:
-        self.studio, self.device, self.prompts = Studio(runs, device), device, prompts
+        self.studio, self.prompts = Studio(runs, device), prompts
         self.usual = sampling_defaults(backbone)
         self.num_steps = num_steps or self.usual["num_steps"]
         own = load_concept(concept, class_name)
         self.concepts = {own.name: own}
-        self.tunings = fine_tunings(self.studio.store, own, backbone, method)
+        self.tunings = fine_tunings(self.studio.runtime.store, own, backbone, method)
         self._build(strategy, seeds)
         self.choose_concept()
         self.choose_strategy()
@@ -73,7 +73,7 @@ class SamplingExplorer(widgets.Box):
     @property
     def tuned(self) -> bool:
         """Whether it has been done."""
-        return self.studio.store.find("finetune", self.tuning) is not None
+        return self.studio.runtime.store.find("finetune", self.tuning) is not None
 
     @property
     def references(self) -> Concept | None:
@@ -143,7 +143,7 @@ class SamplingExplorer(widgets.Box):
         self.button.disabled = True
         try:
             with self.progress:
-                finetune(self.tuning, self.references, self.studio.store, self.device)
+                finetune(self.tuning, self.references, self.studio.runtime)
         except UserError as error:
             self.message.value = sentence(str(error), wrong=True)
             return
@@ -158,7 +158,7 @@ class SamplingExplorer(widgets.Box):
 
     def _choices(self) -> list[tuple[str, int]]:
         """Labels and places of the fine-tunings."""
-        done = [self.studio.store.find("finetune", tuning) for tuning in self.tunings]
+        done = [self.studio.runtime.store.find("finetune", tuning) for tuning in self.tunings]
         return [
             (f"{one.concept}, {one.method}, {one.num_steps} steps{'' if here else ' (not yet)'}", place)
             for place, (one, here) in enumerate(zip(self.tunings, done, strict=True))

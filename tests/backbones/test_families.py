@@ -11,6 +11,7 @@ from tiny import save_pictures, tiny_pipeline
 from persongen_lib import backbones, load_backbone
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
 from persongen_lib.export.run import export_adapter, formats
@@ -63,7 +64,9 @@ def test_a_new_family_is_one_file(family, tmp_path):
     spec = fine_tune_spec(concept, str(family), "lora", num_steps=1)
     assert spec.parameters["class_num_steps"] == 4 and spec.parameters["class_guidance_scale"] == 3.0
     spec = fine_tune_spec(concept, str(family), "lora", num_steps=1, prior_weight=0)
-    adapter = finetune(spec, concept, Store(tmp_path / "runs"), "cpu", backbone=backbone, validate=())
+    adapter = finetune(
+        spec, concept, Runtime(Store(tmp_path / "runs"), "cpu"), backbone=backbone, validate=()
+    )
     assert "kohya" in formats(adapter)
     (file,) = export_adapter(adapter, tmp_path / "out", "kohya").glob("*.safetensors")
     names = [name for name in load_file(file) if name.endswith("lora_up.weight")]

@@ -13,6 +13,7 @@ from persongen_lib import load_backbone
 from persongen_lib.adapters.spectral import num_shifts
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
@@ -46,7 +47,7 @@ def trained_lora(models, tmp_path_factory):
     spec = fine_tune_spec(
         concept, str(models / "sd"), "lora", 4, rank=3, alpha=12.0, prior_weight=0.0, **rates
     )  # fmt: skip
-    return finetune(spec, concept, Store(folder / "runs"), "cpu", validate=())
+    return finetune(spec, concept, Runtime(Store(folder / "runs"), "cpu"), validate=())
 
 
 def normal(*shape, seed=0, scale=1.0):

@@ -13,6 +13,7 @@ from tiny import save_pictures, tiny_backbone, tiny_pipeline
 from persongen_lib.adapters.files import read_adapter_spec
 from persongen_lib.backbones import load_backbone
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
@@ -159,8 +160,7 @@ def test_without_prior_weight_there_are_no_class_pictures(setting):
     finetune(
         fine_tune_spec(concept, model, num_steps=1, prior_weight=0, **SMALL),
         concept,
-        store,
-        "cpu",
+        Runtime(store, "cpu"),
         validate=(),
     )
     assert not (store.root / "class_images").exists()
@@ -173,8 +173,7 @@ def test_class_pictures_are_the_untuned_models_and_shared(setting):
         finetune(
             fine_tune_spec(concept, model, num_steps=1, seed=seed, **SMALL),
             concept,
-            store,
-            "cpu",
+            Runtime(store, "cpu"),
             validate=(),
         )
     (folder,) = [path for path in (store.root / "class_images").iterdir() if path.is_dir()]
@@ -187,7 +186,7 @@ def test_an_adapter_holds_only_what_changed(setting):
     concept, model, store = setting
     chosen = {"train": "cross_attention", "learning_rate": 1e-3, "token_learning_rate": 5e-3}
     spec = fine_tune_spec(concept, model, num_steps=3, **chosen, **SMALL)
-    folder = finetune(spec, concept, store, "cpu", validate=())
+    folder = finetune(spec, concept, Runtime(store, "cpu"), validate=())
     backbone = tiny_backbone()
     own = {name: p for module in backbone.modules.values() for name, p in module.named_parameters()}
     ((table, (row,)),) = backbone.token_rows("sks").items()
@@ -295,23 +294,23 @@ def test_training_learns(tmp_path):
 def test_snapshots_are_the_shorter_fine_tunings(setting):
     concept, model, store = setting
     spec, short = (fine_tune_spec(concept, model, num_steps=n, learning_rate=1e-3, **SMALL) for n in (6, 4))
-    finetune(spec, concept, store, "cpu", snapshots=[4])
+    finetune(spec, concept, Runtime(store, "cpu"), snapshots=[4])
     snapshot = store.find("finetune", short)
-    alone = finetune(short, concept, Store(store.root.parent / "other"), "cpu")
+    alone = finetune(short, concept, Runtime(Store(store.root.parent / "other"), "cpu"))
     one, other = (load_file(folder / "adapter.safetensors") for folder in (snapshot, alone))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert (snapshot / "loss.csv").read_text() == (alone / "loss.csv").read_text()
     assert read_adapter_spec(snapshot) == short
-    finetune(spec, concept, store, "cpu", snapshots=[2])
+    finetune(spec, concept, Runtime(store, "cpu"), snapshots=[2])
     assert store.find("finetune", fine_tune_spec(concept, model, num_steps=2, learning_rate=1e-3, **SMALL))
     with pytest.raises(UserError, match="snapshot"):
-        finetune(spec, concept, store, "cpu", snapshots=[7])
+        finetune(spec, concept, Runtime(store, "cpu"), snapshots=[7])
 
 
 def test_strips_show_the_training_at_each_checkpoint_and_leave_it_alone(setting):
     concept, model, store = setting
     spec = fine_tune_spec(concept, model, num_steps=5, learning_rate=1e-2, **SMALL)
-    folder = finetune(spec, concept, store, "cpu", checkpoint_every=2, validate=["a photo of {}"])
+    folder = finetune(spec, concept, Runtime(store, "cpu"), checkpoint_every=2, validate=["a photo of {}"])
     strips = sorted((folder / "validation").iterdir())
     assert [path.name for path in strips] == ["step_00002.png", "step_00004.png", "step_00005.png"]
     pictures = [Image.open(path) for path in strips]
@@ -320,7 +319,7 @@ def test_strips_show_the_training_at_each_checkpoint_and_leave_it_alone(setting)
     base = make_strategy("base")
     last = sample(backbone, base, "a photo of {}", "sks", "dog", 50, [0, 1]).images
     assert pictures[-1].crop((0, 0, 16, 16)).tobytes() == last[0].tobytes()
-    unseen = finetune(spec, concept, Store(store.root.parent / "other"), "cpu", validate=())
+    unseen = finetune(spec, concept, Runtime(Store(store.root.parent / "other"), "cpu"), validate=())
     one, other = (load_file(place / "adapter.safetensors") for place in (folder, unseen))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -328,13 +327,13 @@ def test_strips_show_the_training_at_each_checkpoint_and_leave_it_alone(setting)
 def test_bfloat16_arithmetic_trains_float32(setting):
     concept, model, store = setting
     spec = fine_tune_spec(concept, model, num_steps=2, **SMALL)
-    folder = finetune(spec, concept, store, "cpu", "bf16", validate=())
+    folder = finetune(spec, concept, Runtime(store, "cpu", "bf16"), validate=())
     assert json.loads((folder / "provenance.json").read_text())["dtype"] == "bfloat16"
     assert all(t.dtype == torch.float32 for t in load_file(folder / "adapter.safetensors").values())
     other = fine_tune_spec(concept, model, num_steps=3, **SMALL)
     for dtype, message in [("fp16", "GPU"), ("fp8", "unknown dtype")]:
         with pytest.raises(UserError, match=message):
-            finetune(other, concept, store, "cpu", dtype)
+            finetune(other, concept, Runtime(store, "cpu", dtype))
 
 
 def test_masked_training_needs_masks(setting, tmp_path):
@@ -350,17 +349,17 @@ def test_masked_training_needs_masks(setting, tmp_path):
     grid = tiny_backbone().latent_masks(masked.masks)
     assert grid.shape == (3, 1, 8, 8) and grid[..., :4].min() == 1 and grid[..., 4:].max() == 0
     spec = fine_tune_spec(masked, model, num_steps=1, masked_loss=True, min_snr_gamma=5, **SMALL)
-    assert finetune(spec, masked, store, "cpu", validate=()).exists()
+    assert finetune(spec, masked, Runtime(store, "cpu"), validate=()).exists()
 
 
 def test_a_report_without_its_package_is_refused(setting, monkeypatch):
     concept, model, store = setting
     spec = fine_tune_spec(concept, model, num_steps=1, **SMALL)
     with pytest.raises(UserError, match="unknown report: paper"):
-        finetune(spec, concept, store, "cpu", report="paper")
+        finetune(spec, concept, Runtime(store, "cpu"), report="paper")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install wandb"):
-        finetune(spec, concept, store, "cpu", report="wandb")
+        finetune(spec, concept, Runtime(store, "cpu"), report="wandb")
 
 
 def test_a_class_name_of_several_tokens(setting):
@@ -368,9 +367,9 @@ def test_a_class_name_of_several_tokens(setting):
     several = load_concept(concept.folder, "dog in snow")
     spec = fine_tune_spec(several, model, "textual_inversion", num_steps=1)
     with pytest.raises(UserError, match="several tokens .* give initial_word"):
-        finetune(spec, several, store, "cpu", validate=())
+        finetune(spec, several, Runtime(store, "cpu"), validate=())
     spec = fine_tune_spec(several, model, "textual_inversion", num_steps=1, initial_word="dog")
-    assert finetune(spec, several, store, "cpu", validate=()).exists()
+    assert finetune(spec, several, Runtime(store, "cpu"), validate=()).exists()
 
 
 def test_defaults_come_from_the_backbone_and_wrong_values_are_refused(setting):

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from persongen_lib.adapters.spectral import respectrum, spectrum
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
@@ -267,7 +268,7 @@ def test_a_training_killed_by_the_system_ends_with_the_same_weights(tmp_path, me
     def train(runs):
         tqdm.set_lock(threading.RLock())  # forks share tqdm's own, which a killed one may hold
         torch.set_num_threads(1)
-        finetune(spec, concept, Store(tmp_path / runs), "cpu", checkpoint_every=4, validate=())
+        finetune(spec, concept, Runtime(Store(tmp_path / runs), "cpu"), checkpoint_every=4, validate=())
 
     context = multiprocessing.get_context("fork")
     whole, killed = (context.Process(target=train, args=(runs,)) for runs in ("whole", "killed"))

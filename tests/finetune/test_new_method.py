@@ -8,6 +8,7 @@ from tiny import save_pictures, tiny_pipeline
 
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
 from persongen_lib.finetune import fine_tune_spec, finetune, list_methods, methods
@@ -95,7 +96,7 @@ def test_a_new_method_trains_and_has_a_card(bitfit, tmp_path, family):
     concept = load_concept(save_pictures(tmp_path / "rex"), "dog")
     small = {"num_class_images": 2, "class_num_steps": 2}
     spec = fine_tune_spec(concept, str(tmp_path / "model"), bitfit, num_steps=1, **small)
-    folder = finetune(spec, concept, Store(tmp_path / "runs"), "cpu", validate=())
+    folder = finetune(spec, concept, Runtime(Store(tmp_path / "runs"), "cpu"), validate=())
     tensors = load_file(folder / "adapter.safetensors")
     assert tensors and all(name.endswith(".bias") for name in tensors)
     card = (folder / "README.md").read_text()

@@ -19,6 +19,7 @@ from tiny_notebook import write_notebook
 
 from persongen_lib.cli import main as cli
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.data import concepts as data
 from persongen_lib.data import read_picture
 from persongen_lib.evaluation import runs as evaluation
@@ -121,14 +122,14 @@ def test_a_job_resolves_a_cell_without_opening_a_picture(cell, monkeypatch):
 
 
 def test_a_backbone_is_shared_under_all_names_of_its_place(place, monkeypatch):
-    folder = str(place / "model")
-    weights = resolve(make_cell(place)).sample.weights
-    first = shared_backbone(folder, weights, "cpu", None)
+    spec = resolve(make_cell(place)).sample
+    runtime = Runtime.at(place / "runs", "cpu")
+    first = shared_backbone(spec, runtime)
     monkeypatch.chdir(place)
-    assert shared_backbone("model", weights, "cpu", None) is first
+    assert shared_backbone(replace(spec, backbone="model"), runtime) is first
     if not torch.cuda.is_available():
-        assert shared_backbone(folder, weights, "auto", None) is first
-    assert shared_backbone(folder, "changed", "cpu", None) is not first
+        assert shared_backbone(spec, replace(runtime, device="auto")) is first
+    assert shared_backbone(replace(spec, weights="changed"), runtime) is not first
 
 
 def test_a_cell_gives_one_row_a_picture_with_its_origin(cell, tmp_path):
@@ -183,7 +184,7 @@ def test_following_a_picture_ends_where_its_cell_did(cell, tmp_path):
     followed = follow(cell, [(1, 5)], tmp_path, device="cpu")
     way = followed[1, 5]
     assert list(followed) == [(1, 5)] and len(way.distance) == 3
-    backbone = shared_backbone(cell.backbone, resolve(cell).sample.weights, "cpu", None)
+    backbone = shared_backbone(resolve(cell).sample, Runtime.at(tmp_path, "cpu"))
     last = np.asarray(backbone.decode(torch.from_numpy(way.latents[-1:]).float())[0]).astype(int)
     picture = np.asarray(Image.open(tmp_path / run.table["picture"].iloc[3])).astype(int)
     assert abs(last - picture).max() <= 2

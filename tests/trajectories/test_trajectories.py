@@ -8,6 +8,7 @@ import torch
 from tiny import tiny_backbone, tiny_pipeline
 
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
 from persongen_lib.sampling import Prompts, make_strategy, picture_name, run_sample, sample, sample_spec
 from persongen_lib.sampling.engine.loop import trajectory
@@ -197,7 +198,7 @@ def test_trajectories_of_a_runs_pictures(backbone, make_spec, tmp_path):
 
     def follow(strategy, **parameters):
         spec = make_spec(strategy, 12, **parameters)
-        found = load_trajectories(run_trajectories(spec, store, [(0, 2)], backbone=backbone))
+        found = load_trajectories(run_trajectories(spec, Runtime(store), [(0, 2)], backbone=backbone))
         assert list(found) == [(0, 2)]
         return spec, found
 
@@ -212,7 +213,7 @@ def test_trajectories_of_a_runs_pictures(backbone, make_spec, tmp_path):
 
     from PIL import Image
 
-    saved = Image.open(run_sample(spec, store, backbone=backbone) / picture_name(0, 2))
+    saved = Image.open(run_sample(spec, Runtime(store), backbone=backbone) / picture_name(0, 2))
     final = backbone.decode(torch.from_numpy(one.latents[-1:].astype(np.float32)))[0]
     assert np.abs(np.asarray(final, int) - np.asarray(saved, int)).max() <= 2
 
@@ -236,7 +237,7 @@ def test_any_set_of_pictures_and_only_what_is_missing(backbone, make_spec, tmp_p
         return sample(*args, **options)
 
     monkeypatch.setattr("persongen_lib.trajectories.run.sample", counted)
-    folder = run_trajectories(spec, store, wanted, backbone=backbone)
+    folder = run_trajectories(spec, Runtime(store), wanted, backbone=backbone)
     found = load_trajectories(folder)
     assert list(found) == sorted(wanted)
     assert [(len(prompts), seeds) for prompts, seeds in calls] == [(2, (0, 3)), (1, (0, 1))]
@@ -244,13 +245,15 @@ def test_any_set_of_pictures_and_only_what_is_missing(backbone, make_spec, tmp_p
         backbone, make_strategy("base"), spec.prompts[2], "sks", "dog", STEPS, [1], output="latents"
     )
     np.testing.assert_allclose(found[2, 1].latents[-1], pictures.latents[0], rtol=2e-3, atol=2e-3)
-    assert run_trajectories(spec, store, wanted[::-1], backbone=backbone) == folder and len(calls) == 2
+    assert (
+        run_trajectories(spec, Runtime(store), wanted[::-1], backbone=backbone) == folder and len(calls) == 2
+    )
 
     calls.clear()
     (folder / "DONE").unlink()
     (folder / "p01_s0003.npz").unlink()
     folder.rename(folder.with_suffix(".partial"))
-    again = load_trajectories(run_trajectories(spec, store, wanted, backbone=backbone))
+    again = load_trajectories(run_trajectories(spec, Runtime(store), wanted, backbone=backbone))
     assert calls == [([TEMPLATE], (3,))]
     alike(again[1, 3], found[1, 3])
 
@@ -262,7 +265,7 @@ def test_wrong_pictures_are_refused(make_spec, tmp_path):
         ([], "no picture given"),
     ):
         with pytest.raises(UserError, match=said):
-            run_trajectories(make_spec(), Store(tmp_path), pictures)
+            run_trajectories(make_spec(), Runtime(Store(tmp_path)), pictures)
 
 
 def still(clean, final):

@@ -29,6 +29,7 @@ from persongen_lib.cli import recommend as recommend_cli
 from persongen_lib.cli import sample as sample_cli
 from persongen_lib.cli.arguments import parse_parameters
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.finetune import finetune
 from persongen_lib.sampling.engine.contact_sheets import open_picture, pack, picture_name
 from persongen_lib.sampling.engine.run import run_sample
@@ -53,7 +54,7 @@ def world(tmp_path_factory):
     tiny_pipeline().save_pretrained(folder / "model")
     concept = load_concept(save_pictures(folder / "mine"), "dog")
     tuning = fine_tune_spec(concept, str(folder / "model"), "lora", num_steps=2, prior_weight=0)
-    finetune(tuning, concept, Store(folder / "runs"), "cpu", validate=())
+    finetune(tuning, concept, Runtime(Store(folder / "runs"), "cpu"), validate=())
     return folder, tuning
 
 
@@ -61,7 +62,9 @@ def world(tmp_path_factory):
 def rows(world):
     """Counts the network's rows."""
     folder, tuning = world
-    network = shared_backbone(tuning.backbone, tuning.weights, "cpu", None).modules["network"]
+    network = shared_backbone(
+        sample_spec("base", ["a {}"], 0, 1, tuning), Runtime.at(folder / "runs", "cpu")
+    ).modules["network"]
     counted = []
     hook = network.register_forward_pre_hook(lambda module, args: counted.append(len(args[0])))
     yield counted
@@ -278,7 +281,7 @@ def test_pictures_on_a_contact_sheet_are_not_sampled_again(world, table, rows, m
     store, parts, made = Store(folder / "runs"), [], {}
     for name in ("base", "mixed"):
         spec = sample_spec(name, [SNOW, BEACH], 0, STEPS, tuning)
-        run = run_sample(spec, store, "cpu")
+        run = run_sample(spec, Runtime(store, "cpu"))
         made[name] = [open_picture(path) for path in sorted(run.glob("images/*.png"))]
         pack(run)
         files = {t: f"sample/{run.name}/{picture_name(k, 0)}" for k, t in enumerate(spec.prompts)}

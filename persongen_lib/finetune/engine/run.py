@@ -18,8 +18,8 @@ from persongen_lib.core.checks import check_known, check_steps, check_template
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic, write_json
 from persongen_lib.core.provenance import provenance
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
-from persongen_lib.core.store import Store
 from persongen_lib.core.training import CHECKPOINT
 from persongen_lib.data.concepts import Concept
 from persongen_lib.export.run import write_companions
@@ -35,9 +35,7 @@ from persongen_lib.finetune.engine.validation import VALIDATION, write_strip
 def finetune(
     spec: FineTuneSpec,
     concept: Concept,
-    store: Store,
-    device: str = "auto",
-    dtype: str | None = None,
+    runtime: Runtime,
     backbone: Backbone | None = None,
     snapshots: Collection[int] = (),
     checkpoint_every: int = 100,
@@ -49,10 +47,8 @@ def finetune(
     Args:
         spec: The fine-tuning.
         concept: Its concept.
-        store: Where runs are kept.
-        device: "auto", "cpu", "cuda", "cuda:1" ...
-        dtype: Of the network's arithmetic: fp32, bf16 or fp16 (on a GPU); by default fp32 on a CPU and bf16
-            elsewhere. What is trained is always float32.
+        runtime: Where runs are kept, and what computes them. Its dtype is that of the network's arithmetic (fp16 on a
+            GPU alone; by default fp32 on a CPU and bf16 elsewhere): what is trained is always float32.
         backbone: A loaded model, used if it is float32; it is left as it was, without an adapter.
         snapshots: Numbers of steps after which the adapter so far is kept as well, as the fine-tuning of that
             many steps.
@@ -72,11 +68,11 @@ def finetune(
     lengths = {check_steps(steps, spec.num_steps, "a snapshot's number of steps") for steps in snapshots}
     if report is not None:
         check_known("report", [report], REPORTS)
-    job = _Job(concept, store, device, dtype, backbone, checkpoint_every, templates, report)
+    job = _Job(concept, runtime, backbone, checkpoint_every, templates, report)
     specs = [replace(spec, num_steps=steps) for steps in sorted({*lengths, spec.num_steps})]
     for number in reversed(range(len(specs))):
         job.ensure(specs[number], specs[:number])
-    return store.folder("finetune", spec)
+    return runtime.store.folder("finetune", spec)
 
 
 @dataclass(frozen=True)
@@ -84,9 +80,7 @@ class _Job:
     """What the trainings of one call of `finetune` have in common."""
 
     concept: Concept
-    store: Store
-    device: str
-    dtype: str | None
+    runtime: Runtime
     given: Backbone | None
     checkpoint_every: int
     templates: Sequence[str]
@@ -94,20 +88,20 @@ class _Job:
 
     def ensure(self, spec: FineTuneSpec, shorter: Sequence[FineTuneSpec]) -> None:
         """Train, unless that is done; the `shorter` trainings are kept on the way."""
-        self.store.ensure("finetune", spec, lambda folder: self._train(spec, shorter, folder))
+        self.runtime.store.ensure("finetune", spec, lambda folder: self._train(spec, shorter, folder))
 
     def _train(self, spec: FineTuneSpec, shorter: Sequence[FineTuneSpec], folder: Path) -> dict[str, Any]:
         backbone = self.given
         if backbone is None or backbone.dtype != torch.float32:
-            backbone = load_backbone(spec.backbone, device=self.device, dtype="fp32")
+            backbone = load_backbone(spec.backbone, device=self.runtime.device, dtype="fp32")
         backbone.unload_adapter()
         backbone.check_token(spec.token)
-        precision = self.dtype or usual_precision(backbone.device)
+        precision = self.runtime.dtype or usual_precision(backbone.device)
         accelerator = make_accelerator(backbone.device, precision, self.report, folder)
         facts = {"device": str(backbone.device), "dtype": str(DTYPES[precision]).removeprefix("torch.")}
         method = make_method(spec.method, **spec.parameters)
         examples = concept_examples(method, spec, backbone, self.concept)
-        priors = class_examples(method, spec, backbone, self.store) if method.prior_weight else None
+        priors = class_examples(method, spec, backbone, self.runtime) if method.prior_weight else None
         with Trainable(backbone) as trainable:
             method.prepare(trainable, spec)
             if method.gradient_checkpointing:
@@ -152,7 +146,7 @@ class _Job:
     def _snapshot(
         self, trainer: Trainer, spec: FineTuneSpec, facts: dict[str, Any], times: dict[str, Any]
     ) -> None:
-        with self.store.run("finetune", spec, {**facts, **times}) as folder:
+        with self.runtime.store.run("finetune", spec, {**facts, **times}) as folder:
             if folder is not None:
                 self._write(trainer, spec, folder, facts)
 

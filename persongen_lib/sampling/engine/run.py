@@ -15,7 +15,8 @@ from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.loading import load_backbone
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import remove_temporaries, write_atomic
-from persongen_lib.core.store import Store, read_spec
+from persongen_lib.core.runtime import Runtime
+from persongen_lib.core.store import read_spec
 from persongen_lib.sampling.engine.contact_sheets import is_packed, picture_name
 from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.prompts import Prompts
@@ -25,9 +26,7 @@ from persongen_lib.sampling.engine.specs import SampleSpec
 
 def run_sample(
     spec: SampleSpec,
-    store: Store,
-    device: str = "auto",
-    dtype: str | None = None,
+    runtime: Runtime,
     backbone: Backbone | None = None,
     adapter: str | Path | None = None,
     batch_size: int = 8,
@@ -40,20 +39,19 @@ def run_sample(
 
     Args:
         spec: the run.
-        store: where runs are kept.
-        device: "auto", "cpu", "cuda" ...
-        dtype: "fp32", "bf16" or "fp16"; None for the usual one of the device.
+        runtime: where runs are kept, and what computes them.
         backbone: one that is loaded already.
         adapter: the fine-tuning's folder, by default the store's.
         batch_size: images per network call and branch.
         kind: the run's kind in the store.
     """
+    store = runtime.store
     found = store.find(kind, spec)
     if found and is_packed(found):
         store.remove(kind, spec)
 
     def work(folder: Path) -> dict[str, Any]:
-        model = ready_backbone(spec, store, device, dtype, backbone, adapter)
+        model = ready_backbone(spec, runtime, backbone, adapter)
         _sample_missing(spec, model, folder, batch_size)
         return {
             "device": str(model.device),
@@ -66,19 +64,17 @@ def run_sample(
 
 def ready_backbone(
     spec: SampleSpec,
-    store: Store,
-    device: str = "auto",
-    dtype: str | None = None,
+    runtime: Runtime,
     backbone: Backbone | None = None,
     adapter: str | Path | None = None,
 ) -> Backbone:
     """The spec's backbone with the spec's fine-tuning loaded, reusing `backbone` when it is given."""
-    folder = Path(adapter) if adapter else spec.fine_tune and store.find("finetune", spec.fine_tune)
+    folder = Path(adapter) if adapter else spec.fine_tune and runtime.store.find("finetune", spec.fine_tune)
     if spec.fine_tune and folder is None:
         raise UserError(
-            f"the concept {spec.fine_tune.concept!r} is not fine-tuned yet in {store.root}: fine-tune first"
+            f"the concept {spec.fine_tune.concept!r} is not fine-tuned yet in {runtime.store.root}: fine-tune first"
         )
-    backbone = backbone or load_backbone(spec.backbone, device=device, dtype=dtype)
+    backbone = backbone or load_backbone(spec.backbone, device=runtime.device, dtype=runtime.dtype)
     if not spec.fine_tune:
         backbone.unload_adapter()
     elif backbone.adapter != (folder.resolve(), 1.0):
