@@ -59,7 +59,8 @@ def run_cell(
     Raises:
         UserError: The cell is not valid (`resolve`), or a run reports a wrong value.
     """
-    return run_job(resolve(cell), Runtime.at(runs, device, dtype), keep_pictures)
+    job = resolve(cell)
+    return run_job(job, Runtime.at(runs, device, dtype), keep_pictures)
 
 
 def run_job(

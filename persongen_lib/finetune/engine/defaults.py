@@ -31,7 +31,7 @@ def usual_values(method: type[Method], backbone: str | Path) -> dict[str, Any]:
     if method.prior_weight:
         sampling = sampling_defaults(backbone)
         usual["class_num_steps"] = sampling["num_steps"]
-        usual["class_guidance_scale"] = sampling["strategies"]["base"]["guidance_scale"]
+        usual["class_guidance_scale"] = sampling["guidance_scale"]
         for override in overrides:
             usual.update(override.get("class_pictures", {}))
     for override in overrides:
