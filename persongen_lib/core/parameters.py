@@ -185,7 +185,8 @@ class Registry(Generic[P]):
 
     def __getitem__(self, name: str) -> type[P]:
         """The named class; an unknown name is a UserError that lists the known ones."""
-        check_known(self.what, [name], self.names())
+        if name not in self._classes:
+            check_known(self.what, [name], self.names())
         return self._classes[name]
 
     def make(self, name: str, **parameters: Any) -> P:

@@ -111,7 +111,7 @@ def equal_cost(found: pd.DataFrame, width: float = WIDTH) -> Figure:
     )  # fmt: skip
     for axis, budget in zip(axes[:, 0], budgets, strict=True):
         interval_points(axis, found[found["max_evaluations"] == budget], "strategy")
-        axis.set_title(f"at most {budget:g} evaluations a picture")
+        axis.set_title(f"at most {budget:g} NFE per image")
     axes[-1, 0].set_xlabel("hypervolume")
     return figure
 
@@ -148,7 +148,7 @@ def decision_chart(best: pd.DataFrame, width: float = WIDTH) -> Figure:
                 color=_ink(color), rotation=90 if narrow else 0,
             )  # fmt: skip
     axis.set_yticks(range(len(budgets)), [f"{budget:g}" for budget in budgets])
-    axis.set(xlim=(weights[0] - step / 2, weights[-1] + step / 2), ylabel="budget (evaluations a picture)")
+    axis.set(xlim=(weights[0] - step / 2, weights[-1] + step / 2), ylabel="budget (NFE per image)")
     axis.set_xlabel("weight of identity (0: prompt alone, 1: subject alone)")
     _strategies(figure, list(best["strategy"].unique()), marker="s")
     return figure

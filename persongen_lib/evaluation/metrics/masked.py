@@ -37,18 +37,10 @@ class Masked(Metric):
     @classmethod
     def fills(cls, chosen: Sequence[type[Metric]]) -> tuple[Column, ...]:
         """The columns of a part that the metrics `chosen` declare; UserError where there are none."""
-        found = tuple(
-            column
-            for part in ("subject", "background")
-            for metric in chosen
-            for column in _of_part(metric, part)
-        )
+        parts = ("subject", "background")
+        found = tuple(column for part in parts for metric in chosen for column in _of_part(metric, part))
         if not found:
-            able = [
-                name
-                for name in METRICS.names()
-                if any(_of_part(METRICS[name], part) for part in ("subject", "background"))
-            ]
+            able = [name for name in METRICS.names() if any(one.part for one in METRICS[name].columns)]
             raise UserError(f"the metric masked needs one of {', '.join(able)} beside it")
         return found
 
