@@ -11,7 +11,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "UserError": "core.errors",
     "FineTuneSpec": "core.specs",
-    "SampleSpec": "core.specs",
+    "SampleSpec": "sampling",
+    "Runtime": "core.runtime",
     "Store": "core.store",
     "load_backbone": "backbones",
     "list_concepts": "data",

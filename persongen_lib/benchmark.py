@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import inspect
 import json
 import os
 import platform
@@ -40,7 +39,6 @@ RUN = ("backbone", "device", "dtype", "compile", "num_steps", "pictures")
 RATIOS = ("ratio_to_diffusers", "ratio_to_base")
 CLOCKS = {"wall": "seconds", "cpu": "cpu_seconds"}
 """The columns of the two clocks. The processor's is the steadier one where other programs run on a CPU."""
-_OPTIONS = {"clean_caption": False, "use_resolution_binning": False}
 
 
 def benchmark(
@@ -72,7 +70,13 @@ def benchmark(
     from tqdm.auto import tqdm
 
     contestants = _contestants(
-        backbone, _with_base(strategies), pictures, num_steps, repeats, (template, token, class_name), seed
+        backbone,
+        _with_base(strategies, backbone, num_steps),
+        pictures,
+        num_steps,
+        repeats,
+        (template, token, class_name),
+        seed,
     )
     if compile:
         backbone.modules["network"].compile()
@@ -179,8 +183,11 @@ class _Contestant:
         }
 
 
-def _with_base(strategies: Sequence[Strategy] | None) -> dict[str, Strategy]:
-    """The strategies by name, base first."""
+def _with_base(
+    strategies: Sequence[Strategy] | None, backbone: Backbone, num_steps: int
+) -> dict[str, Strategy]:
+    """The strategies by name, base first, with the numbers that are usual for the backbone."""
+    from persongen_lib.backbones.defaults import defaults_of
     from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
 
     if strategies is None:
@@ -190,6 +197,8 @@ def _with_base(strategies: Sequence[Strategy] | None) -> dict[str, Strategy]:
         raise UserError(f"each strategy can be given only once, not {', '.join(names)}")
     named = dict(zip(names, strategies, strict=True))
     named = {"base": named.get("base") or make_strategy("base"), **named}
+    usual = defaults_of(type(backbone), backbone.name)
+    named = {name: one.resolved(usual["guidance_scale"], num_steps) for name, one in named.items()}
     scale = named["base"].guidance_scale
     if not isinstance(scale, float) or scale <= 1:
         raise UserError(
@@ -220,7 +229,14 @@ def _contestants(
         _Contestant(
             name,
             lambda strategy=strategy: sample(
-                backbone, strategy, *prompt, num_steps, latents=noise, output="latents", batch_size=pictures
+                backbone,
+                strategy,
+                *prompt,
+                num_steps,
+                latents=noise,
+                output="latents",
+                scheduler="ddim",
+                batch_size=pictures,
             ),
             strategy.parameters(),
             backbone.device,
@@ -246,11 +262,6 @@ def pipeline_sampler(
     pipeline = copy.copy(backbone._pipeline)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = DDIMScheduler.from_config(backbone.scheduler.config, clip_sample=False)
-    options = {
-        name: value
-        for name, value in _OPTIONS.items()
-        if name in inspect.signature(pipeline.__call__).parameters
-    }
     noise = noise.to(backbone.dtype)
 
     def run() -> Samples:
@@ -261,7 +272,7 @@ def pipeline_sampler(
             guidance_scale=guidance_scale,
             latents=noise,
             output_type="latent",
-            **options,
+            **backbone.call_options,
         ).images
         return Samples(None, latents, 2 * num_steps)
 

@@ -1,11 +1,10 @@
 """Replacing parameters of modules by others and putting the very same tensors back.
 
-Names are "<module>.<parameter>", or "<module>.<parameter>[<row>]" for one row of a table.
+Names are "<module>.<parameter>".
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -13,8 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from persongen_lib.core.errors import UserError
-
-_ROW = re.compile(r"(.+)\[(\d+)\]")
 
 
 def parameter_of(modules: Mapping[str, nn.Module], name: str) -> nn.Parameter | None:
@@ -26,24 +23,31 @@ def parameter_of(modules: Mapping[str, nn.Module], name: str) -> nn.Parameter | 
         return None
 
 
-def fitted(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors in the modules' device, dtype and memory format, rows set into copies of their tables.
+def known_parameter(modules: Mapping[str, nn.Module], name: str) -> Tensor:
+    """The values of the parameter with this full name; UserError if the modules have none."""
+    parameter = parameter_of(modules, name)
+    if parameter is None:
+        raise misfit(name)
+    return parameter.data
 
-    A name or a shape that does not fit the modules is a UserError.
+
+def misfit(name: str) -> UserError:
+    """The error for an adapter's tensor that has no place in the model."""
+    return UserError(f"these weights were made for another model: {name} does not fit")
+
+
+def fitted(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors in the device, dtype and memory format of the parameters they replace.
+
+    Raises:
+        UserError: If a name or a shape does not fit the modules.
     """
     overlay: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        row = _ROW.fullmatch(name)
-        whole = row[1] if row else name
-        own = parameter_of(modules, whole)
-        if (
-            own is None
-            or (own.shape[1:] if row else own.shape) != tensor.shape
-            or (row and int(row[2]) >= len(own))
-        ):
-            raise UserError(f"these weights were made for another model: {name} does not fit")
-        target = overlay.setdefault(whole, torch.empty_like(own.data).copy_(own.data))
-        (target[int(row[2])] if row else target).copy_(tensor)
+        own = known_parameter(modules, name)
+        if own.shape != tensor.shape:
+            raise misfit(name)
+        overlay[name] = torch.empty_like(own).copy_(tensor)
     return overlay
 
 

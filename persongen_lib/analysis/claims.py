@@ -1,4 +1,4 @@
-"""Claims about strategies, each put to the table: what was measured, and whether the interval says it holds."""
+"""Claims about strategies, each checked against a table: what was measured, and whether the interval supports it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,18 @@ VERDICTS = ("holds", "does not hold", "undecided")
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """In words; and that pictures of the label `one` score higher (`sign` 1) or lower (-1) than those of `other`.
+    """That images of one label score higher or lower than those of another.
 
-    `source` says who claims it or why one would expect it. A label that is None is one that a table lacks.
+    Args:
+        words: The claim in words.
+        source: Who claims it, or why it is to be expected.
+        metric: The column that is compared.
+        one: A label; None for one that a table lacks.
+        other: The label to compare with; None for one that a table lacks.
+        sign: 1 if `one` is claimed to score higher, -1 if lower.
+
+    Raises:
+        UserError: The sign is another number.
     """
 
     words: str
@@ -34,27 +43,33 @@ class Claim:
 
 
 def verdict(low: float, high: float, sign: int = 1) -> str:
-    """Of a claim that a difference with this interval is positive (`sign` -1: negative), one of `VERDICTS`.
+    """The verdict on a claim that a difference with this interval is positive (`sign` -1: negative).
 
-    It holds where the whole interval is on the claimed side of 0, does not where it is on the other side, and is
-    undecided where the interval touches 0.
+    Returns:
+        One of `VERDICTS`: the claim holds if the whole interval is on the claimed side of 0, it does not hold if the
+        interval is on the other side, and it is undecided if the interval touches 0.
     """
     low, high = sorted((sign * low, sign * high))
     return "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
 
 
 def all_of(verdicts: Sequence[str]) -> str:
-    """The verdict of a claim that has to hold everywhere."""
+    """The verdict on a claim that has to hold everywhere, from the verdicts on its parts."""
     if "does not hold" in verdicts:
         return "does not hold"
     return "holds" if all(one == "holds" for one in verdicts) else "undecided"
 
 
-def judge(table: pd.DataFrame, claims: Sequence[Claim], **bootstrap) -> pd.DataFrame:
-    """One row a claim: `claim`, `source`, `metric`, the paired difference `mean`, `low`, `high`, and the `verdict`.
+def check_claims(table: pd.DataFrame, claims: Sequence[Claim], **bootstrap) -> pd.DataFrame:
+    """The verdict on every claim, from differences between images of the same prompt and noise.
 
-    Differences are those of pictures from the same prompt and noise; each interval is for itself. Claims about labels
-    or metrics that the table lacks are left out.
+    Args:
+        table: A results table.
+        claims: The claims; those about labels or metrics that the table lacks are left out.
+        bootstrap: Settings of `bootstrap_interval`; every interval is for itself.
+
+    Returns:
+        One row per claim: `claim`, `source`, `metric`, the paired difference `mean`, `low`, `high`, and the `verdict`.
     """
     rows = []
     for claim in claims:
@@ -63,29 +78,50 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim], **bootstrap) -> pd.DataF
             continue
         found = paired_differences(part, [claim.metric], claim.other, **bootstrap).iloc[0]
         values = Interval(*found[["mean", "low", "high"]])
-        judged = verdict(values.low, values.high, claim.sign)
-        rows.append(measured(claim.words, claim.source, claim.metric, values, judged))
+        found = verdict(values.low, values.high, claim.sign)
+        rows.append(measured(claim.words, claim.source, claim.metric, values, found))
     return pd.DataFrame(rows, columns=["claim", "source", "metric", "mean", "low", "high", "verdict"])
 
 
 def measured(
-    words: str, source: str, metric: str, values: Interval, judged: str | None = None
+    words: str, source: str, metric: str, values: Interval, found: str | None = None
 ) -> dict[str, Any]:
-    """A row of `judge` for a claim measured otherwise; its `verdict` is that of the interval unless `judged`."""
+    """A row of `check_claims` for a claim that was measured in another way.
+
+    Args:
+        words: See `Claim`.
+        source: See `Claim`.
+        metric: What was measured.
+        values: The difference with its interval.
+        found: The verdict; None takes that of the interval.
+    """
     return {
         "claim": words,
         "source": source,
         "metric": metric,
         **asdict(values),
-        "verdict": judged or verdict(values.low, values.high),
+        "verdict": found or verdict(values.low, values.high),
     }
 
 
 def spread_difference(table: pd.DataFrame, metric: str, one: str, other: str, **bootstrap) -> Interval:
-    """How much more a metric varies over the values of the column `one` than over those of `other`.
+    """How much more a metric varies over the values of one column than over those of another.
 
-    Of a concept: the standard deviation of its means over the values of `one`, the mean over the values of `other`,
-    minus the same the other way round. The interval is over concepts. UserError with fewer than two values of either.
+    For every concept it is the standard deviation over the values of `one` (the mean over those of `other`) minus the
+    standard deviation over the values of `other` (the mean over those of `one`).
+
+    Args:
+        table: A results table.
+        metric: The column that varies.
+        one: A column, such as "strategy".
+        other: A column, such as "method".
+        bootstrap: Settings of `bootstrap_interval`.
+
+    Returns:
+        The mean over concepts with its interval, in the metric's unit.
+
+    Raises:
+        UserError: A column is missing or has fewer than two values.
     """
     require(table, ("concept", metric, one, other))
     for name in (one, other):

@@ -21,31 +21,29 @@ from persongen_lib.analysis.statistics import (
 from persongen_lib.core.errors import UserError
 
 PLANE = ("identity", "prompt_right")
+KINDS = {"context": "asked_context", "accessory": "asked_accessory", "property": "asked_colour"}
+"""What a prompt can ask for, and the column of a results table with the word that it asks with."""
 INTERVAL = ("mean", "low", "high")
 
 
-def prompt_kind(template: str) -> str:
-    """What a template asks for in the micro-world's words: "context", "accessory", "property", or a "combination".
-
-    "plain" where it asks for none of them, or in words that the micro-world does not know.
-    """
-    from persongen_lib.world.language.captions import parse
-
-    asked = parse(template.format(""))
-    words = {"context": asked.context, "accessory": asked.accessory, "property": asked.colour}
-    kinds = [kind for kind, word in words.items() if word]
-    return "combination" if len(kinds) > 1 else kinds[0] if kinds else "plain"
-
-
 def with_prompt_kind(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the column `prompt_kind` (`prompt_kind` of every template)."""
-    require(table, ("template",))
-    kinds = {template: prompt_kind(template) for template in table["template"].unique()}
-    return table.assign(prompt_kind=table["template"].map(kinds))
+    """The table with the column `prompt_kind`: what the prompt of an image asks for.
+
+    It is "context", "accessory" or "property" (a color), a "combination" of them, or "plain" if it asks for none.
+
+    Raises:
+        UserError: The table has no column that says what was asked for (`KINDS`).
+    """
+    known = {kind: column for kind, column in KINDS.items() if column in table}
+    if not known:
+        require(table, KINDS.values())
+    asked = pd.DataFrame({kind: table[column].notna() for kind, column in known.items()})
+    kinds = asked.idxmax(axis=1).where(asked.any(axis=1), "plain")
+    return table.assign(prompt_kind=kinds.where(asked.sum(axis=1) < 2, "combination"))
 
 
 def defaults(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of every strategy's default, labelled with the strategy's name alone."""
+    """The rows of every strategy's default (`default_labels`), labeled with the strategy's name alone."""
     rows = table[table["label"].isin(default_labels(table).values())]
     return rows.assign(label=rows["strategy"])
 
@@ -53,9 +51,21 @@ def defaults(table: pd.DataFrame) -> pd.DataFrame:
 def by_kind(
     table: pd.DataFrame, metrics: Sequence[str], kind: str, reference: str = "base", **bootstrap
 ) -> pd.DataFrame:
-    """`paired_differences` of the strategies' `defaults` to the strategy `reference`, within every value of `kind`.
+    """`paired_differences` of the strategies' `defaults` to one strategy, within every value of a column.
 
-    Kinds in which a metric is nowhere defined have no row for it (a prompt that names no context cannot leak).
+    Args:
+        table: A results table.
+        metrics: The columns to compare.
+        kind: The column whose values are compared within themselves.
+        reference: The strategy to compare with.
+        bootstrap: Settings of `bootstrap_interval`.
+
+    Returns:
+        The columns of `paired_differences`, and `kind`. A value for which a metric is nowhere defined has no row for
+        it: a prompt that names no context cannot leak.
+
+    Raises:
+        UserError: A column or the reference is missing.
     """
     require(table, (kind,))
     parts = []
@@ -68,8 +78,15 @@ def by_kind(
 def parameter_effects(table: pd.DataFrame, metrics: Sequence[str], **bootstrap) -> pd.DataFrame:
     """What each parameter does: a row of `sweeps` for every metric, with means and paired differences.
 
-    `mean`, `low`, `high` of the setting; `difference`, `difference_low`, `difference_high` and `p` to its reference, on
-    pictures from the same prompt and noise. The reference itself differs from itself by 0, p NaN.
+    Args:
+        table: A results table.
+        metrics: The columns to measure.
+        bootstrap: Settings of `bootstrap_interval`.
+
+    Returns:
+        The columns of `sweeps`; `metric`; `mean`, `low` and `high` of the setting; and `difference`,
+        `difference_low`, `difference_high` and `p` of its difference to the reference, on images from the same prompt
+        and noise. The reference differs from itself by 0, with p NaN.
     """
     swept = sweeps(table)
     means = summarize(table, metrics, **bootstrap)[["label", "metric", *INTERVAL]]
@@ -98,14 +115,28 @@ def equal_cost(
     versus: str = "base",
     **bootstrap,
 ) -> pd.DataFrame:
-    """The hypervolume of every strategy's settings that take at most so many network evaluations a picture.
+    """The hypervolume of every strategy's settings that take at most a number of network evaluations per image.
 
-    `floor`: the reference point (`pareto.hypervolume`). A front of more settings covers more, so the hypervolume of a
-    strategy is that of `size` of its settings, the mean over all choices of them (`all`: of all its settings); one
-    with fewer within the budget is left out. Settings are those of `sweeps` along numbers, not of other weights or
-    prompts. One row a budget and strategy: `settings`, `evaluations` (of the dearest), `mean`, `low`, `high`, and
-    `more`, `more_low`, `more_high`, `p`: the difference to the strategy `versus` at the same budget, on the same
-    concepts. UserError where `versus` has too few settings for the lowest budget.
+    A front of more settings covers more, so the hypervolume of a strategy is that of `size` of its settings, the mean
+    over all choices of them; a strategy with fewer settings within the budget is left out. Settings are those of
+    `sweeps` along numbers, not those of other weights or prompts.
+
+    Args:
+        table: A results table.
+        budgets: Numbers of network evaluations per image.
+        floor: The reference point of the `hypervolume`, one number per metric.
+        metrics: The two columns that span the plane.
+        size: The number of settings that count at once.
+        versus: The strategy to compare with.
+        bootstrap: Settings of `bootstrap_interval`.
+
+    Returns:
+        One row per budget and strategy: `max_evaluations`, `strategy`, `settings` (how many), `evaluations` (of the
+        most expensive), `all` (the hypervolume of all settings), `mean`, `low`, `high`, and `more`, `more_low`,
+        `more_high`, `p` of the difference to the strategy `versus` at the same budget, on the same concepts.
+
+    Raises:
+        UserError: `versus` has too few settings within a budget, or a column is missing.
     """
     require(table, ("strategy", "evaluations", *metrics))
     cost = table.groupby("label")["evaluations"].mean()

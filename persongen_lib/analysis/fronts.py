@@ -1,4 +1,4 @@
-"""Trade-offs between scores that are all better when higher: who is on the front, and how much it covers.
+"""Trade-offs between scores that are all better when higher: what is on the front, and how much it covers.
 
 The points are labels, strategies with their parameters, at their mean scores. Labels share concepts and
 prompts, so each is drawn for all of them at once (see `statistics` for what is drawn).
@@ -16,10 +16,19 @@ METRICS = ("identity", "clip_text")
 
 
 def front(points: np.ndarray) -> np.ndarray:
-    """Which points (..., points, objectives) no other one dominates; shape (..., points).
+    """Which points no other one dominates.
 
     A point dominates another that it equals or exceeds in every objective and exceeds in one: of equal points
-    all are on the front, or none. Raises UserError for NaN.
+    all are on the front, or none.
+
+    Args:
+        points: Shape (..., points, objectives).
+
+    Returns:
+        Booleans of shape (..., points).
+
+    Raises:
+        UserError: A number is NaN.
     """
     points = _numbers(points)
     one, other = points[..., :, None, :], points[..., None, :, :]
@@ -27,10 +36,19 @@ def front(points: np.ndarray) -> np.ndarray:
 
 
 def hypervolume(points: np.ndarray, reference: Sequence[float]) -> np.ndarray:
-    """Area that points (..., points, 2) dominate above the reference point (Zitzler and Thiele 1998).
+    """The area that points dominate above a reference point.
 
-    Its unit is the product of the objectives' units. Points that do not exceed `reference` in both add
-    nothing. Raises UserError for NaN and for other numbers of objectives.
+    Args:
+        points: Shape (..., points, 2).
+        reference: Two numbers; points that do not exceed both add nothing.
+
+    Returns:
+        Areas of shape (...), in the product of the objectives' units.
+
+    Raises:
+        UserError: A number is NaN, or there are not two objectives.
+
+    Zitzler and Thiele 1998.
     """
     points, reference = _numbers(points), _numbers(reference)
     if reference.shape != (2,) or points.shape[-1] != 2:
@@ -49,10 +67,21 @@ def summarize_front(
     num_resamples: int = 4000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row for every value of `by`: its mean of every metric, whether it is on the `front`, and how often.
+    """The means of every label, and whether it is on the front of the means.
 
-    `share`: the share of bootstrap resamples in which it is on the front, 0 to 1. Raises UserError when a
-    label lacks a concept that another one has.
+    Args:
+        table: A results table.
+        metrics: The columns that are the objectives.
+        by: The column whose values are the points.
+        num_resamples: The number of bootstrap resamples.
+        seed: Of the resamples.
+
+    Returns:
+        One row per value of `by`: the mean of every metric, `front`, and `share`, the share of bootstrap resamples
+        in which it is on the front, 0 to 1.
+
+    Raises:
+        UserError: A label lacks a concept that another one has, or a column is missing.
     """
     names, units = _units(table, metrics, by)
     means = units.mean(axis=0)
@@ -72,12 +101,26 @@ def summarize_hypervolume(
     num_resamples: int = 4000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row for every value of `group`: the hypervolume of its labels' means, with low and high.
+    """The hypervolume of every group of labels.
 
-    `reference`: the point that a trade-off has to exceed, one number a metric. A front of means that were
-    measured lies a little outside the true one, the more so the more labels it has: compare groups of equally
-    many. The interval is `bootstrap_interval` of what every concept adds to the hypervolume (`hypervolume_parts`).
-    Raises UserError when a label lacks a concept that another one has.
+    A front of means that were measured lies a little outside the true one, the more so the more labels it has: compare
+    groups of equally many. The interval is `bootstrap_interval` of what every concept adds (`hypervolume_parts`).
+
+    Args:
+        table: A results table.
+        reference: The point that a trade-off has to exceed, one number per metric.
+        metrics: The two columns that are the objectives.
+        group: The column whose values have a hypervolume each.
+        by: The column whose values are the points.
+        confidence: Of the interval, in (0, 1).
+        num_resamples: The number of bootstrap resamples.
+        seed: Of the resamples.
+
+    Returns:
+        One row per value of `group`: `mean`, `low` and `high`.
+
+    Raises:
+        UserError: A label lacks a concept that another one has or belongs to two groups, or a column is missing.
     """
     names, parts = _parts(table, reference, metrics, group, by)
     mean, low, high = bootstrap_interval(parts, confidence, num_resamples, seed)
@@ -95,9 +138,24 @@ def hypervolume_differences(
     num_resamples: int = 4000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """`summarize_hypervolume` of every other group minus that of the group `versus`, on the same concepts.
+    """The hypervolume of every other group minus that of the group `versus`, on the same concepts.
 
-    `p` is adjusted for the number of groups (`statistics.adjusted_p`).
+    Args:
+        table: A results table.
+        reference: See `summarize_hypervolume`.
+        versus: The group to compare with.
+        metrics: See `summarize_hypervolume`.
+        group: See `summarize_hypervolume`.
+        by: See `summarize_hypervolume`.
+        confidence: See `summarize_hypervolume`.
+        num_resamples: See `summarize_hypervolume`.
+        seed: See `summarize_hypervolume`.
+
+    Returns:
+        One row per other group: `mean`, `low`, `high`, and `p`, adjusted for the number of groups (`adjusted_p`).
+
+    Raises:
+        UserError: As `summarize_hypervolume`, and for a group `versus` that the table lacks.
     """
     names, parts = _parts(table, reference, metrics, group, by)
     if versus not in names:
@@ -112,10 +170,19 @@ def hypervolume_differences(
 
 
 def hypervolume_parts(units: np.ndarray, reference: Sequence[float]) -> np.ndarray:
-    """What every unit adds to the hypervolume of the units' means; (..., units, points, 2) to (..., units).
+    """What every unit adds to the hypervolume of the units' means.
 
-    The parts' mean is the hypervolume. They are the jackknife's: where leaving a unit out makes it smaller,
-    the unit's part is larger, by n - 1 times as much (Efron and Tibshirani 1993, section 11.5).
+    The parts' mean is the hypervolume. They are the jackknife's: if leaving a unit out makes the hypervolume smaller,
+    the unit's part is larger, by n - 1 times as much.
+
+    Args:
+        units: Shape (..., units, points, 2).
+        reference: See `hypervolume`.
+
+    Returns:
+        Parts of shape (..., units).
+
+    Efron and Tibshirani 1993, section 11.5.
     """
     size, mean = units.shape[-3], units.mean(axis=-3)
     means = mean[..., None, :, :]

@@ -1,6 +1,6 @@
-"""The decision framework: from a results table and a user's wishes to strategies with their parameters.
+"""The decision framework: from a results table and a user's preferences to strategies with their parameters.
 
-Which strategy is best depends on what is wanted, so it is chosen by expected utility: every option, a strategy with
+Which strategy is best depends on the preferences, so it is chosen by expected utility: every option, a strategy with
 its parameters, has a utility for every concept of the table, and the best is the one whose mean over concepts is
 highest. A minimum that an option misses for a concept costs `PENALTY` times what is missing, and options whose means
 reach the minima come before those whose means do not.
@@ -28,16 +28,27 @@ REFERENCE_RUN = "superclass"
 """The strategy that never names the subject: a reference of what the prompt alone gives, and no option."""
 Scores = np.ndarray | pd.DataFrame
 OPTION = ("label", "strategy", "parameters")
+ABOUT = ("strategy", "parameters", "backbone", "num_steps", "scheduler")
+"""What a recommended option says of itself, where the table does."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class Preferences:
     """What a user wants of a strategy.
 
-    `min_identity` and `min_text`: means that pictures should reach; the other of the two is then what counts. Where
-    both or none are given, `identity_weight` (0 to 1) of identity and the rest of text count. `max_evaluations`: the
-    budget in network evaluations a picture. `original_weights`: whether the weights before fine-tuning are at hand.
-    `method`: consider pictures of this fine-tuning method only. `identity` and `text` name the table's columns.
+    Args:
+        min_identity: The mean identity that images should reach; what then counts is text.
+        min_text: The mean text alignment that images should reach; what then counts is identity.
+        identity_weight: What identity counts, 0 to 1, text counting the rest; it applies where both minima or none
+            are given.
+        max_evaluations: The budget in network evaluations per image.
+        original_weights: Whether the weights from before the fine-tuning are available.
+        method: The fine-tuning method whose images are considered; None takes all.
+        identity: The table's column for identity.
+        text: The table's column for text alignment.
+
+    Raises:
+        UserError: The weight is not between 0 and 1.
     """
 
     min_identity: float | None = None
@@ -55,7 +66,7 @@ class Wish:
 
     @property
     def weight(self) -> float:
-        """What identity counts, text counting the rest."""
+        """What identity counts, 0 to 1, text counting the rest."""
         if (self.min_identity is None) == (self.min_text is None):
             return self.identity_weight
         return 1.0 if self.min_identity is None else 0.0
@@ -78,30 +89,45 @@ class Wish:
 
 
 def with_prompt_right(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `prompt_right`: the share of what the prompt asks for that a picture shows (`ASKED`)."""
+    """The table with `prompt_right`, the share of what the prompt asks for that an image shows (`ASKED`), 0 to 1.
+
+    A table that has it already, or that has none of the columns, is returned as it is.
+    """
     known = [name for name in ASKED if name in table]
     if "prompt_right" in table or not known:
         return table
     return table.assign(prompt_right=table[known].astype(float).mean(axis=1))
 
 
-def recommend(table: pd.DataFrame, wish: Wish | None = None, **bootstrap) -> pd.DataFrame:
-    """The options that the wish allows, best first.
+def recommend(table: pd.DataFrame, preferences: Preferences | None = None, **bootstrap) -> pd.DataFrame:
+    """The options that the preferences allow, best first.
 
-    `table`: a results table. One row an option: `label`, `strategy`, `parameters`; for each of the wish's identity
-    and text, `leak` (where known), `evaluations` and `utility` the mean with `_low` and `_high`; `best`: the share of
-    bootstrap resamples of the concepts in which it is the best; `reason` in words. UserError where nothing is left.
+    Args:
+        table: A results table.
+        preferences: What is wanted; None takes the defaults of `Preferences`.
+        bootstrap: Settings of `bootstrap_interval`.
+
+    Returns:
+        One row per option: `label`, `strategy`, `parameters`, and where known `backbone`, `num_steps` and
+        `scheduler`; for identity and text, `leak` (where known), `evaluations` and `utility` the mean with `_low` and
+        `_high`; `best`, the share of bootstrap resamples of the concepts in which it is the best, 0 to 1; and
+        `reason`, in words.
+
+    Raises:
+        UserError: No option is left, or a column is missing.
     """
-    wish = wish or Wish()
-    table = allowed(with_prompt_right(table), wish)
-    scores = _scores(table, wish)
-    worth = wish.utility(*scores)
+    preferences = preferences or Preferences()
+    table = allowed(with_prompt_right(table), preferences)
+    scores = _scores(table, preferences)
+    worth = preferences.utility(*scores)
     mean, low, high = bootstrap_interval(worth.to_numpy(), **bootstrap)
-    labels, merit = list(worth), wish.merit(worth.mean(), *(score.mean() for score in scores))
-    about = [name for name in ("strategy", "parameters", "backbone") if name in table]
+    labels, merit = list(worth), preferences.merit(worth.mean(), *(score.mean() for score in scores))
+    about = [name for name in ABOUT if name in table]
     rows = table.drop_duplicates("label").set_index("label").loc[labels, about]
-    rows = rows.assign(utility=mean, utility_low=low, utility_high=high, best=_best_share(scores, wish))
-    for name in (wish.identity, wish.text, "leak", "evaluations"):
+    rows = rows.assign(
+        utility=mean, utility_low=low, utility_high=high, best=_best_share(scores, preferences)
+    )
+    for name in (preferences.identity, preferences.text, "leak", "evaluations"):
         if name in table:
             bounds = (0, 1) if name in SHARES else (None, None)
             found = _intervals(unit_table(table, name)[labels], **bootstrap)
@@ -110,17 +136,27 @@ def recommend(table: pd.DataFrame, wish: Wish | None = None, **bootstrap) -> pd.
         ["merit", "evaluations"], ascending=[False, True], kind="stable"
     )
     rows = rows.drop(columns="merit")
-    reasons = [_reason(row, rows, wish) for _, row in rows.iterrows()]
+    reasons = [_reason(row, rows, preferences) for _, row in rows.iterrows()]
     return rows.assign(reason=reasons).reset_index()
 
 
 def best_options(
-    table: pd.DataFrame, weights: Sequence[float], budgets: Sequence[float], **wish
+    table: pd.DataFrame, weights: Sequence[float], budgets: Sequence[float], **preferences
 ) -> pd.DataFrame:
-    """The best option for every budget and weight of identity: `label`, `strategy`, `parameters`, `evaluations`.
+    """The best option for every budget and weight of identity.
 
-    With `identity_weight`, `max_evaluations`, the expected `utility` and the share `best` of resamples, as `recommend`.
-    `wish`: what else is wished. Budgets that no option meets are left out.
+    Args:
+        table: A results table.
+        weights: Weights of identity, 0 to 1.
+        budgets: Numbers of network evaluations per image; those that no option meets are left out.
+        preferences: Other fields of `Preferences`.
+
+    Returns:
+        One row per budget and weight: `identity_weight`, `max_evaluations`, `label`, `strategy`, `parameters`,
+        `evaluations`, and the expected `utility` and the share `best` of resamples as in `recommend`.
+
+    Raises:
+        UserError: No option is left, or a column is missing.
     """
     table = with_prompt_right(table)
     options = table.groupby("label")[["strategy", "parameters"]].first()
@@ -129,67 +165,96 @@ def best_options(
     for budget in budgets:
         if budget < options["evaluations"].min():
             continue
-        wishes = [Wish(identity_weight=weight, max_evaluations=budget, **wish) for weight in weights]
-        scores = _scores(allowed(table, wishes[0]), wishes[0])
-        for wished in wishes:
-            mean = wished.utility(*scores).mean()
-            found = pd.DataFrame({"utility": mean, "best": _best_share(scores, wished)}).join(options)
-            found = found.assign(merit=wished.merit(mean, *(score.mean() for score in scores)))
+        every = [
+            Preferences(identity_weight=weight, max_evaluations=budget, **preferences) for weight in weights
+        ]
+        scores = _scores(allowed(table, every[0]), every[0])
+        for wanted in every:
+            mean = wanted.utility(*scores).mean()
+            found = pd.DataFrame({"utility": mean, "best": _best_share(scores, wanted)}).join(options)
+            found = found.assign(merit=wanted.merit(mean, *(score.mean() for score in scores)))
             found = found.sort_values(["merit", "evaluations"], ascending=[False, True], kind="stable")
             best = found.drop(columns="merit").iloc[0]
-            shown = {"identity_weight": wished.weight, "max_evaluations": budget, "label": best.name}
+            shown = {"identity_weight": wanted.weight, "max_evaluations": budget, "label": best.name}
             rows.append({**shown, **best})
     return pd.DataFrame(rows)
 
 
-def allowed(table: pd.DataFrame, wish: Wish) -> pd.DataFrame:
-    """The rows whose strategy the wish allows. UserError where a column is missing or no row is left."""
-    require(table, (*OPTION, "concept", "template", "evaluations", wish.identity, wish.text))
+def allowed(table: pd.DataFrame, preferences: Preferences) -> pd.DataFrame:
+    """The rows of a results table whose option the preferences allow.
+
+    Raises:
+        UserError: A column is missing, or no row is left.
+    """
+    require(table, (*OPTION, "concept", "template", "evaluations", preferences.identity, preferences.text))
     table = table[table["strategy"] != REFERENCE_RUN]
-    if wish.method is not None:
+    if preferences.method is not None:
         require(table, ("method",))
-        check_known("fine-tuning method", [wish.method], sorted(table["method"].unique()))
-        table = table[table["method"] == wish.method]
-    if wish.max_evaluations is not None:
+        check_known("fine-tuning method", [preferences.method], sorted(table["method"].unique()))
+        table = table[table["method"] == preferences.method]
+    if preferences.max_evaluations is not None:
         cost = table.groupby("label")["evaluations"].transform("mean")
-        if cost.min() > wish.max_evaluations:
+        if cost.min() > preferences.max_evaluations:
             raise UserError(
-                f"no strategy of the table is so cheap: the cheapest takes {cost.min():.0f} network evaluations a "
-                f"picture, the budget is {wish.max_evaluations:g}"
+                f"no strategy of the table is so cheap: the cheapest takes {cost.min():.0f} network evaluations per "
+                f"image, the budget is {preferences.max_evaluations:g}"
             )
-        table = table[cost <= wish.max_evaluations]
-    if not wish.original_weights and "superclass_weights" in table:
-        table = table[table["superclass_weights"] != "original"]
+        table = table[cost <= preferences.max_evaluations]
+    if not preferences.original_weights:
+        table = table[~_needs_original(table)]
     if table.empty:
         raise UserError("no strategy of the table is left: allow more evaluations or the original weights")
     return table
 
 
+def _needs_original(table: pd.DataFrame) -> pd.Series:
+    """Whether each row's strategy needs the weights from before the fine-tuning.
+
+    The column `needs_original` says so; rows of older tables are told by `superclass_weights`.
+    """
+    columns = table.reindex(columns=["needs_original", "superclass_weights"])
+    older = columns["superclass_weights"].eq("original")
+    return columns["needs_original"].astype("boolean").fillna(older).astype(bool)
+
+
 def regret(
-    table: pd.DataFrame, wishes: Sequence[Wish], always: Sequence[str] = ("base", "mixed"), **bootstrap
+    table: pd.DataFrame,
+    preferences: Sequence[Preferences],
+    always: Sequence[str] = ("base", "mixed"),
+    **bootstrap,
 ) -> pd.DataFrame:
     """What following the framework loses on a concept that it has not seen, against the best option in hindsight.
 
-    Every concept is left out in turn, the recommendation made from the others, and its utility compared. One row a
-    rule: "recommended" and, for every name in `always`, that label whatever is wished, or that strategy with its
-    default parameters; `mean`, `low`, `high` of the regret over wishes and concepts, the interval over concepts;
-    `less`: how much less the recommendation loses than that rule, with `less_low` and `less_high`. UserError for a
-    name that the table lacks, and for a table of one concept.
+    Every concept is left out in turn, the recommendation is made from the others, and its utility is compared.
+
+    Args:
+        table: A results table of at least two concepts.
+        preferences: The preferences to average over.
+        always: Rules to compare with: a label whatever is preferred, or a strategy with its default parameters.
+        bootstrap: Settings of `bootstrap_interval`.
+
+    Returns:
+        One row per `rule`, "recommended" and those in `always`: `mean`, `low`, `high` of the regret over preferences
+        and concepts, with the interval over concepts; and `less`, how much less the recommendation loses than that
+        rule, with `less_low` and `less_high`.
+
+    Raises:
+        UserError: The table lacks a name in `always` or a column, or has one concept only.
     """
     table = with_prompt_right(table)
     labels = {**default_labels(table), **{label: label for label in table["label"].unique()}}
     check_known("label or strategy", always, labels)
     lost = {name: [] for name in ("recommended", *always)}
-    for wish in wishes:
-        possible = allowed(table, wish)
-        scores = _scores(table, wish)
-        worth = wish.utility(*scores)
+    for wanted in preferences:
+        possible = allowed(table, wanted)
+        scores = _scores(table, wanted)
+        worth = wanted.utility(*scores)
         if len(worth) < 2:
             raise UserError("the regret needs a table of at least two concepts: one is left out in turn")
         names = list(possible["label"].unique())
         options, hindsight = worth[names], worth[names].max(axis=1)
         rest = [(score.sum() - score) / (len(score) - 1) for score in (options, *(s[names] for s in scores))]
-        others = wish.merit(*rest)
+        others = wanted.merit(*rest)
         chosen = [options.loc[concept, others.loc[concept].idxmax()] for concept in options.index]
         lost["recommended"].append(hindsight - chosen)
         for name in always:
@@ -202,9 +267,9 @@ def regret(
     return pd.DataFrame({"rule": list(each), **rows})
 
 
-def _scores(table: pd.DataFrame, wish: Wish) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _scores(table: pd.DataFrame, preferences: Preferences) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Identity and text of every label (columns) for every unit that all of them have (rows)."""
-    identity, text = (unit_table(table, name).dropna() for name in (wish.identity, wish.text))
+    identity, text = (unit_table(table, name).dropna() for name in (preferences.identity, preferences.text))
     shared = identity.index.intersection(text.index)
     if shared.empty:
         raise UserError("no concept of the table has scores of every option: collect the whole study first")
@@ -219,27 +284,30 @@ def _intervals(units: pd.DataFrame, **bootstrap) -> np.ndarray:
 
 
 def _best_share(
-    scores: tuple[pd.DataFrame, pd.DataFrame], wish: Wish, num_resamples: int = 4000, seed: int = 0
+    scores: tuple[pd.DataFrame, pd.DataFrame],
+    preferences: Preferences,
+    num_resamples: int = 4000,
+    seed: int = 0,
 ) -> np.ndarray:
     """How often each option is the best one of resampled concepts; `scores`: see `_scores`."""
     drawn = resamples(len(scores[0]), num_resamples, seed)
-    means = [drawn @ score.to_numpy() for score in (wish.utility(*scores), *scores)]
-    return np.bincount(wish.merit(*means).argmax(axis=1), minlength=scores[0].shape[1]) / num_resamples
+    means = [drawn @ score.to_numpy() for score in (preferences.utility(*scores), *scores)]
+    return np.bincount(preferences.merit(*means).argmax(axis=1), minlength=scores[0].shape[1]) / num_resamples
 
 
-def _reason(row: pd.Series, rows: pd.DataFrame, wish: Wish) -> str:
+def _reason(row: pd.Series, rows: pd.DataFrame, preferences: Preferences) -> str:
     """Why the option stands where it stands, in a sentence."""
     said = []
-    for name, least in (("identity", wish.min_identity), ("text", wish.min_text)):
+    for name, least in (("identity", preferences.min_identity), ("text", preferences.min_text)):
         if least is not None:
-            mean = row[getattr(wish, name)]
+            mean = row[getattr(preferences, name)]
             said.append(
-                f"{name} {mean:.2f} {'reaches' if mean >= least else 'stays below'} the wished {least:g}"
+                f"{name} {mean:.2f} {'reaches' if mean >= least else 'stays below'} the required {least:g}"
             )
     best = rows.iloc[0]
     if row.name == best.name:
         counts = {1.0: "identity", 0.0: "text"}.get(
-            wish.weight, f"{wish.weight:g} of identity and {1 - wish.weight:g} of text"
+            preferences.weight, f"{preferences.weight:g} of identity and {1 - preferences.weight:g} of text"
         )
         said.append(
             f"highest expected utility ({counts}); the best in {row['best']:.0%} of the resampled concepts"
@@ -247,7 +315,11 @@ def _reason(row: pd.Series, rows: pd.DataFrame, wish: Wish) -> str:
     else:
         parts = [
             f"{name} {row[column] - best[column]:+.2f}"
-            for name, column in (("identity", wish.identity), ("text", wish.text), ("leak", "leak"))
+            for name, column in (
+                ("identity", preferences.identity),
+                ("text", preferences.text),
+                ("leak", "leak"),
+            )
             if column in rows
         ]
         cost = row["evaluations"] / best["evaluations"]

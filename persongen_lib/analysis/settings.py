@@ -1,4 +1,4 @@
-"""What a results table compares: a label is a setting, a strategy with its parameters; some differ in one only."""
+"""What a results table compares: each label is a setting, a strategy with its parameters; some differ in one only."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from typing import Any
 import pandas as pd
 
 from persongen_lib.analysis.statistics import require
-from persongen_lib.core.errors import UserError
-from persongen_lib.core.hashing import canonical_json
 
 
 def default_labels(table: pd.DataFrame) -> dict[str, str]:
-    """For every strategy of a results table the label with the backbone's `sampling_defaults`; else its first one.
+    """The label of every strategy's default setting.
 
-    A label that is the strategy's name is its default.
+    It is the label that is the strategy's name, else one that the column `default` marks, else the first one.
+
+    Args:
+        table: A results table with `label`, `strategy` and `parameters`, and where known `default`.
+
+    Returns:
+        Labels by strategy.
+
+    Raises:
+        UserError: A column is missing.
     """
     found = {}
     for strategy, part in _labels(table).groupby("strategy", sort=False):
-        usual = usual_parameters(strategy, part["backbone"].iloc[0])
-        known = part["label"][part["parameters"] == canonical_json(usual)]
-        names = [*part["label"][part["label"] == strategy], *known, *part["label"]]
-        found[strategy] = names[0]
+        named = part["label"] == strategy
+        found[strategy] = [*part["label"][named], *part["label"][part["default"].eq(True)], *part["label"]][0]
     return found
 
 
-def usual_parameters(strategy: str, backbone: str) -> dict[str, Any] | None:
-    """Every parameter of a strategy at its default on a backbone; None where strategy or backbone are not known."""
-    from persongen_lib.backbones.defaults import sampling_defaults
-    from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
-
-    if strategy not in list_strategies() or not isinstance(backbone, str):
-        return None
-    try:
-        usual = sampling_defaults(backbone)["strategies"].get(strategy, {})
-    except UserError:
-        return None
-    return make_strategy(strategy, **usual).parameters()
-
-
 def sweeps(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for every parameter of a strategy that the table varies and every value, all others left alone.
+    """One row for every parameter of a strategy that the table varies and every value, with all others fixed.
 
-    Columns: `strategy`, `parameter`, `value` (as text), `number` (to order by; NaN for words), `label`, `reference`.
-    Numbers are swept through the strategy's default, which is the reference: its labels differ from it in this
-    parameter. Those that only move together, such as two scales of a constant sum, count as one, "a, b".
+    Numbers are swept through the strategy's default, which is the reference: the labels differ from it in this
+    parameter only. Numbers that only move together, such as two scales of a constant sum, count as one, "a, b".
     A word, such as the weights of the superclass, has a row where the table has a twin with the default's word: the
     reference. A strategy of one label has one row without a parameter.
+
+    Args:
+        table: A results table, see `default_labels`.
+
+    Returns:
+        The columns `strategy`, `parameter`, `value` (as text), `number` (to order by; NaN for words), `label` and
+        `reference`.
+
+    Raises:
+        UserError: A column is missing.
     """
     defaults = default_labels(table)
     rows = [
@@ -61,7 +61,11 @@ def sweeps(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ends(table: pd.DataFrame) -> tuple[dict[str, str], dict[str, str]]:
-    """By strategy, the labels at the least and the greatest value of its first swept number (`sweeps`)."""
+    """The labels at the least and at the greatest value of every strategy's first swept number (`sweeps`).
+
+    Returns:
+        Two mappings of strategies to labels, of the least and of the greatest value.
+    """
     swept = sweeps(table).dropna(subset="number")
     first = swept[swept["parameter"] == swept.groupby("strategy")["parameter"].transform("first")]
     labels = first.groupby("strategy")["label"]
@@ -71,7 +75,7 @@ def ends(table: pd.DataFrame) -> tuple[dict[str, str], dict[str, str]]:
 def short(label: str, strategy: str) -> str:
     """A label without what its strategy's colour says: "switching switch_step=4" is "step 4", "mixed 1 + 2" is "1 + 2".
 
-    The strategy's name itself where there is nothing else.
+    It is the strategy's name itself where there is nothing else.
     """
     rest = label.removeprefix(strategy).lstrip(" ,")
     return re.sub(r"(?:\w+_)?([^\W_]+)=", r"\1 ", rest) or label
@@ -124,7 +128,7 @@ def _axes(table: pd.DataFrame, names: list[str]) -> list[list[str]]:
 
 def _labels(table: pd.DataFrame) -> pd.DataFrame:
     require(table, ("label", "strategy", "parameters"))
-    return table.drop_duplicates("label").reindex(columns=["label", "strategy", "parameters", "backbone"])
+    return table.drop_duplicates("label").reindex(columns=["label", "strategy", "parameters", "default"])
 
 
 def _is_number(value: Any) -> bool:

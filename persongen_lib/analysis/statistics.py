@@ -22,8 +22,7 @@ from scipy.special import ndtri, stdtrit
 from persongen_lib.core.errors import UserError
 
 NOISE = ("fine_tune", "concept", "template", "seed")
-"""Columns that tell which pictures of two strategies were made from the same fine-tuning, prompt and
-noise."""
+"""Columns that tell which images of two strategies come from the same fine-tuning, prompt and noise."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,11 @@ class Interval:
 
 @lru_cache(maxsize=16)
 def resamples(num_units: int, num_resamples: int, seed: int) -> np.ndarray:
-    """Weights of the units in every resample, shape (num_resamples, num_units); rows sum to 1."""
+    """Weights of the units in every bootstrap resample.
+
+    Returns:
+        Shape (num_resamples, num_units), read-only; rows sum to 1.
+    """
     even = np.full(num_units, 1 / num_units)
     weights = np.random.default_rng(seed).multinomial(num_units, even, size=num_resamples) / num_units
     weights.flags.writeable = False
@@ -47,7 +50,7 @@ def resamples(num_units: int, num_resamples: int, seed: int) -> np.ndarray:
 def bootstrap_interval(
     units: np.ndarray, confidence: float = 0.95, num_resamples: int = 4000, seed: int = 0
 ) -> np.ndarray:
-    """Mean, low and high of every column of `units` (units, columns), shape (3, columns).
+    """Mean, low and high of every column.
 
     The percentile interval is too short for few units: with 6, a nominal 95 % cover in 86 % of the studies.
     Its arms are therefore stretched by sqrt(n / (n - 1)) and from the normal's to Student's t (Hesterberg
@@ -56,6 +59,18 @@ def bootstrap_interval(
     for shares around 0.2 to 0.8. They cover too rarely where most units have the same score (a rate of 0.05:
     about 84 % with 6 concepts, 89 with 12, 92 with 30), and cannot where all are equal: the width is then 0,
     as it is with a single unit, and "in none of 6 concepts" does not mean never. The interval knows no bounds.
+
+    Args:
+        units: Shape (units, columns).
+        confidence: In (0, 1).
+        num_resamples: The number of bootstrap resamples.
+        seed: Of the resamples.
+
+    Returns:
+        Shape (3, columns), in the unit of `units`.
+
+    Raises:
+        UserError: The confidence is not in (0, 1).
     """
     if not 0 < confidence < 1:
         raise UserError(f"the confidence must lie between 0 and 1, not {confidence}")
@@ -72,7 +87,12 @@ def bootstrap_interval(
 
 
 def unit_means(table: pd.DataFrame, value: str) -> pd.Series:
-    """Mean of the column `value` of every concept over its prompts; with one concept, of every prompt."""
+    """The mean of a column for every concept over its prompts; with one concept, for every prompt.
+
+    Args:
+        table: One row per image, with the columns `concept`, `template` and `value`.
+        value: The column; NaN takes no part.
+    """
     known = table[["concept", "template", value]].dropna().astype({value: float})
     prompts = known.groupby(["concept", "template"])[value].mean()
     concepts = prompts.groupby(level="concept").mean()
@@ -80,7 +100,13 @@ def unit_means(table: pd.DataFrame, value: str) -> pd.Series:
 
 
 def unit_table(table: pd.DataFrame, value: str, by: str = "label") -> pd.DataFrame:
-    """`unit_means` of every value of `by`, a column each; NaN where it lacks the unit."""
+    """`unit_means` of every value of `by`, in a column each; NaN where it lacks the unit.
+
+    Args:
+        table: One row per image, with the columns `concept`, `template`, `value` and `by`.
+        value: The column to average.
+        by: The column whose values are the columns of the result.
+    """
     known = table[[by, "concept", "template", value]].dropna().astype({value: float})
     prompts = known.groupby([by, "concept", "template"])[value].mean()
     many = known["concept"].nunique() > 1
@@ -96,10 +122,23 @@ def interval(
     seed: int = 0,
     differences: bool = False,
 ) -> Interval:
-    """Mean of the column `value` over concepts, with its interval (`bootstrap_interval`).
+    """The mean of a column over concepts, with its interval (`bootstrap_interval`).
 
-    `table` has one row a picture with the columns `concept` and `template`. `confidence` lies in (0, 1). Where
-    pictures score 0 or 1 only, the mean is a share, and its interval is cut there, unless these are `differences`.
+    If images score 0 or 1 only, the mean is a share, and its interval is cut there, unless these are differences.
+
+    Args:
+        table: One row per image, with the columns `concept`, `template` and `value`.
+        value: The column to average.
+        confidence: Of the interval, in (0, 1).
+        num_resamples: The number of bootstrap resamples.
+        seed: Of the resamples.
+        differences: Whether the values are differences of scores.
+
+    Returns:
+        The interval; NaN where no value is known.
+
+    Raises:
+        UserError: A column is missing, or the confidence is not in (0, 1).
     """
     require(table, ("concept", "template", value))
     units = unit_means(table, value).to_numpy()[:, None]
@@ -119,10 +158,23 @@ def summarize(
     seed: int = 0,
     differences: bool = False,
 ) -> pd.DataFrame:
-    """One row for every value of `by` and metric: mean, low, high, and the number of concepts and pictures
-    behind it.
+    """The mean of every metric with its interval, for every value of a column.
 
-    Rows keep the order in which the values of `by` first appear in `table`.
+    Args:
+        table: One row per image, see `interval`.
+        metrics: The columns to average.
+        by: The column whose values are compared.
+        confidence: See `interval`.
+        num_resamples: See `interval`.
+        seed: See `interval`.
+        differences: See `interval`.
+
+    Returns:
+        One row per value of `by`, in the order of their first appearance, and metric: `mean`, `low`, `high`, and the
+        numbers of `concepts` and `pictures` behind them.
+
+    Raises:
+        UserError: A column is missing.
     """
     require(table, (by, "concept", "template", *metrics))
     rows = []
@@ -145,10 +197,21 @@ def summarize(
 
 
 def pair(table: pd.DataFrame, metrics: Sequence[str], reference: str, by: str = "label") -> pd.DataFrame:
-    """One row a picture that has a twin in the reference: the metrics' differences, picture minus twin.
+    """The metrics' differences between every image and its twin in the reference, image minus twin.
 
-    Twins share fine-tuning, prompt and noise (`NOISE`). The reference itself is left out of the result.
-    Raises UserError when `reference` is not in the table or a strategy has two pictures from the same noise.
+    Twins share fine-tuning, prompt and noise (`NOISE`).
+
+    Args:
+        table: One row per image.
+        metrics: The columns to subtract.
+        reference: A value of `by`.
+        by: The column whose values are compared.
+
+    Returns:
+        One row per image that has a twin; the reference itself is left out.
+
+    Raises:
+        UserError: The reference or a column is missing, or one value of `by` has two images from the same noise.
     """
     require(table, (by, *NOISE, *metrics))
     known = list(table[by].unique())
@@ -176,11 +239,26 @@ def paired_differences(
     num_resamples: int = 4000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """`summarize` of the differences to the reference's pictures from the same noise, with p-values.
+    """`summarize` of the differences to the reference's images from the same noise, with p-values.
 
     Pairing removes what concept, prompt and noise share, so these intervals are narrower than a difference
-    of two intervals suggests. `pictures` counts the pairs. Each interval is for itself; the column `p` is
-    adjusted for the number of strategies (`adjusted_p`), separately for every metric.
+    of two intervals suggests. Each interval is for itself.
+
+    Args:
+        table: One row per image.
+        metrics: The columns to compare.
+        reference: A value of `by`.
+        by: The column whose values are compared.
+        confidence: See `interval`.
+        num_resamples: See `interval`.
+        seed: See `interval`.
+
+    Returns:
+        The columns of `summarize`, in which `pictures` counts the pairs, and `p`, adjusted for the number of values
+        of `by` (`adjusted_p`), separately for every metric.
+
+    Raises:
+        UserError: As `pair`.
     """
     pairs = pair(table, metrics, reference, by)
     summary = summarize(pairs, metrics, by, confidence, num_resamples, seed, differences=True)
@@ -191,14 +269,21 @@ def paired_differences(
 
 
 def adjusted_p(differences: np.ndarray, num_flips: int = 4000, seed: int = 0) -> np.ndarray:
-    """Two-sided p-values of "no difference" for every column of `differences` (units, columns).
+    """Two-sided p-values of "no difference" for every column.
 
     They hold jointly: where there are no differences, the chance that any is below 0.05 is at most 0.05
     (step-down max-T by flipping signs of units, Westfall and Young 1993, algorithm 4.1). Flips treat all
     columns alike, which keeps their dependence; all are tried if they are no more than `num_flips`. The
     smallest p of n units is 2 / 2^n: with five or fewer nothing is significant. Without a difference its sign
-    must be a toss, which the mean of a skewed score makes only roughly true. NaN marks a unit that a column
-    lacks; columns of fewer than two units have the p NaN.
+    must be a toss, which the mean of a skewed score makes only roughly true.
+
+    Args:
+        differences: Shape (units, columns); NaN marks a unit that a column lacks.
+        num_flips: The number of sign flips.
+        seed: Of the flips.
+
+    Returns:
+        Shape (columns,), 0 to 1; NaN for columns of fewer than two units.
     """
     size, count = len(differences), np.isfinite(differences).sum(axis=0)
     known = np.where(count > 1, np.nan_to_num(differences), 0.0)
@@ -220,11 +305,23 @@ def adjusted_p(differences: np.ndarray, num_flips: int = 4000, seed: int = 0) ->
 def agreement(
     table: pd.DataFrame, metrics: Sequence[str], truth: str, by: str | None = None, **bootstrap
 ) -> pd.DataFrame:
-    """Rank correlation (Spearman) of metrics with the column `truth`, found within every concept.
+    """The rank correlation (Spearman) of metrics with the truth, found within every concept.
 
-    Over pictures, or over the means of every value of `by` (strategies): in [-1, 1], 1 is the same order. A concept
-    in which either does not vary takes no part. Rows as in `summarize`, with a column `metric`; intervals are over
-    concepts (`interval`, which takes `bootstrap`).
+    A concept in which either does not vary takes no part.
+
+    Args:
+        table: One row per image.
+        metrics: The columns to correlate with the truth.
+        truth: The column of the truth.
+        by: The column over whose values' means (those of strategies, for example) the order is compared; None
+            compares over images.
+        bootstrap: Settings of `interval`.
+
+    Returns:
+        One row per `metric`: `mean`, `low` and `high` in [-1, 1], where 1 is the same order, over `concepts`.
+
+    Raises:
+        UserError: A column is missing.
     """
     require(table, ("concept", *metrics, truth, *([by] if by else [])))
     rows = []
@@ -247,9 +344,19 @@ def agreement(
 
 
 def explained_variance(points: pd.DataFrame, effect: str, level: str, group: str) -> pd.Series:
-    """Adjusted R^2 of least squares for `effect`: by `level` (a number), by `group` (names), and by both.
+    """How much of the variance of an effect a number, a group, and both explain.
 
-    1 is all of the variance; 0 or less none. UserError with fewer rows than the largest fit needs.
+    Args:
+        points: One row per point.
+        effect: The column to explain, by least squares.
+        level: A column of numbers.
+        group: A column of names.
+
+    Returns:
+        The adjusted R^2 of the fits by `level`, by `group`, and by both: 1 is all of the variance, 0 or less none.
+
+    Raises:
+        UserError: A column is missing, or there are fewer rows than the largest fit needs.
     """
     require(points, (effect, level, group))
     known = points.dropna(subset=[effect, level])
@@ -268,7 +375,12 @@ def _adjusted_r2(columns: np.ndarray, target: np.ndarray) -> float:
 
 
 def with_interval(summary: pd.DataFrame, digits: int = 2) -> pd.Series:
-    """Texts such as "0.93 [0.91, 0.95]" of a summary's rows; "–" where there is nothing."""
+    """A text such as "0.93 [0.91, 0.95]" for every row of a summary; "–" where the mean is NaN.
+
+    Args:
+        summary: Rows with `mean`, `low` and `high`.
+        digits: The number of decimal places.
+    """
     cells = [
         "–" if np.isnan(mean) else f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
         for mean, low, high in zip(summary["mean"], summary["low"], summary["high"], strict=True)
@@ -277,14 +389,24 @@ def with_interval(summary: pd.DataFrame, digits: int = 2) -> pd.Series:
 
 
 def wide(summary: pd.DataFrame, digits: int = 2, by: str = "label") -> pd.DataFrame:
-    """A summary as a table to read: a row for every `by`, a column a metric, cells as in `with_interval`."""
+    """A summary as a table to read: a row for every value of `by`, a column per metric, cells as in `with_interval`.
+
+    Args:
+        summary: Rows as those of `summarize`.
+        digits: The number of decimal places.
+        by: The column whose values are the rows.
+    """
     cells = summary.assign(cell=with_interval(summary, digits))
     table = cells.pivot(index=by, columns="metric", values="cell")
     return table.loc[list(summary[by].unique()), list(summary["metric"].unique())].rename_axis(columns=None)
 
 
 def require(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Refuse a table without these columns with UserError."""
+    """Refuse a table that lacks columns.
+
+    Raises:
+        UserError: One of the columns is missing.
+    """
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise UserError(

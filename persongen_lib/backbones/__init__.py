@@ -1,13 +1,13 @@
 """The only place that knows model families: loading, prompts, noise predictions, pictures, other weights."""
 
-from persongen_lib.backbones.backbone import Backbone, Conditioning, read_adapter_spec
+from persongen_lib.backbones.backbone import Backbone, Conditioning
 from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.loading import load_backbone, resolve_device
 from persongen_lib.backbones.pixart import PixArtAlpha
 from persongen_lib.backbones.sd import StableDiffusion
 from persongen_lib.backbones.sdxl import StableDiffusionXL
-from persongen_lib.backbones.solvers import SCHEDULERS, Schedule, Step, predicted_original
+from persongen_lib.backbones.solvers import SCHEDULERS, Solver, Step
 from persongen_lib.backbones.sources import Source, list_backbones, locate, weights_digest
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "FAMILIES",
     "PixArtAlpha",
     "SCHEDULERS",
-    "Schedule",
+    "Solver",
     "Source",
     "StableDiffusion",
     "StableDiffusionXL",
@@ -24,8 +24,6 @@ __all__ = [
     "list_backbones",
     "load_backbone",
     "locate",
-    "predicted_original",
-    "read_adapter_spec",
     "resolve_device",
     "sampling_defaults",
     "weights_digest",

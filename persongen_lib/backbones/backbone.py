@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,17 +14,18 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from persongen_lib.adapters import overlay
-from persongen_lib.adapters.adapted import adapted, read_adapter
-from persongen_lib.backbones.solvers import Schedule, Step
-from persongen_lib.core.errors import UserError
-from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.adapters.adapted import adapted
+from persongen_lib.adapters.files import read_adapter
+from persongen_lib.backbones.noise import NoiseModel
+from persongen_lib.backbones.solvers import Solver, Step
 
-Weights = Literal["personalized", "original"]
+Weights = Literal["personalized", "original"] | float
+"""Which weights predict: with the adapter, without it, or with a share of it between 0 (without) and 1 (with)."""
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the network is told: tensors by name, each with one row a prompt."""
+    """What the network is conditioned on: tensors by name, each with one row per prompt."""
 
     tensors: Mapping[str, Tensor]
 
@@ -43,6 +43,15 @@ class Conditioning:
         return Conditioning({name: function(tensor) for name, tensor in self.tensors.items()})
 
 
+@dataclass(frozen=True)
+class Usual:
+    """How a family of models is usually sampled: steps, solver and the total scale of guidance."""
+
+    num_steps: int = 50
+    scheduler: str = "ddim"
+    guidance_scale: float = 7.0
+
+
 class Backbone(ABC):
     """A loaded text-to-image model, frozen and in evaluation mode.
 
@@ -52,6 +61,7 @@ class Backbone(ABC):
     """
 
     family: ClassVar[str]
+    usual: ClassVar[Usual] = Usual()
     name: str
     device: torch.device
     dtype: torch.dtype
@@ -65,10 +75,11 @@ class Backbone(ABC):
         self.adapter: tuple[Path, float] | None = None
         self._own: dict[str, Tensor] = {}
         self._original: dict[str, Tensor] = {}
+        self._between: dict[float, dict[str, Tensor]] = {}
 
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """One row a prompt. Differentiable: sampling calls it without gradients."""
+        """One row per prompt. Differentiable: sampling calls it without gradients."""
 
     @abstractmethod
     def forward(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
@@ -104,24 +115,26 @@ class Backbone(ABC):
         `before` is what the prompt begins with. UserError where the words are cut off.
         """
 
-    def schedule(self, name: str, num_steps: int) -> Schedule:
-        """A sampler over this model's noise levels."""
-        return Schedule(self.scheduler, name, num_steps)
+    @property
+    def noise_model(self) -> NoiseModel:
+        """The model's noise levels and what its network predicts."""
+        return NoiseModel.of(self.scheduler)
 
-    def predict_noise(self, latents: Tensor, step: Step, conditioning: Conditioning) -> Tensor:
-        """Noise predictions (rows, C, H, W), converted from v where the model predicts v."""
+    def solver(self, name: str, num_steps: int) -> Solver:
+        """A solver over this model's noise levels."""
+        return Solver(self.scheduler, name, num_steps)
+
+    def predict(self, latents: Tensor, step: Step, conditioning: Conditioning) -> Tensor:
+        """Predictions (rows, C, H, W) of the step's kind."""
         timesteps = torch.full((len(latents),), step.timestep, device=self.device)
         output = self.forward(latents, timesteps, conditioning)
-        if self.scheduler.config.prediction_type == "v_prediction":
-            return step.alpha**0.5 * output + (1 - step.alpha) ** 0.5 * latents
-        return output
+        return self.noise_model.prediction(output, latents, step)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Variance-preserving latents at `timesteps` (rows,), and what `forward` should make of them."""
-        alphas = self.scheduler.alphas_cumprod.to(latents)[timesteps].view(-1, 1, 1, 1)
-        signal, spread = alphas**0.5, (1 - alphas) ** 0.5
-        is_v = self.scheduler.config.prediction_type == "v_prediction"
-        return signal * latents + spread * noise, signal * noise - spread * latents if is_v else noise
+        """Latents with noise at training timesteps (rows,), and what `forward` should make of them."""
+        model = self.noise_model
+        level = model.level(timesteps)
+        return level.mix(latents, noise), model.target(latents, noise, level)
 
     def load_adapter(self, folder: str | Path, scale: float = 1.0) -> None:
         """Put a fine-tuning's weights in place, in exchange for an adapter loaded before.
@@ -137,25 +150,31 @@ class Backbone(ABC):
         """The model as it was loaded, bit for bit."""
         overlay.install(self.modules, self._own)
         self._own, self.adapter = {}, None
+        self._between.clear()
 
     def set_original(self, tensors: Mapping[str, Tensor]) -> None:
         """Name the tensors from before fine-tuning, for a model whose own weights are personalized."""
         self._original = dict(tensors)
+        self._between.clear()
 
     @contextmanager
     def using(self, weights: Weights) -> Iterator[None]:
-        """Compute with these weights in a block: "original" is before fine-tuning."""
-        other = {**self._own, **self._original} if weights == "original" else {}
+        """Compute with these weights in a block: "original" is before fine-tuning, 0.3 has 30 % of its change."""
+        if weights == "original":
+            other = {**self._own, **self._original}
+        else:
+            other = {} if weights == "personalized" else self._interpolated(weights)
         with overlay.installed(self.modules, other):
             yield
 
-
-def read_adapter_spec(folder: str | Path) -> FineTuneSpec:
-    """The fine-tuning that made an adapter folder."""
-    path = Path(folder) / "adapter.json"
-    try:
-        return FineTuneSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise UserError(f"{path} does not describe an adapter: {error}") from None
-        raise UserError(f"{folder} is no adapter folder: it has no readable adapter.json") from None
+    def _interpolated(self, share: float) -> dict[str, Tensor]:
+        """The changed parameters, between original (`share` 0) and personalized (1); the last are kept."""
+        if share not in self._between:
+            self._between.clear()
+            original = {**self._own, **self._original}
+            personalized = {name: overlay.parameter_of(self.modules, name).data for name in original}
+            self._between[share] = {
+                name: torch.lerp(original[name].float(), personalized[name].float(), share).to(tensor.dtype)
+                for name, tensor in personalized.items()
+            }
+        return self._between[share]

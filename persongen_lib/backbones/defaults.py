@@ -1,31 +1,47 @@
-"""How a backbone is usually sampled: steps, scheduler and the strategies' parameters, from a data file."""
+"""How a backbone is usually sampled: steps, solver, total guidance, and published values of strategies' parameters."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
 from typing import Any
 
+from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.families import family_of
 from persongen_lib.backbones.sources import locate
 from persongen_lib.core.paths import DATA
 
 
 def sampling_defaults(source: str | Path) -> dict[str, Any]:
-    """`{"num_steps": 50, "scheduler": "ddim", "strategies": {"base": {"guidance_scale": 7.0}, ...}}`.
+    """How the model of this name, folder or hub id is usually sampled.
 
-    Those of the model's family, and over them those of its short name. No weights are loaded: a family that
-    is not on record is read from model_index.json, on the hub that one file. UserError as `load_backbone`.
+    No weights are loaded: a family that is not on record is read from model_index.json, on the hub that one file.
+
+    Returns:
+        `{"num_steps": 50, "scheduler": "ddim", "guidance_scale": 7.0, "strategies": {"switching": {...}}}`: what the
+        family declares, over it what is recorded for the family and the short name. `strategies` holds only
+        parameters that differ from a strategy's own shares of the total guidance and fractions of the steps.
+
+    Raises:
+        UserError: as `load_backbone`.
     """
     place = locate(source)
-    usual = _known()["families"][place.family or family_of(place).family]
-    own = _known()["backbones"].get(place.name, {})
+    return defaults_of(family_of(place), place.name)
+
+
+def defaults_of(family: type[Backbone], name: str = "") -> dict[str, Any]:
+    """`sampling_defaults` of a family, or of the model of this short name in it."""
+    recorded, own = _known()["families"].get(family.family, {}), _known()["backbones"].get(name, {})
     strategies = {
-        name: {**parameters, **own.get("strategies", {}).get(name, {})}
-        for name, parameters in usual["strategies"].items()
+        strategy: {
+            **recorded.get("strategies", {}).get(strategy, {}),
+            **own.get("strategies", {}).get(strategy, {}),
+        }
+        for strategy in (*recorded.get("strategies", {}), *own.get("strategies", {}))
     }
-    return {**usual, **own, "strategies": strategies}
+    return {**dataclasses.asdict(family.usual), **recorded, **own, "strategies": strategies}
 
 
 @functools.cache

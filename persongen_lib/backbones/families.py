@@ -1,19 +1,61 @@
-"""The families of models, told apart by the pipeline class that a model names."""
+"""The families of models, one file each in this package, told apart by the pipeline class that a model names."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+
 from persongen_lib.backbones.latent import LatentDiffusion
-from persongen_lib.backbones.pixart import PixArtAlpha
-from persongen_lib.backbones.sd import StableDiffusion
-from persongen_lib.backbones.sdxl import StableDiffusionXL
 from persongen_lib.backbones.sources import Source, pipeline_class
 from persongen_lib.core.errors import UserError
 
-FAMILIES = {cls.pipeline_class: cls for cls in (StableDiffusion, StableDiffusionXL, PixArtAlpha)}
+PACKAGE = "persongen_lib.backbones"
+
+
+class Families(Mapping[str, type[LatentDiffusion]]):
+    """Classes of backbones by the pipeline class of diffusers that they wrap.
+
+    A family is a file in the package whose class is decorated with `register`; nothing else lists it.
+    """
+
+    def __init__(self) -> None:
+        self._classes: dict[str, tuple[int, type[LatentDiffusion]]] = {}
+
+    def register(self, order: int = 1000) -> Callable[[type[LatentDiffusion]], type[LatentDiffusion]]:
+        """Class decorator; families are listed by `order`, then by the name of their pipeline class."""
+
+        def enter(cls: type[LatentDiffusion]) -> type[LatentDiffusion]:
+            self._classes[cls.pipeline_class] = (order, cls)
+            return cls
+
+        return enter
+
+    def __getitem__(self, name: str) -> type[LatentDiffusion]:
+        return self._found()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found())
+
+    def __len__(self) -> int:
+        return len(self._found())
+
+    def _found(self) -> dict[str, type[LatentDiffusion]]:
+        package = importlib.import_module(PACKAGE)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{PACKAGE}.{module.name}")
+        names = sorted(self._classes, key=lambda name: (self._classes[name][0], name))
+        return {name: self._classes[name][1] for name in names}
+
+
+FAMILIES = Families()
 
 
 def family_of(place: Source) -> type[LatentDiffusion]:
     """The family of a model; a UserError for one that is not known or can't be reached."""
+    known = [family for family in FAMILIES.values() if family.family == place.family]
+    if known:
+        return known[0]
     name = pipeline_class(place)
     if name not in FAMILIES:
         raise UserError(f"{place.name} is a {name}; known: {', '.join(FAMILIES)}")

@@ -14,20 +14,42 @@ from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from persongen_lib.backbones.backbone import Backbone, Conditioning
+from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 
 
 class LatentDiffusion(Backbone):
     """Wraps a diffusers pipeline: text encoders, a denoiser and an autoencoder.
 
-    A family names its pipeline's class and loading options, the tokenizer of each text encoder, and which
-    tensors of its conditioning are conditions beside the text (`added`).
+    What a family knows beside its methods:
+
+    - `pipeline_class`, `load_options`, `call_options`: its pipeline in diffusers, how it is made, and the options of
+      its call without which it would change what it is given;
+    - `tokenizers`: the tokenizer of each text encoder;
+    - `added`: the tensors of its conditioning that are conditions beside the text;
+    - `layers`: parts of the denoiser that can be trained, each with what the dotted names of its parameters contain;
+    - `text_projections`: the last names of the attention projections of its text encoders;
+    - `kohya_modules`, `kohya_layers`: the prefix of each module and the layers named otherwise in kohya's LoRA files;
+      without prefixes there is no such form;
+    - `embedding_keys`: the key of each text encoder in a file of learned embeddings, for families with several.
     """
 
     pipeline_class: ClassVar[str]
     load_options: ClassVar[Mapping[str, Any]] = {}
+    call_options: ClassVar[Mapping[str, Any]] = {}
     tokenizers: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer"}
     added: ClassVar[tuple[str, ...]] = ()
+    layers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "cross_attention": (".attn2.",),
+        "cross_attention_kv": (".attn2.to_k.", ".attn2.to_v."),
+        "attention": (".attn1.", ".attn2."),
+        "qkv": (".to_q.", ".to_k.", ".to_v."),
+        "all": (".",),
+    }
+    text_projections: ClassVar[tuple[str, ...]] = ("q_proj", "k_proj", "v_proj", "out_proj")
+    kohya_modules: ClassVar[Mapping[str, str]] = {}
+    kohya_layers: ClassVar[Mapping[str, str]] = {}
+    embedding_keys: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, pipeline, name: str = "", device: torch.device | None = None) -> None:
         super().__init__()
@@ -76,6 +98,17 @@ class LatentDiffusion(Backbone):
         if compile:
             backbone.modules["network"].compile()
         return backbone
+
+    @classmethod
+    def is_in(cls, part: str, name: str) -> bool:
+        """Whether a layer or a parameter of the denoiser belongs to a part, one of `layers`."""
+        check_known(f"part of a {cls.family} network", [part], cls.layers)
+        return any(piece in f".{name}." for piece in cls.layers[part])
+
+    @staticmethod
+    def lora_layer(layer: str) -> str:
+        """A layer's name in LoRA files: what a CLIPTextModel of transformers 5 calls "encoder" has a prefix there."""
+        return f"text_model.{layer}" if layer.startswith("encoder.") else layer
 
     def forward(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         text = dict(conditioning.tensors)

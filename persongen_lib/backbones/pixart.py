@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import torch
 
-from persongen_lib.backbones.backbone import Conditioning
+from persongen_lib.backbones.backbone import Conditioning, Usual
+from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.latent import LatentDiffusion
 from persongen_lib.core.errors import UserError
 
 
+@FAMILIES.register(order=30)
 class PixArtAlpha(LatentDiffusion):
     """Wraps a `diffusers.PixArtAlphaPipeline`; prompts are read in lower case.
 
@@ -20,10 +22,13 @@ class PixArtAlpha(LatentDiffusion):
     """
 
     family = "pixart"
+    usual = Usual(num_steps=20, scheduler="dpm++", guidance_scale=4.5)
     pipeline_class = "PixArtAlphaPipeline"
     original_parts = {"network": "transformer", "text_encoder": "text_encoder"}
     added = ("resolution", "aspect_ratio")
     max_length = 120
+    call_options = {"clean_caption": False, "use_resolution_binning": False}
+    text_projections = ("q", "k", "v", "o")
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         self._warn_of_unknown_words(prompts)

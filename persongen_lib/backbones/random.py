@@ -59,10 +59,11 @@ def random_backbone(name: str, device: str = "auto", dtype: str = "bf16", seed: 
         set_alpha_to_one=False,
         steps_offset=1,
     )
-    pipeline = getattr(diffusers, about["pipeline"])(
-        **modules, **tokenizers, **about["options"], scheduler=scheduler
+    family = FAMILIES[about["pipeline"]]
+    pipeline = getattr(diffusers, family.pipeline_class)(
+        **modules, **tokenizers, **family.load_options, scheduler=scheduler
     )
-    return FAMILIES[about["pipeline"]](pipeline, name)
+    return family(pipeline, name)
 
 
 def make_component(config: dict[str, Any]) -> torch.nn.Module:

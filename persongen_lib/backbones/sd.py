@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from persongen_lib.backbones.backbone import Conditioning
+from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.latent import LatentDiffusion
 
 
+@FAMILIES.register(order=10)
 class StableDiffusion(LatentDiffusion):
     """Wraps a `diffusers.StableDiffusionPipeline`. Conditioning: encoder_hidden_states (rows, 77, D)."""
 
@@ -15,6 +17,7 @@ class StableDiffusion(LatentDiffusion):
     pipeline_class = "StableDiffusionPipeline"
     load_options = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     original_parts = {"network": "unet", "text_encoder": "text_encoder"}
+    kohya_modules = {"network": "lora_unet", "text_encoder": "lora_te"}
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         self._warn_of_unknown_words(prompts)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from persongen_lib.backbones.backbone import Conditioning
+from persongen_lib.backbones.backbone import Conditioning, Usual
+from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.latent import LatentDiffusion
 
 
+@FAMILIES.register(order=20)
 class StableDiffusionXL(LatentDiffusion):
     """Wraps a `diffusers.StableDiffusionXLPipeline`.
 
@@ -19,6 +21,7 @@ class StableDiffusionXL(LatentDiffusion):
     """
 
     family = "sdxl"
+    usual = Usual(guidance_scale=5.0)
     pipeline_class = "StableDiffusionXLPipeline"
     load_options = {"feature_extractor": None, "image_encoder": None, "add_watermarker": False}
     original_parts = {
@@ -26,6 +29,9 @@ class StableDiffusionXL(LatentDiffusion):
     }  # fmt: skip
     tokenizers = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
     added = ("text_embeds", "time_ids")
+    kohya_modules = {"network": "lora_unet", "text_encoder": "lora_te1", "text_encoder_2": "lora_te2"}
+    kohya_layers = {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
+    embedding_keys = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
 
     def __init__(self, pipeline, name: str = "", device: torch.device | None = None) -> None:
         super().__init__(pipeline, name, device)

@@ -1,4 +1,4 @@
-"""Samplers over diffusers' schedulers: a start, a list of steps and an advance, all in noise predictions."""
+"""Solvers over diffusers' schedulers: a start, a list of steps and an advance, all in predictions of one kind."""
 
 from __future__ import annotations
 
@@ -8,38 +8,61 @@ from typing import Any
 
 from torch import Tensor
 
+from persongen_lib.backbones.noise import Kind, Level, NoiseModel
 from persongen_lib.core.checks import check_known, check_steps
 from persongen_lib.core.errors import UserError
 
-_CLASSES = {
+_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
     "dpm++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "variance_type": None}),
     "euler": ("EulerDiscreteScheduler", {}),
+    "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),
 }
 SCHEDULERS = tuple(_CLASSES)
+FIRST_ORDER = ("ddim", "euler", "flow-euler")
+"""Solvers whose next latents are a mixture of the clean latents and the noise: those that can put other noise back."""
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Level):
     """Step `index` of `num_steps`, from 0, at the model's `timestep` (a float where Euler takes one).
 
-    `alpha` is the cumulative alpha of this step's latents, in (0, 1); `next_alpha` that of the latents after
-    it, 1.0 where they are free of noise.
+    Attributes:
+        signal: of the step's latents, in (0, 1], or 0 where a flow begins.
+        noise: of the step's latents, in (0, 1].
+        following: the level of the latents after the step; its noise is 0 where they are clean.
+        kind: what predictions are at this step.
     """
 
     index: int
     num_steps: int
     timestep: int | float
-    alpha: float
-    next_alpha: float
+    following: Level
+    kind: Kind = "epsilon"
+
+    def clean(self, prediction: Tensor, latents: Tensor, kind: Kind | None = None) -> Tensor:
+        """The clean latents x0 that a prediction at this step implies."""
+        return super().clean(prediction, latents, kind or self.kind)
+
+    def epsilon(self, prediction: Tensor, latents: Tensor, kind: Kind | None = None) -> Tensor:
+        """The noise eps that a prediction at this step implies."""
+        return super().epsilon(prediction, latents, kind or self.kind)
 
 
-class Schedule:
-    """Deterministic sampling by DDIM, DPM-Solver++ or Euler over the model's own betas and spacing.
+class Solver:
+    """Deterministic sampling by DDIM, DPM-Solver++ or Euler over the model's own noise levels and spacing.
 
-    Latents are variance preserving everywhere, `x = sqrt(alpha) x0 + sqrt(1 - alpha) eps`; Euler's, which are
-    `x0 + sigma eps` inside, are converted. A solver may remember its last steps: give each trajectory its own
-    `fresh()`. A model's own scheduler of the same class is copied, for its pipeline may have corrected it.
+    Latents are `signal x0 + noise eps` of their step everywhere; Euler's, which are `x0 + sigma eps` inside, are
+    converted. A solver may remember its last steps: give each trajectory its own `fresh()`. A model's own
+    scheduler of the same class is copied, for its pipeline may have corrected it.
+
+    Args:
+        own: the model's scheduler, a diffusers one.
+        name: one of `SCHEDULERS`.
+        num_steps: from 1 to the number of training timesteps.
+
+    Raises:
+        UserError: an unknown solver, one for another kind of model, or a number of steps that it can't take.
     """
 
     def __init__(self, own: Any, name: str, num_steps: int) -> None:
@@ -47,58 +70,92 @@ class Schedule:
 
         check_known("scheduler", [name], SCHEDULERS)
         check_steps(num_steps, own.config.num_train_timesteps)
+        kind = NoiseModel.of(own).kind
+        if (name == "flow-euler") != (kind == "velocity"):
+            fitting = [one for one in SCHEDULERS if (one == "flow-euler") == (kind == "velocity")]
+            raise UserError(f"the scheduler {name} does not fit this model: give {' or '.join(fitting)}")
         class_name, fixed = _CLASSES[name]
-        kind = getattr(diffusers, class_name)
-        scheduler = copy.deepcopy(own) if isinstance(own, kind) else kind.from_config(own.config, **fixed)
-        scheduler.register_to_config(prediction_type="epsilon", **fixed)
+        scheduler_class = getattr(diffusers, class_name)
+        scheduler = (
+            copy.deepcopy(own)
+            if isinstance(own, scheduler_class)
+            else scheduler_class.from_config(own.config, **fixed)
+        )
+        if kind == "epsilon":
+            scheduler.register_to_config(prediction_type="epsilon", **fixed)
         scheduler.set_timesteps(num_steps)
         if name != "ddim":
             scheduler.set_begin_index(0)
         scheduler.is_scale_input_called = True
         times = scheduler.timesteps.tolist()
-        if len(set(times)) != num_steps or max(times) >= own.config.num_train_timesteps:
+        if len(set(times)) != num_steps or max(times) > own.config.num_train_timesteps - (kind == "epsilon"):
             raise UserError(f"{name} can't take {num_steps} steps with this model: give fewer steps")
         self.name = name
+        levels = _levels(scheduler, name)
         self.steps = [
-            Step(index, num_steps, times[index], alpha, following)
-            for index, (alpha, following) in enumerate(_alphas(scheduler, name))
+            Step(before.signal, before.noise, index, num_steps, times[index], after, kind)
+            for index, (before, after) in enumerate(levels)
         ]
-        if self.steps[0].alpha == 0:
+        if self.steps[0].signal == 0 and kind == "epsilon":
             raise UserError(f"{name} can't start from this model's pure noise: give dpm++ or euler")
         self._scheduler = scheduler
         self._solver = copy.deepcopy(scheduler)
 
-    def fresh(self) -> Schedule:
-        """The same sampler without the memory of any trajectory, independent of this one."""
+    def fresh(self) -> Solver:
+        """The same solver without the memory of any trajectory, independent of this one."""
         other = copy.copy(self)
         other._solver = copy.deepcopy(self._scheduler)
         return other
 
     def start(self, noise: Tensor) -> Tensor:
         """Latents at the first step from unit-variance noise."""
-        return noise * (float(self._scheduler.init_noise_sigma) * self._scale(self.steps[0].alpha))
+        if self.name == "flow-euler":
+            return noise * self.steps[0].noise
+        return noise * (float(self._scheduler.init_noise_sigma) * self._scale(self.steps[0]))
 
-    def advance(self, noise_prediction: Tensor, step: Step, latents: Tensor) -> Tensor:
-        """Latents after this step; the steps of a trajectory come in order, each once."""
-        inside = latents / self._scale(step.alpha)
-        return self._solver.step(noise_prediction, step.timestep, inside).prev_sample * self._scale(
-            step.next_alpha
-        )
+    def advance(
+        self, prediction: Tensor, step: Step, latents: Tensor, renoise: Tensor | None = None
+    ) -> Tensor:
+        """Latents after this step; the steps of a trajectory come in order, each once.
 
-    def _scale(self, alpha: float) -> float:
-        return alpha**0.5 if self.name == "euler" else 1.0
+        Args:
+            prediction: the guided prediction, of the step's kind, (rows, C, H, W).
+            step: one of `steps`.
+            latents: those that the prediction was made for.
+            renoise: where given, the prediction whose noise is put back instead (CFG++).
+
+        Raises:
+            UserError: `renoise` under a solver of higher order.
+        """
+        if renoise is not None:
+            if self.name not in FIRST_ORDER:
+                raise UserError(f"{self.name} can't put other noise back: give {' or '.join(FIRST_ORDER)}")
+            return step.following.mix(step.clean(prediction, latents), step.epsilon(renoise, latents))
+        inside = latents / self._scale(step)
+        after = self._solver.step(prediction, step.timestep, inside).prev_sample
+        return after * self._scale(step.following)
+
+    def _scale(self, level: Level) -> float:
+        return level.signal if self.name == "euler" else 1.0
 
 
-def predicted_original(noise_prediction: Tensor, step: Step, latents: Tensor) -> Tensor:
-    """The clean latents x0 that a noise prediction implies at this step."""
-    return (latents - (1 - step.alpha) ** 0.5 * noise_prediction) / step.alpha**0.5
-
-
-def _alphas(scheduler: Any, name: str) -> list[tuple[float, float]]:
-    """The cumulative alphas before and after every step."""
+def _levels(scheduler: Any, name: str) -> list[tuple[Level, Level]]:
+    """The levels before and after every step."""
     if name == "ddim":
         known, final = scheduler.alphas_cumprod.tolist(), float(scheduler.final_alpha_cumprod)
         stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
-        return [(known[t], known[t - stride] if t >= stride else final) for t in scheduler.timesteps.tolist()]
-    alphas = [1 / (1 + sigma**2) for sigma in scheduler.sigmas.tolist()]
-    return list(zip(alphas, alphas[1:], strict=False))
+        return [
+            (_preserving(known[t]), _preserving(known[t - stride] if t >= stride else final))
+            for t in scheduler.timesteps.tolist()
+        ]
+    sigmas = scheduler.sigmas.tolist()
+    if name == "flow-euler":
+        levels = [Level(1 - sigma, sigma) for sigma in sigmas]
+    else:
+        levels = [_preserving(1 / (1 + sigma**2)) for sigma in sigmas]
+    return list(zip(levels, levels[1:], strict=False))
+
+
+def _preserving(alpha: float) -> Level:
+    """The level of a cumulative alpha."""
+    return Level(alpha**0.5, (1 - alpha) ** 0.5)

@@ -37,10 +37,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Check, measure, write the table where one is wanted, and print its summary."""
-    from persongen_lib.backbones.defaults import sampling_defaults
+    from persongen_lib.backbones.defaults import defaults_of
     from persongen_lib.backbones.loading import load_backbone
     from persongen_lib.benchmark import benchmark, summarize, to_text
-    from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
+    from persongen_lib.sampling.engine.specs import default_strategy
+    from persongen_lib.sampling.engine.strategy import list_strategies
 
     if args.output and args.output.suffix != ".parquet":
         raise UserError(f"the output {args.output} must end with .parquet")
@@ -50,11 +51,11 @@ def run(args: Namespace) -> int:
     names = args.strategies.split(",") if args.strategies is not None else list_strategies()
     check_known("strategy", [name.strip() for name in names], list_strategies())
     if args.backbone in list_random_models():
-        usual, backbone = {}, random_backbone(args.backbone, args.device, args.dtype or "bf16")
+        backbone = random_backbone(args.backbone, args.device, args.dtype or "bf16")
     else:
-        usual = sampling_defaults(args.backbone)["strategies"]
         backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
-    strategies = [make_strategy(name.strip(), **usual.get(name.strip(), {})) for name in names]
+    usual = defaults_of(type(backbone), backbone.name)
+    strategies = [default_strategy(name.strip(), usual, args.steps) for name in names]
     table = benchmark(backbone, strategies, args.pictures, args.steps, args.repeats, args.compile)
     dtype, device, threads = table.loc[0, ["dtype", "device_name", "threads"]]
     print(

@@ -6,18 +6,19 @@ from argparse import ArgumentParser, Namespace
 
 from persongen_lib.cli.arguments import add_run_arguments, parse_parameters
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the command's options."""
+    from persongen_lib.finetune.engine.method import list_methods
+
     parser.add_argument(
         "--concept", required=True, metavar="NAME|FOLDER", help="a shipped concept or your pictures"
     )
     parser.add_argument("--class-name", metavar="WORD", help="what is in your pictures, such as dog")
     parser.add_argument(
-        "--method",
-        default="dreambooth",
-        help="dreambooth (the default), lora, svdiff, custom_diffusion or textual_inversion",
+        "--method", default="dreambooth", help=f"{', '.join(list_methods())} (default: dreambooth)"
     )
     parser.add_argument(
         "--backbone", default="micro", help="micro (the default), sd2, sdxl, pixart, a folder or a hub id"
@@ -25,21 +26,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--token", help="the placeholder, a rare word or several (default: the concept's, or sks)"
     )
-    parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: the backbone's)")
+    parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: the method's)")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
     parser.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="of the method; repeatable"
     )
     parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: fp32 on a CPU, bf16 on a GPU)")
     parser.add_argument(
-        "--snapshots", default="", metavar="N,N", help="keep the adapters after so many steps too"
+        "--snapshots", default="", metavar="N,N", help="also keep the adapters after these numbers of steps"
     )
     parser.add_argument(
         "--checkpoint-every",
         type=int,
         default=100,
         metavar="N",
-        help="steps that a kill may cost (default: 100)",
+        help="save a checkpoint every N steps (default: 100)",
     )
     pictures = parser.add_mutually_exclusive_group()
     pictures.add_argument(
@@ -52,7 +53,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Fine-tune, or find the finished fine-tuning, and say where the adapter is."""
-    from persongen_lib.core.store import Store
     from persongen_lib.data.concepts import load_concept
     from persongen_lib.finetune.engine.method import fine_tune_spec
     from persongen_lib.finetune.engine.run import finetune
@@ -63,12 +63,14 @@ def run(args: Namespace) -> int:
         concept, args.backbone, args.method, args.steps, args.seed, args.token, **parse_parameters(args.param)
     )
     folder = finetune(
-        spec, concept, Store(args.runs), args.device, args.dtype,
+        spec,
+        concept,
+        Runtime.at(args.runs, args.device, args.dtype),
         snapshots=_steps(args.snapshots),
         checkpoint_every=args.checkpoint_every,
         validate=() if args.no_validation else args.validate or VALIDATION,
         report=args.report,
-    )  # fmt: skip
+    )
     print(folder)
     return 0
 

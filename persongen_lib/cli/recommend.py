@@ -16,10 +16,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="FILE|STUDY",
         help=f"a results table, or a study's name (default: {STUDY})",
     )
-    parser.add_argument("--min-identity", type=float, metavar="X", help="identity that pictures should reach")
-    parser.add_argument(
-        "--min-text", type=float, metavar="X", help="text alignment that pictures should reach"
-    )
+    parser.add_argument("--min-identity", type=float, metavar="X", help="identity that images should reach")
+    parser.add_argument("--min-text", type=float, metavar="X", help="text alignment that images should reach")
     parser.add_argument(
         "--identity-weight",
         type=float,
@@ -27,11 +25,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="X",
         help="0 (text only) to 1 (identity only), default 0.5",
     )
-    parser.add_argument("--budget", type=float, metavar="N", help="network evaluations a picture")
+    parser.add_argument("--budget", type=float, metavar="N", help="network evaluations per image")
     parser.add_argument(
-        "--no-original-weights", action="store_true", help="the weights before fine-tuning are not at hand"
+        "--no-original-weights",
+        action="store_true",
+        help="the weights from before the fine-tuning are not available",
     )
-    parser.add_argument("--method", help="of fine-tuning: only its pictures count")
+    parser.add_argument("--method", help="of fine-tuning: only its images count")
     parser.add_argument("--identity", default="identity", metavar="COLUMN", help="that measures identity")
     parser.add_argument(
         "--text",
@@ -44,10 +44,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print the best options with their parameters, what to expect of them, why, and how to sample with them."""
-    from persongen_lib.analysis.advice import expected, sample_command
-    from persongen_lib.analysis.recommendation import Wish, recommend
+    from persongen_lib.analysis.recommendation import Preferences, recommend
+    from persongen_lib.study.advice import expected, sample_command
 
-    wish = Wish(
+    preferences = Preferences(
         min_identity=args.min_identity,
         min_text=args.min_text,
         identity_weight=args.identity_weight,
@@ -57,8 +57,8 @@ def run(args: Namespace) -> int:
         identity=args.identity,
         text=args.text,
     )
-    names = {name: name for name in (wish.identity, wish.text, "leak")}
-    found = recommend(_table(args.results), wish).head(args.top)
+    names = {name: name for name in (preferences.identity, preferences.text, "leak")}
+    found = recommend(_table(args.results), preferences).head(args.top)
     for place, (_, option) in enumerate(found.iterrows(), 1):
         print(f"{place}. {option['label']}: {expected(option, names)}")
         print(f"   {option['reason']}")

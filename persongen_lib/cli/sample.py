@@ -7,6 +7,7 @@ from pathlib import Path
 
 from persongen_lib.cli.arguments import add_run_arguments, parse_parameters
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 
 
@@ -59,7 +60,8 @@ def run(args: Namespace) -> int:
     from persongen_lib.data.prompts import load_prompts
     from persongen_lib.finetune.engine.method import fine_tune_spec
     from persongen_lib.finetune.engine.run import finetune
-    from persongen_lib.sampling.engine.run import check_output, export, run_sample, sample_spec
+    from persongen_lib.sampling.engine.run import check_output, export, run_sample
+    from persongen_lib.sampling.engine.specs import sample_spec
 
     store, concept, fine_tune = Store(args.runs), None, None
     if args.adapter:
@@ -86,9 +88,9 @@ def run(args: Namespace) -> int:
     if args.output:
         check_output(spec, args.output)
     if concept and not store.find("sample", spec):
-        finetune(fine_tune, concept, store, args.device)
+        finetune(fine_tune, concept, Runtime(store, args.device))
     folder = run_sample(
-        spec, store, args.device, args.dtype, adapter=args.adapter, batch_size=args.batch_size
+        spec, Runtime(store, args.device, args.dtype), adapter=args.adapter, batch_size=args.batch_size
     )
     if args.output:
         folder = export(folder, args.output)
@@ -98,7 +100,7 @@ def run(args: Namespace) -> int:
 
 
 def _adapter_spec(args: Namespace) -> FineTuneSpec:
-    from persongen_lib.backbones.backbone import read_adapter_spec
+    from persongen_lib.adapters.files import read_adapter_spec
 
     if not (Path(args.adapter) / "adapter.safetensors").is_file():
         raise UserError(f"{args.adapter} is no adapter folder: it has no adapter.safetensors")

@@ -1,4 +1,4 @@
-"""Named families of frozen dataclasses (strategies, fine-tuning methods) with checked parameters."""
+"""Named families of frozen dataclasses (strategies, fine-tuning methods, metrics), parameters among them checked."""
 
 from __future__ import annotations
 
@@ -6,23 +6,49 @@ import dataclasses
 import importlib
 import math
 import pkgutil
+import re
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 
-Scale = float | tuple[float, ...]
-"""A guidance scale: one number, or a schedule of one number a step."""
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+
+
+@dataclass(frozen=True)
+class Total:
+    """A share of the total guidance that is usual for a model, such as a half of 7; "50%" as text."""
+
+    share: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.share:.15g}%"
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """A fraction of a run's steps, such as 0.2 of 50; "20%" as text."""
+
+    share: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.share:.15g}%"
+
+
+Scale = float | tuple[float, ...] | Total
+"""A guidance scale: one number, a schedule of one number per step, or a share of the usual total guidance."""
+Steps = int | Fraction
+"""A number of steps, or a fraction of those that the run has."""
 
 
 @dataclass(frozen=True)
 class Parameters:
     """Base whose fields are checked by their annotations.
 
-    These may be float, Scale, int (not negative), bool, str or Literal.
+    These may be float, Scale, int (not negative), Steps, bool, str or Literal.
     """
 
     name: ClassVar[str] = ""
@@ -34,14 +60,32 @@ class Parameters:
             object.__setattr__(self, field.name, value)
 
     def parameters(self) -> dict[str, Any]:
-        """Every parameter by name, defaults included."""
-        return dataclasses.asdict(self)
+        """Every parameter by name, defaults included; relative ones as text, such as "50%"."""
+        return {
+            field.name: str(value) if isinstance(value, Total | Fraction) else value
+            for field in dataclasses.fields(self)
+            for value in [getattr(self, field.name)]
+        }
+
+    def resolved(self, guidance_scale: float, num_steps: int) -> Self:
+        """With numbers in the place of shares of the total guidance and fractions of the steps."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        numbers: dict[str, Any] = {
+            name: round(value.share * guidance_scale, 9)
+            if isinstance(value, Total)
+            else math.floor(round(value.share * num_steps, 9) + 0.5)
+            for name, value in values.items()
+            if isinstance(value, Total | Fraction)
+        }
+        return dataclasses.replace(self, **numbers) if numbers else self
 
 
 def _checked(owner: str, name: str, hint: Any, value: Any) -> Any:
     number = _is_number(value)
     if hint == Scale and (scale := _checked_scale(value)) is not None:
         return scale
+    if hint == Steps and (steps := _checked_steps(value)) is not None:
+        return steps
     if hint is float and number:
         return float(value)
     if hint is int and number and value == int(value) and value >= 0:
@@ -51,7 +95,8 @@ def _checked(owner: str, name: str, hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is Literal and value in typing.get_args(hint):
         return value
     allowed = {
-        Scale: "a number or a list of one number a step",
+        Scale: "a number, a list of one number per step, or a share of the usual total such as '50%'",
+        Steps: "a whole number, 0 or more, or a share of the steps such as '20%'",
         float: "a number",
         int: "a whole number, 0 or more",
         bool: "true or false",
@@ -61,18 +106,43 @@ def _checked(owner: str, name: str, hint: Any, value: Any) -> Any:
     raise UserError(f"{name} of {owner} must be {allowed.get(hint, choices)}, not {value!r}")
 
 
-def _checked_scale(value: Any) -> float | tuple[float, ...] | None:
-    """A number, a tuple of numbers, or None where `value` is neither."""
+def _checked_scale(value: Any) -> float | tuple[float, ...] | Total | None:
+    """A number, a tuple of numbers, a share, or None where `value` is none of them."""
+    if isinstance(value, Total):
+        return value
+    if (share := _share(value)) is not None:
+        return Total(share)
     if isinstance(value, list | tuple) and value:
         return tuple(float(one) for one in value) if all(map(_is_number, value)) else None
     return float(value) if _is_number(value) else None
+
+
+def _checked_steps(value: Any) -> int | Fraction | None:
+    """A whole number, a fraction of at most 1, or None where `value` is neither."""
+    share = value.share if isinstance(value, Fraction) else _share(value)
+    if share is not None:
+        return Fraction(share) if 0 <= share <= 1 else None
+    return int(value) if _is_number(value) and value == int(value) and value >= 0 else None
+
+
+def _share(value: Any) -> float | None:
+    """0.5 of "50%"."""
+    found = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    return float(found[1]) / 100 if found else None
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-P = TypeVar("P", bound=Parameters)
+class Registered(Protocol):
+    """A dataclass that a registry gives its name."""
+
+    name: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+P = TypeVar("P", bound=Registered)
 
 
 class Registry(Generic[P]):

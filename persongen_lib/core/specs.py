@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from persongen_lib.core.checks import check_known, check_steps, check_template, check_words, parse_seeds
+from persongen_lib.core.checks import check_known, check_steps, check_words, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json, short_hash
 
@@ -62,39 +62,5 @@ class FineTuneSpec(Spec):
     def __post_init__(self) -> None:
         check_steps(self.num_steps, 1_000_000)
         parse_seeds(self.seed)
-        for name in ("class_name", "token"):
-            check_words(name, getattr(self, name))
-
-
-@dataclass(frozen=True)
-class SampleSpec(Spec):
-    """Pictures of one strategy: every template in `prompts` with every seed.
-
-    `persongen_lib.sampling.sample_spec` fills it in. Without `fine_tune` the backbone is sampled as it is.
-    """
-
-    fine_tune: FineTuneSpec | None
-    backbone: str
-    strategy: str
-    parameters: dict[str, Any]
-    token: str
-    class_name: str
-    prompts: tuple[str, ...]
-    seeds: tuple[int, ...]
-    num_steps: int = 50
-    scheduler: str = "ddim"
-    weights: str = ""
-
-    def __post_init__(self) -> None:
-        if isinstance(self.fine_tune, Mapping):
-            object.__setattr__(self, "fine_tune", FineTuneSpec.from_dict(self.fine_tune))
-        prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
-        if not prompts:
-            raise UserError(
-                "no prompts given: give at least one template such as 'a photo of {} in the snow'"
-            )
-        object.__setattr__(self, "prompts", tuple(check_template(p) for p in prompts))
-        object.__setattr__(self, "seeds", parse_seeds(self.seeds))
-        check_steps(self.num_steps)
         for name in ("class_name", "token"):
             check_words(name, getattr(self, name))

@@ -48,7 +48,7 @@ def list_concepts() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in (DATA / "concepts").glob("*/concept.json")))
 
 
-def load_concept(name_or_folder: str | Path, class_name: str | None = None) -> Concept:
+def load_concept(name_or_folder: str | Path, class_name: str | None = None, pictures: bool = True) -> Concept:
     """A shipped concept by its name, or any folder of pictures.
 
     What is in the pictures must be known: the `class_name`, a word such as "dog". A folder may also hold
@@ -60,7 +60,7 @@ def load_concept(name_or_folder: str | Path, class_name: str | None = None) -> C
       mask as well) and the keys of concept.json. Then only the pictures it lists count, in its order.
 
     Of large pictures no more is kept than is needed: they are cropped, and then shrunk until the shorter side
-    has 2048 pixels.
+    has 2048 pixels. Without `pictures` none is opened: `images` is empty, and `masks` are as in their files.
 
     UserError for an unknown name, a folder with no pictures, files that can't be read or say what they may
     not, and masks and crops that don't fit their pictures.
@@ -84,10 +84,10 @@ def load_concept(name_or_folder: str | Path, class_name: str | None = None) -> C
         )
     fitted, broken = [], []
     for entry in entries:
-        image = attempt(read_picture, entry.picture, broken)
+        image = attempt(read_picture, entry.picture, broken) if pictures else None
         mask = entry.mask and attempt(_read_mask, entry.mask, broken)
         if not broken:
-            fitted.append(_fit(entry, image, mask))
+            fitted.append(_fit(entry, image, mask) if pictures else (image, mask))
     if broken:
         raise unreadable(broken, folder)
     return Concept(
@@ -95,7 +95,7 @@ def load_concept(name_or_folder: str | Path, class_name: str | None = None) -> C
         class_name=check_words("class name", class_name),
         kind=about.get("kind"),
         context=about.get("context"),
-        images=tuple(image for image, _ in fitted),
+        images=tuple(image for image, _ in fitted if pictures),
         masks=tuple(mask for _, mask in fitted),
         captions=tuple(entry.text for entry in entries),
         token=about.get("token"),

@@ -1,23 +1,22 @@
-"""Scores of generated pictures: one file a metric, one row a picture."""
+"""Scores of generated images: one file per metric, one row per image."""
 
-from persongen_lib.evaluation.metric import Metric
-from persongen_lib.evaluation.runs import (
-    COLUMNS,
-    METRICS,
-    MICRO_SOURCES,
-    choose_models,
-    describe_judges,
-    evaluate_run,
-    load_judges,
-)
+from persongen_lib.evaluation.evaluators import Evaluators, choose_evaluators
+from persongen_lib.evaluation.metric import METRICS, Batch, Column, Metric, catalogue
+from persongen_lib.evaluation.runs import evaluate_run
+from persongen_lib.evaluation.scores import ScoreSpec, is_scored, scored
+from persongen_lib.evaluation.sources import Networks
 
 __all__ = [
-    "COLUMNS",
     "METRICS",
-    "MICRO_SOURCES",
+    "Batch",
+    "Column",
+    "Evaluators",
     "Metric",
-    "choose_models",
-    "describe_judges",
+    "Networks",
+    "ScoreSpec",
+    "catalogue",
+    "choose_evaluators",
     "evaluate_run",
-    "load_judges",
+    "is_scored",
+    "scored",
 ]

@@ -1,88 +1,134 @@
-"""What every metric offers, and the small things that several of them need."""
+"""What a metric is: one file in `persongen_lib.evaluation.metrics` that declares the columns it fills."""
 
 from __future__ import annotations
 
-import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from persongen_lib.core.hashing import canonical_json, short_hash
+from persongen_lib.core.parameters import Registry
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from PIL.Image import Image
-    from torch import Tensor
 
-LOCAL = "local-dir:"
-WEIGHTS = (".safetensors", ".onnx")
-BATCH = 64
+    from persongen_lib.data.concepts import Concept
+
+T = TypeVar("T")
+
+COSINE = (-1.0, 1.0)
+SHARE = (0.0, 1.0)
+PIXELS = "pixels"
+"""The source of a metric that needs no model."""
 
 
-class Metric(Protocol):
-    """Scores of pictures against one concept, as columns of the results table.
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of the results table, as the catalogue lists it.
 
-    `model` names what judged, for the table; `columns` gives every column's pandas type.
+    Args:
+        name: the column's name in tables.
+        title: its name in figures and in tables to read.
+        range: lowest and highest value; None for words and counts.
+        higher_is_better: None where neither direction is better.
+        needs: what an image is compared with: the concept's "references", the "prompt", or the other "images"
+            of the same prompt; empty where the image is judged alone.
+        kind: the pandas type.
+        shown: the place among the main measures of notebook tables; None leaves the column out.
+        better: the column that notebook tables show instead where they have it.
+        part: "subject" or "background" where a metric that knows masks fills the column, by asking this metric
+            about that part of the image alone.
+        of: the column of the whole image that such a column repeats.
     """
 
-    model: str
-    columns: Mapping[str, str]
+    name: str
+    title: str
+    range: tuple[float, float] | None = None
+    higher_is_better: bool | None = None
+    needs: Literal["references", "prompt", "images", ""] = ""
+    kind: Literal["float64", "int64", "string"] = "float64"
+    shown: int | None = None
+    better: str = ""
+    part: Literal["subject", "background", ""] = ""
+    of: str = ""
 
-    def __call__(self, images: Sequence[Image], templates: Sequence[str]) -> dict[str, list]:
-        """One value a picture for every column; None where the score is not defined.
 
-        `templates` are the pictures' prompts with `{}` for the concept ("a photo of {} in the snow"). All
-        pictures of a prompt come in one call.
+@dataclass(frozen=True)
+class Batch:
+    """Images that are scored together, with all images of a prompt in one batch.
+
+    Args:
+        images: PIL images.
+        templates: the prompt of each, with `{}` for the concept ("a photo of {} in the snow").
+    """
+
+    images: Sequence[Image]
+    templates: Sequence[str]
+    _seen: dict[Callable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def seen_by(self, network: Callable[[Sequence[Image]], T]) -> T:
+        """What `network` returns for the images; it is called once, however many metrics ask."""
+        if network not in self._seen:
+            self._seen[network] = network(self.images)
+        return self._seen[network]
+
+
+@dataclass(frozen=True)
+class Metric(ABC):
+    """Scores of images against one concept.
+
+    A subclass declares `columns` and registers itself with `@METRICS.register(name, order)`; everything else
+    that it may declare has a default. `micro_only` metrics know only images of the micro-world. A metric whose
+    model can be chosen says in `model_help` what names one: the command line then has the option
+    `--<name>-model`. `load_network(source, device)` loads what scores with; metrics that name the same function
+    and the same source share one network.
+
+    Args:
+        concept: whose images are the references.
+        network: what `load_network` returned; None for metrics without it.
+        others: the metrics of the same run that come before this one, by name.
+    """
+
+    concept: Concept
+    network: Any = None
+    others: Mapping[str, Metric] = field(default_factory=dict)
+
+    name: ClassVar[str] = ""
+    columns: ClassVar[tuple[Column, ...]] = ()
+    micro_only: ClassVar[bool] = False
+    default_source: ClassVar[str] = PIXELS
+    model_help: ClassVar[str] = ""
+    load_network: ClassVar[Callable[[str, str], Any] | None] = None
+
+    @classmethod
+    def source(cls, model: str | None, micro: bool) -> str:
+        """The folder or the name of the model that scores.
+
+        Args:
+            model: the user's choice, or None.
+            micro: whether the images are of the micro-world.
         """
+        return model or cls.default_source
+
+    @classmethod
+    def by_default(cls, model: str | None, micro: bool) -> bool:
+        """Whether the metric scores where the user names no metrics; for the arguments see `source`."""
+        return micro or not cls.micro_only
+
+    @classmethod
+    def fills(cls, chosen: Sequence[type[Metric]]) -> tuple[Column, ...]:
+        """The columns that the metric fills in a run with the metrics `chosen`."""
+        return tuple(column for column in cls.columns if not column.part)
+
+    @abstractmethod
+    def __call__(self, batch: Batch) -> dict[str, list]:
+        """One value per image for every column that the metric fills; None where a score is not defined."""
 
 
-def unit(features: Tensor) -> Tensor:
-    """Rows of length 1, float32, on the CPU."""
-    from torch.nn import functional as F
-
-    return F.normalize(features.float().cpu(), dim=-1)
+METRICS: Registry[Metric] = Registry("metric", "persongen_lib.evaluation.metrics")
 
 
-def in_batches(embed: Callable[[Sequence[Image]], Tensor], images: Sequence[Image]) -> Tensor:
-    """`embed` of the pictures, at most `BATCH` at a time."""
-    import torch
-
-    return torch.cat([embed(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])
-
-
-def mean_cosine(features: Tensor, references: Tensor) -> list[float]:
-    """Mean cosine of every row of `features` (n, d) with all rows of `references` (m, d), all of length 1."""
-    return (features @ references.T).mean(dim=1).tolist()
-
-
-def half_on_gpu(device: str) -> AbstractContextManager:
-    """Half precision within the block where `device` is a GPU."""
-    import torch
-
-    kind = torch.device(device).type
-    return torch.autocast(kind, torch.float16, enabled=kind == "cuda")
-
-
-def source_digest(source: str) -> str:
-    """12 hexadecimal digits of a model folder's weights and configuration; any other name as it is."""
-    folder = Path(source.removeprefix(LOCAL))
-    if not folder.is_dir():
-        return source
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (*WEIGHTS, ".json"))
-    return short_hash(
-        canonical_json({path.relative_to(folder).as_posix(): file_digest(path) for path in files})
-    )
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, computed once while it does not change."""
-    about = path.stat()
-    return _hash_once(path.resolve(), about.st_size, about.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _hash_once(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def catalogue() -> dict[str, Column]:
+    """Every column that a metric can fill, by name, in the order of the results table."""
+    chosen = [METRICS[name] for name in METRICS.names()]
+    return {column.name: column for metric in chosen for column in metric.fills(chosen)}

@@ -1,34 +1,30 @@
-"""The micro-world's judges, each loaded once for the metrics that ask it."""
+"""The micro-world's own evaluators: where they are, and the images that they know."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from persongen_lib.core.paths import DATA
 
 if TYPE_CHECKING:
-    from persongen_lib.evaluation.micro_models import Judge, MaskJudge
+    from persongen_lib.world.models.oracle import Oracle
+    from persongen_lib.world.models.segmenter import Segmenter
 
 PICTURE_SIZE = 64
-"""Height and width in pixels of the pictures that the judges know."""
-ORACLE = DATA / "models" / "micro-oracle"
-SEGMENTER = DATA / "models" / "micro-segmenter"
+"""Height and width in pixels of the images that they know."""
+ORACLE = str(DATA / "models" / "micro-oracle")
+SEGMENTER = str(DATA / "models" / "micro-segmenter")
 
 
-@lru_cache(maxsize=2)
-def load_judge(folder: str = str(ORACLE), device: str = "cpu") -> Judge:
-    """The identity encoder and the ground-truth classifiers in `folder`."""
-    from persongen_lib.evaluation.micro_models import Judge
-    from persongen_lib.world.models.oracle import load_oracle
+def load_oracle(folder: str = ORACLE, device: str = "cpu") -> Oracle:
+    """The identity encoder and the classifiers of class, context, and accessory in `folder`."""
+    from persongen_lib.world.models import oracle
 
-    return Judge(load_oracle(folder, device=device).network, device)
+    return oracle.load_oracle(folder, device)
 
 
-@lru_cache(maxsize=2)
-def load_masks(folder: str = str(SEGMENTER), device: str = "cpu") -> MaskJudge:
-    """The masks and the colour classifier in `folder`."""
-    from persongen_lib.evaluation.micro_models import MaskJudge
-    from persongen_lib.world.models.segmenter import load_segmenter
+def load_segmenter(folder: str = SEGMENTER, device: str = "cpu") -> Segmenter:
+    """The masks and the color classifier in `folder`."""
+    from persongen_lib.world.models import segmenter
 
-    return MaskJudge(load_segmenter(folder, device=device).network, device)
+    return segmenter.load_segmenter(folder, device)

@@ -1,4 +1,4 @@
-"""Can the metrics be trusted? How often each gives the right picture of a pair the higher score.
+"""The validity of metrics: how often each gives the right picture of a pair the higher score.
 
 The pairs are renders of the micro-world (`persongen_lib.world.draw.trials`), of which everything is known: what the
 question is about, and by chance the pose, tells the two pictures of a pair apart. In "individual or background" the
@@ -12,15 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from persongen_lib.evaluation.runs import COLUMNS, MICRO_SOURCES, load_judges
+from persongen_lib.evaluation.evaluators import choose_evaluators
+from persongen_lib.evaluation.metric import Batch, Column, catalogue
+from persongen_lib.evaluation.micro import PICTURE_SIZE
+from persongen_lib.evaluation.sources import Networks
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from persongen_lib.world.draw.trials import Trial
-
-LOWER = ("leak", "leak_background")
-"""Columns of which less is better."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,27 @@ QUESTIONS = (
 
 
 def trial_scores(trials: Iterable[Trial], device: str = "cpu") -> pd.DataFrame:
-    """Scores by every metric of the micro-world: a row a picture, with `concept`, `kind` and the metrics' columns."""
+    """Scores by every metric of the micro-world, one row per picture.
+
+    Returns:
+        The `concept`, the `kind` of picture, and the metrics' columns.
+    """
     import pandas as pd
     from tqdm.auto import tqdm
 
-    tables = []
+    tables, size = [], (PICTURE_SIZE, PICTURE_SIZE)
+    evaluators = choose_evaluators(size, networks=Networks(device))
     for trial in tqdm(trials, desc="trials", unit="individual", leave=False):
-        judges = load_judges(MICRO_SOURCES, device, trial.concept)
+        batch = Batch(trial.pictures, trial.templates)
         scores = {"concept": trial.concept.name, "kind": trial.truth["kind"]}
-        for judge in judges.values():
-            scores |= judge(trial.pictures, trial.templates)
+        for metric in evaluators.load(trial.concept).values():
+            scores |= metric(batch)
         tables.append(pd.DataFrame(scores))
     return pd.concat(tables, ignore_index=True)
 
 
 def answers(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row an individual, question and metric: 1.0 where the right picture is above the wrong one, 0.5 where equal.
+    """One row per individual, question and column: 1.0 where the right picture is above the wrong one, 0.5 where equal.
 
     `scores`: of `trial_scores`. The mean of `value` over individuals is the AUC within a concept, the chance that
     the metric sees the difference; 0.5 is blind. Metrics that have no score for such pictures are left out.
@@ -69,29 +74,35 @@ def answers(scores: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     kinds = scores.set_index(["concept", "kind"])
-    columns = [
-        name
-        for metric in COLUMNS.values()
-        for name, kind in metric.items()
-        if kind == "float64" and name in kinds and name != "clip_diversity"
+    known = [
+        column
+        for column in catalogue().values()
+        if column.kind == "float64" and column.needs != "images" and column.name in kinds
     ]
+    columns = [column.name for column in known]
+    lower = [column.name for column in known if _asks_for_less(column)]
     tables = []
     for question in QUESTIONS:
         right, wrong = (
             kinds.xs(kind, level="kind")[columns].astype(float) for kind in (question.right, question.wrong)
         )
         difference = (right - wrong).dropna(axis=1, how="all")
-        difference[[name for name in LOWER if name in difference]] *= -1
+        difference[[name for name in lower if name in difference]] *= -1
         value = (np.sign(difference) + 1) / 2
         long = value.rename_axis(columns="column").stack().rename("value").reset_index()
         tables.append(long.assign(question=question.name))
     return pd.concat(tables, ignore_index=True)
 
 
-def trust(scores: pd.DataFrame, **bootstrap) -> pd.DataFrame:
-    """`answers` summarized: a row a question and column with the AUC within a concept, `mean`, `low`, `high`.
+def _asks_for_less(column: Column) -> bool:
+    """Whether less of a column is what the prompt asks for; what is alike counts as alike, in a copy as well."""
+    return column.needs == "prompt" and column.higher_is_better is False
 
-    Intervals are over individuals (`study.statistics.interval`, which takes `bootstrap`).
+
+def validity(scores: pd.DataFrame, **bootstrap) -> pd.DataFrame:
+    """`answers` summarized: one row per question and column with the AUC within a concept, `mean`, `low`, `high`.
+
+    Intervals are over individuals (`analysis.statistics.interval`, which takes `bootstrap`).
     """
     import pandas as pd
 

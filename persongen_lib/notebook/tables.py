@@ -8,26 +8,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-MEASURES = (
-    "identity", "face_found", "face_identity", "dino", "dino_subject", "clip_image", "clip_image_subject", "clip_text",
-    "context_right", "leak", "class_right", "accessory_right", "colour_right",
-)  # fmt: skip
-
-
-BETTER = {"clip_image": "clip_image_subject", "dino": "dino_subject"}
-"""Measures that a copied background deceives, and those to show instead where there are masks."""
-
-
 def score_table(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a label of a results table, a column a measure: means with 95 % intervals, ready to read.
+    """The main measures of a results table, ready to read.
 
-    Measures that the pictures do not have (there is no truth outside the micro-world) are left out, and those for
-    which there is a better one (`BETTER`).
+    Measures that the images do not have (there is no truth outside the micro-world) are left out, and those for
+    which the catalogue of columns names a better one that the table has.
+
+    Args:
+        table: one row per image.
+
+    Returns:
+        One row per label, one column per measure: means with 95 % intervals.
     """
     from persongen_lib import figures
     from persongen_lib.analysis.statistics import summarize, wide
+    from persongen_lib.evaluation.metric import catalogue
 
-    known = [name for name in MEASURES if name in table and table[name].notna().any()]
-    known = [name for name in known if BETTER.get(name) not in known]
-    cells = wide(summarize(table, known)).map(lambda cell: cell.replace(", ", ",\N{NO-BREAK SPACE}"))
+    shown = sorted((one for one in catalogue().values() if one.shown is not None), key=lambda one: one.shown)
+    known = [column for column in shown if column.name in table and table[column.name].notna().any()]
+    names = [column.name for column in known]
+    names = [column.name for column in known if column.better not in names]
+    cells = wide(summarize(table, names)).map(lambda cell: cell.replace(", ", ",\N{NO-BREAK SPACE}"))
     return cells.rename(columns=figures.title).rename_axis(index=None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.study.cells import Cell, run_cell, training_lengths
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.study.grid import Study
+from persongen_lib.study.job import Job, training_lengths
 from persongen_lib.study.local import Failure
+from persongen_lib.study.run import run_job
 
 
 def run_study_ray(
@@ -21,12 +22,25 @@ def run_study_ray(
     keep_pictures: bool = True,
     gpus_per_cell: float = 1.0,
 ) -> tuple[Failure, ...]:
-    """`run_study` with a process a core, or `1 / gpus_per_cell` processes a GPU where ray finds one.
+    """`run_study` with one process per core, or `1 / gpus_per_cell` processes per GPU where ray finds one.
 
     The environment variable RAY_ADDRESS names a running cluster, whose machines share `runs`; without it ray runs on
     this machine for as long as the study does, without a dashboard and reachable from here only. Cells of a
-    fine-tuning begin when its first cell has ended, so that nothing is trained twice. UserError where ray is not
-    installed or the cluster can't be reached.
+    fine-tuning begin when its first cell has ended, so that nothing is trained twice.
+
+    Args:
+        study: What to run.
+        runs: The folder of finished work.
+        device: As in `run_cell`.
+        dtype: As in `run_cell`.
+        keep_pictures: As in `run_cell`.
+        gpus_per_cell: The share of a GPU that a cell takes, above 0.
+
+    Returns:
+        The cells that failed, in the study's order.
+
+    Raises:
+        UserError: Ray is not installed, or the cluster can't be reached.
     """
     from tqdm.auto import tqdm
 
@@ -34,44 +48,44 @@ def run_study_ray(
     try:
         gpus = gpus_per_cell if ray.cluster_resources().get("GPU") and device != "cpu" else 0
         task = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus)(_run)
-        store = Path(runs).resolve()
-        waiting, running, failures = defaultdict(list), {}, []
-        lengths = training_lengths(study.cells)
+        runtime = Runtime.at(Path(runs).resolve(), device, dtype)
+        lengths = training_lengths(study.jobs)
+        waiting, running, reasons = defaultdict(list), {}, {}
 
-        def begin(cell: Cell) -> None:
-            fresh = replace(cell)  # without the pictures that a used cell remembers
-            wanted = lengths[cell.fine_tune_spec.hash]
-            running[task.remote(fresh, store, device, dtype, wanted, keep_pictures)] = cell
+        def begin(place: int) -> None:
+            job = study.jobs[place]
+            settings = runtime, keep_pictures, lengths[job.fine_tune.hash]
+            running[task.remote(job, *settings)] = place
 
-        for cell in study.cells:
-            waiting[cell.fine_tune_spec.hash].append(cell)
-        for cells in waiting.values():
-            begin(cells.pop(0))
-        with tqdm(total=len(study.cells), desc=study.name, unit="cell") as bar:
+        for place, job in enumerate(study.jobs):
+            waiting[job.fine_tune.hash].append(place)
+        for places in waiting.values():
+            begin(places.pop(0))
+        with tqdm(total=len(study.jobs), desc=study.name, unit="cell") as bar:
             while running:
                 (done,), _ = ray.wait(list(running))
-                cell = running.pop(done)
+                place = running.pop(done)
+                job = study.jobs[place]
                 try:
                     reason = ray.get(done)
                 except ray.exceptions.RayError as error:
-                    reason = Failure.of(cell, error).reason
+                    reason = Failure.of(job.cell, error).reason
                 if reason is not None:
-                    failures.append(Failure(cell, reason))
-                for other in waiting.pop(cell.fine_tune_spec.hash, ()):
+                    reasons[place] = reason
+                for other in waiting.pop(job.fine_tune.hash, ()):
                     begin(other)
                 bar.update()
-        order = {id(cell): place for place, cell in enumerate(study.cells)}
-        return tuple(sorted(failures, key=lambda failure: order[id(failure.cell)]))
+        return tuple(Failure(study.jobs[place].cell, reasons[place]) for place in sorted(reasons))
     finally:
         ray.shutdown()
 
 
-def _run(cell: Cell, *settings) -> str | None:
-    """`run_cell` in a process of ray's; returns why it failed."""
+def _run(job: Job, *settings) -> str | None:
+    """`run_job` in a process of ray's; returns why it failed."""
     try:
-        run_cell(cell, *settings)
+        run_job(job, *settings)
     except Exception as error:
-        return Failure.of(cell, error).reason
+        return Failure.of(job.cell, error).reason
     return None
 
 

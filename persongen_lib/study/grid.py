@@ -1,5 +1,5 @@
-"""Study files: YAML that names backbones, fine-tunings, concepts and strategies; a cell for every
-combination. Or YAML that includes other studies."""
+"""Study files: YAML that names backbones, fine-tunings, concepts and strategies, with a cell for every combination, or
+that includes other studies."""
 
 from __future__ import annotations
 
@@ -13,32 +13,44 @@ from typing import Any
 from persongen_lib.core.checks import check_known, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA
-from persongen_lib.evaluation.runs import METRICS
-from persongen_lib.study.cells import Cell
+from persongen_lib.evaluation.evaluators import models_to_choose
+from persongen_lib.evaluation.metric import METRICS
+from persongen_lib.study.cell import DEFAULT_BACKBONE, Cell
+from persongen_lib.study.job import Job, resolve_all
 
 STUDIES = DATA / "studies"
 REQUIRED = ("concepts", "strategies")
-MODELS = ("clip_model", "dino_model", "face_model")
 KEYS = (
     "description", "backbones", "fine_tunings", "concepts", "strategies", "prompts", "seeds", "num_steps",
-    "metrics", *MODELS,
+    "metrics",
 )  # fmt: skip
 INCLUDING_KEYS = ("description", "include")
 FINE_TUNING_KEYS = ("method", "num_steps", "seed", "parameters")
 STRATEGY_KEYS = ("strategy", "label", "parameters", "grid")
+ALL = "all"
+"""Stands for every registered strategy, or every fine-tuning method, with its defaults."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A named set of cells, in an order that keeps those of one fine-tuning together.
+    """A named set of jobs.
 
-    `parts`: the studies that it includes, whose cells are its own; each has a results table.
+    Args:
+        name: The study's name, which is that of its file.
+        description: What it is for.
+        jobs: Its cells, resolved, in an order that keeps those of one fine-tuning together.
+        parts: The studies that it includes, whose jobs are its own; each has a results table.
     """
 
     name: str
     description: str
-    cells: tuple[Cell, ...]
+    jobs: tuple[Job, ...]
     parts: tuple[Study, ...] = ()
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells of the jobs."""
+        return tuple(job.cell for job in self.jobs)
 
     @property
     def tables(self) -> tuple[Study, ...]:
@@ -49,13 +61,25 @@ class Study:
 def load_study(name_or_file: str | Path) -> Study:
     """A study by its name in data/studies, or from any YAML file; the file's name is the study's.
 
-    Keys: `concepts` and `strategies` (both needed), `backbones` (["micro"]), `fine_tunings` (a list of
-    `method`, `num_steps`, `seed`, `parameters`), `prompts`, `seeds`, `num_steps`, `metrics`, `clip_model`,
-    `dino_model`, `face_model`, `description`. `seeds` is what `Cell` takes, or groups of it in a list with
-    texts, [0, "1-3"]: a cell each, so that seeds added later leave finished cells as they are. A strategy has
-    `strategy`, `parameters`, `label` and `grid`: lists of values, of which every combination is a strategy.
-    Or, beside `description`, only `include`: names of other studies, or files beside this one. Everything is
-    checked before anything runs: UserError for an unknown key, strategy, parameter or concept.
+    The keys of a file are:
+
+    - `concepts` (needed): names or folders.
+    - `strategies` (needed): "all", which is every registered strategy with its defaults, or a list whose entries are
+      "all", names, or `strategy` with `parameters`, `label` and `grid`; a grid has a list of values for each of some
+      parameters, and every combination is a strategy.
+    - `backbones`: names, ["micro"] by default.
+    - `fine_tunings`: "all", which is every method with its defaults, or a list of `method`, `num_steps`, `seed` and
+      `parameters`.
+    - `seeds`: what `Cell` takes, or groups of it in a list with texts, [0, "1-3"]: a cell for each group, so that
+      seeds added later leave finished cells as they are.
+    - `prompts`, `num_steps`, `metrics`, as in `Cell`; `clip_model` and the like: the model of a metric.
+    - `description`.
+
+    Or, beside `description`, only `include`: names of other studies, or files beside this one.
+
+    Raises:
+        UserError: A key, strategy, parameter, concept or another value is not valid. Everything but the pictures,
+            which are opened when a cell runs, is checked here.
     """
     path = STUDIES / f"{name_or_file}.yaml"
     if not path.is_file():
@@ -63,28 +87,29 @@ def load_study(name_or_file: str | Path) -> Study:
     values = _read(path)
     if "include" in values:
         return _including(values, path)
-    check_known("key", values, KEYS, where=f" in {path}")
+    check_known(
+        "key", values, (*KEYS, *(f"{name}_model" for name in models_to_choose())), where=f" in {path}"
+    )
     for key in REQUIRED:
-        if not isinstance(values.get(key), list) or not values[key]:
+        if values.get(key) in (None, []):
             raise UserError(f"{path} needs {key}: a list of at least one")
-    cells = tuple(_cells(values, path))
-    for cell in cells:
-        _ = cell.sample_spec
-    return Study(path.stem, str(values.get("description", "")).strip(), cells)
+    jobs = resolve_all(_cells(values, path))
+    return Study(path.stem, str(values.get("description", "")).strip(), jobs)
 
 
 def shard(study: Study, part: str) -> Study:
     """The part "k/N" of a study, for N machines or processes: the fine-tunings are dealt out in turn.
 
-    UserError unless 1 <= k <= N.
+    Raises:
+        UserError: The part is not k/N with k from 1 to N.
     """
     found = re.fullmatch(r"(\d+)/(\d+)", part)
     index, count = map(int, found.groups()) if found else (0, 0)
     if not 1 <= index <= count:
         raise UserError(f"a shard is k/N with k from 1 to N, such as 1/2, not {part!r}")
-    tunings = list(dict.fromkeys(cell.fine_tune_spec.hash for cell in study.cells))
+    tunings = list(dict.fromkeys(job.fine_tune.hash for job in study.jobs))
     mine = set(tunings[index - 1 :: count])
-    return replace(study, cells=tuple(cell for cell in study.cells if cell.fine_tune_spec.hash in mine))
+    return replace(study, jobs=tuple(job for job in study.jobs if job.fine_tune.hash in mine))
 
 
 def _including(values: Mapping[str, Any], path: Path) -> Study:
@@ -96,24 +121,24 @@ def _including(values: Mapping[str, Any], path: Path) -> Study:
         if part.parts or part.name in [one.name for one in parts]:
             raise UserError(f"{path} can't include {name!r}: each study once, and none that includes others")
         parts.append(part)
-    cells = tuple(cell for part in parts for cell in part.cells)
-    return Study(path.stem, str(values.get("description", "")).strip(), cells, tuple(parts))
+    jobs = tuple(job for part in parts for job in part.jobs)
+    return Study(path.stem, str(values.get("description", "")).strip(), jobs, tuple(parts))
 
 
 def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
     if "metrics" in values:
-        check_known("metric", _list(values["metrics"], "metrics", path), METRICS, where=f" in {path}")
-    backbones = _list(values.get("backbones", ["micro"]), "backbones", path)
-    tunings = _list(values.get("fine_tunings", [{}]), "fine_tunings", path)
-    strategies = [found for entry in values["strategies"] for found in _strategies(entry, path)]
+        check_known("metric", _list(values["metrics"], "metrics", path), METRICS.names(), where=f" in {path}")
+    backbones = _list(values.get("backbones", [DEFAULT_BACKBONE]), "backbones", path)
+    concepts = _list(values["concepts"], "concepts", path)
+    tunings = _tunings(values.get("fine_tunings", [{}]), path)
+    strategies = _strategies(values["strategies"], path)
     labels = [label for label, _, _ in strategies]
     if doubled := next((label for label in labels if labels.count(label) > 1), None):
         raise UserError(f"two strategies in {path} are called {doubled!r}: give each a label of its own")
-    shared = {key: values[key] for key in ("prompts", "num_steps", "metrics", *MODELS) if key in values}
+    shared = {key: values[key] for key in ("prompts", "num_steps", "metrics") if key in values}
+    models = {name: str(values[f"{name}_model"]) for name in models_to_choose() if f"{name}_model" in values}
     groups = _seed_groups(values, path)
-    for backbone, tuning, concept in itertools.product(backbones, tunings, values["concepts"]):
-        tuning = _mapping(tuning, "a fine-tuning", path)
-        check_known("key", tuning, FINE_TUNING_KEYS, where=f" of a fine-tuning in {path}")
+    for backbone, tuning, concept in itertools.product(backbones, tunings, concepts):
         for (label, strategy, parameters), seeds in itertools.product(strategies, groups):
             yield Cell(
                 backbone=str(backbone),
@@ -126,6 +151,7 @@ def _cells(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
                 fine_tune_steps=tuning.get("num_steps"),
                 fine_tune_seed=tuning.get("seed", 0),
                 **seeds,
+                models=models,
                 **shared,
             )
 
@@ -143,7 +169,28 @@ def _seed_groups(values: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
     return [{"seeds": group} for group in seeds]
 
 
-def _strategies(entry: Any, path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _tunings(value: Any, path: Path) -> list[Mapping[str, Any]]:
+    """The fine-tunings of a file, every method for "all"."""
+    from persongen_lib.finetune.engine.method import list_methods
+
+    if value == ALL:
+        return [{"method": name} for name in list_methods()]
+    tunings = [_mapping(entry, "a fine-tuning", path) for entry in _list(value, "fine_tunings", path)]
+    for tuning in tunings:
+        check_known("key", tuning, FINE_TUNING_KEYS, where=f" of a fine-tuning in {path}")
+    return tunings
+
+
+def _strategies(value: Any, path: Path) -> list[tuple[str, str, dict[str, Any]]]:
+    """Label, strategy and parameters of every setting in a file, every strategy's defaults for "all"."""
+    from persongen_lib.sampling.engine.strategy import list_strategies
+
+    entries = [ALL] if value == ALL else _list(value, "strategies", path)
+    whole = [name for entry in entries for name in (list_strategies() if entry == ALL else [entry])]
+    return [setting for entry in whole for setting in _settings(entry, path)]
+
+
+def _settings(entry: Any, path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Label, strategy and parameters of every combination in an entry; a name alone has all defaults."""
     entry = {"strategy": entry} if isinstance(entry, str) else _mapping(entry, "a strategy", path)
     check_known("key", entry, STRATEGY_KEYS, where=f" of a strategy in {path}")

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.study.cells import Cell, run_cell, training_lengths
+from persongen_lib.core.runtime import Runtime
+from persongen_lib.study.cell import Cell
 from persongen_lib.study.grid import Study
+from persongen_lib.study.job import training_lengths
+from persongen_lib.study.run import run_job
 
 log = logging.getLogger(__name__)
 
@@ -34,21 +37,32 @@ def run_study(
     dtype: str | None = None,
     keep_pictures: bool = True,
 ) -> tuple[Failure, ...]:
-    """Run every cell that `runs` does not hold yet; returns the cells that failed.
+    """Run every cell that `runs` does not hold yet.
 
-    A cell that fails does not stop the others. Kill it at any moment and call it again: what is finished
-    stays, and the rest goes on where it was. Cells of one fine-tuning follow each other, so that models
-    load once.
+    A cell that fails does not stop the others. A study may be killed at any moment and run again: finished cells are
+    kept, and the others continue where they were. Cells of one fine-tuning follow each other, so that models are
+    loaded once.
+
+    Args:
+        study: What to run.
+        runs: The folder of finished work.
+        device: As in `run_cell`.
+        dtype: As in `run_cell`.
+        keep_pictures: As in `run_cell`.
+
+    Returns:
+        The cells that failed, in the study's order.
     """
     from tqdm.auto import tqdm
 
-    failures, lengths = [], training_lengths(study.cells)
-    with tqdm(study.cells, desc=study.name, unit="cell") as bar:
-        for cell in bar:
-            bar.set_postfix_str(f"{cell.concept}, {cell.name}")
+    runtime = Runtime.at(runs, device, dtype)
+    failures, lengths = [], training_lengths(study.jobs)
+    with tqdm(study.jobs, desc=study.name, unit="cell") as bar:
+        for job in bar:
+            bar.set_postfix_str(f"{job.cell.concept}, {job.cell.name}")
             try:
-                run_cell(cell, runs, device, dtype, lengths[cell.fine_tune_spec.hash], keep_pictures)
+                run_job(job, runtime, keep_pictures, lengths[job.fine_tune.hash])
             except Exception as error:
-                log.debug("the cell %s failed", cell, exc_info=True)
-                failures.append(Failure.of(cell, error))
+                log.debug("the cell %s failed", job.cell, exc_info=True)
+                failures.append(Failure.of(job.cell, error))
     return tuple(failures)

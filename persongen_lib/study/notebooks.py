@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from persongen_lib.core.paths import ROOT
-from persongen_lib.study.cells import Cell
+from persongen_lib.study.cell import Cell
 from persongen_lib.study.grid import Study
+from persongen_lib.study.job import Job
 from persongen_lib.study.local import Failure
 from persongen_lib.study.papermill import run_notebook
 
 log = logging.getLogger(__name__)
 SETTINGS = (
-    "fine_tune_steps", "fine_tune_seed", "method_parameters", "token", "metrics",
-    "clip_model", "dino_model", "face_model",
+    "fine_tune_steps", "fine_tune_seed", "method_parameters", "token", "metrics", "models",
 )  # fmt: skip
 """What else a cell may say, which notebooks take in one parameter."""
 
@@ -23,25 +23,28 @@ SETTINGS = (
 def run_notebooks(
     study: Study, failed: Iterable[Failure], runs: str | Path = "runs", device: str = "auto"
 ) -> tuple[Failure, ...]:
-    """Execute the notebook of every cell's strategy into `<runs>/notebooks`; returns the cells whose notebook failed.
+    """Execute the notebook of every cell's strategy into `<runs>/notebooks`.
 
-    Those of cells that `failed`, of strategies without a notebook, and those executed before are left out. A
+    Notebooks of cells that `failed`, of strategies without a notebook, and those executed before are left out. A
     notebook finds its cell's fine-tuning and pictures done, and makes what else it shows.
+
+    Returns:
+        The cells whose notebook failed.
     """
     from tqdm.auto import tqdm
 
-    wanted, without = {}, {id(failure.cell) for failure in failed}
-    for cell in study.cells:
-        source, output = notebook_of(cell), output_of(cell, runs)
-        if source and id(cell) not in without and not output.is_file():
-            wanted[output] = cell, source
+    wanted, without = {}, [failure.cell for failure in failed]
+    for job in study.jobs:
+        source, output = notebook_of(job.cell), output_of(job, runs)
+        if source and job.cell not in without and not output.is_file():
+            wanted[output] = job, source
     failures = []
-    for output, (cell, source) in tqdm(wanted.items(), desc="notebooks", unit="notebook"):
+    for output, (job, source) in tqdm(wanted.items(), desc="notebooks", unit="notebook"):
         try:
-            run_notebook(source, output, notebook_parameters(cell, runs, device))
+            run_notebook(source, output, notebook_parameters(job, runs, device))
         except Exception as error:
-            log.debug("the notebook of the cell %s failed", cell, exc_info=True)
-            failures.append(Failure.of(cell, error))
+            log.debug("the notebook of the cell %s failed", job.cell, exc_info=True)
+            failures.append(Failure.of(job.cell, error))
     return tuple(failures)
 
 
@@ -50,15 +53,15 @@ def notebook_of(cell: Cell) -> Path | None:
     return next(iter((ROOT / "notebooks").glob(f"[0-9][0-9]_{cell.strategy}.ipynb")), None)
 
 
-def output_of(cell: Cell, runs: str | Path) -> Path:
-    """Where the executed notebook of a cell is, or will be."""
-    name = f"{cell.strategy}-{cell.references.name}-{cell.sample_spec.hash}.ipynb"
+def output_of(job: Job, runs: str | Path) -> Path:
+    """Where the executed notebook of a job is, or will be."""
+    name = f"{job.sample.strategy.name}-{job.concept.name}-{job.sample.hash}.ipynb"
     return Path(runs).resolve() / "notebooks" / name
 
 
-def notebook_parameters(cell: Cell, runs: str | Path, device: str) -> dict:
-    """The parameters with which the notebook of its strategy runs a cell."""
-    spec = cell.sample_spec
+def notebook_parameters(job: Job, runs: str | Path, device: str) -> dict:
+    """The parameters with which the notebook of its strategy runs a job."""
+    cell, spec = job.cell, job.sample
     concept = Path(cell.concept).resolve() if Path(cell.concept).is_dir() else cell.concept
     settings = {name: getattr(cell, name) for name in SETTINGS}
     return {

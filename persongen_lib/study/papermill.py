@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import ROOT
-
-if TYPE_CHECKING:
-    pass
 
 
 def run_notebook(source: Path, output: Path, parameters: dict[str, Any] | None = None) -> Path:

@@ -10,8 +10,8 @@ from pathlib import Path
 from persongen_lib.backbones.sources import locate
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.store import Store
-from persongen_lib.study.cells import is_scored
 from persongen_lib.study.grid import Study
+from persongen_lib.study.scores import find_scores
 
 TILE_PIXELS = 256 * 256
 PNG, SHEET = 2.0, 0.6
@@ -46,17 +46,17 @@ def disk_need(study: Study, runs: str | Path = "runs", keep_pictures: bool = Fal
     Adapters are taken to be as large as one of the same backbone and method that `runs` holds.
     """
     store = Store(runs)
-    cells = [cell for cell in study.cells if not is_scored(cell, store)]
-    pictures = {cell.sample_spec.hash: cell.sample_spec for cell in cells}.values()
+    jobs = [job for job in study.jobs if not find_scores(job, store)]
+    pictures = {job.sample.hash: job.sample for job in jobs}.values()
     counts = [len(spec.prompts) * len(spec.seeds) for spec in pictures]
     sizes = [_picture_bytes(spec.backbone, keep_pictures) for spec in pictures]
-    tunings = {cell.fine_tune_spec.hash: cell.fine_tune_spec for cell in cells}.values()
+    tunings = {job.fine_tune.hash: job.fine_tune for job in jobs}.values()
     missing = [spec for spec in tunings if store.find("finetune", spec) is None]
     known = _adapter_sizes(store) if missing else {}
     adapters = [known.get((spec.backbone, spec.method)) for spec in missing]
     place = next(path for path in (store.root.resolve(), *store.root.resolve().parents) if path.exists())
     need = Need(
-        cells=len(cells),
+        cells=len(jobs),
         pictures=sum(counts),
         picture_bytes=round(sum(count * size for count, size in zip(counts, sizes, strict=True))),
         fine_tunings=len(missing),

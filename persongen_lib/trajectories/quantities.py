@@ -11,11 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persongen_lib.backbones.backbone import Backbone
-from persongen_lib.backbones.solvers import predicted_original
 from persongen_lib.sampling.engine.loop import StepRecord
 from persongen_lib.sampling.engine.predictions import Predictions
 from persongen_lib.sampling.engine.strategy import Strategy
-from persongen_lib.sampling.strategies.masked import Masked
 from persongen_lib.trajectories.spectrum import power_spectrum
 
 
@@ -41,7 +39,7 @@ class View:
 
     def clean(self, prediction: Tensor) -> Tensor:
         """The x0 that a noise prediction implies."""
-        return predicted_original(prediction, self.record.step, self.record.latents[self.rows])
+        return self.record.step.clean(prediction, self.record.latents[self.rows])
 
 
 def every_step(view: View) -> dict[str, Tensor]:
@@ -60,11 +58,12 @@ def every_step(view: View) -> dict[str, Tensor]:
 
 
 def at_frames(view: View, strategy: Strategy) -> dict[str, Tensor]:
-    """The attention to the concept's words, and the strategy's mask: a network row each."""
+    """The attention to the concept's words, and the strategy's mask if it has one: a network row each."""
     view.branches  # noqa: B018 - before attention replaces what the strategy knew
     maps = {"attention": view.predict.attention(("concept", "personalized"))}
-    if isinstance(strategy, Masked):
-        maps["masks"] = strategy.at(view.record.step).mask(view.predict)[:, 0]
+    mask = strategy.at(view.record.step).mask(view.predict)
+    if mask is not None:
+        maps["masks"] = mask[:, 0]
     return maps
 
 

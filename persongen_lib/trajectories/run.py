@@ -13,12 +13,12 @@ import numpy as np
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.specs import SampleSpec, Spec
-from persongen_lib.core.store import Store
+from persongen_lib.core.runtime import Runtime
+from persongen_lib.core.specs import Spec
 from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.run import ready_backbone
 from persongen_lib.sampling.engine.sampler import sample
-from persongen_lib.sampling.engine.strategy import make_strategy
+from persongen_lib.sampling.engine.specs import SampleSpec
 from persongen_lib.trajectories.recorder import TrajectoryWriter
 from persongen_lib.trajectories.trajectory import FRAMES, Trajectory
 
@@ -49,10 +49,8 @@ class TrajectorySpec(Spec):
 
 def run_trajectories(
     spec: SampleSpec,
-    store: Store,
+    runtime: Runtime,
     pictures: Sequence[tuple[int, int]],
-    device: str = "auto",
-    dtype: str | None = None,
     backbone: Backbone | None = None,
     adapter: str | Path | None = None,
     frames: int = FRAMES,
@@ -65,8 +63,8 @@ def run_trajectories(
     wanted = TrajectorySpec(spec, tuple(pictures), frames)
 
     def work(folder: Path) -> dict[str, Any]:
-        model = ready_backbone(spec, store, device, dtype, backbone, adapter)
-        strategy, encoder = make_strategy(spec.strategy, **spec.parameters), Encoder(model)
+        model = ready_backbone(spec, runtime, backbone, adapter)
+        strategy, encoder = spec.strategy, Encoder(model)
         files = {(index, seed): folder / f"p{index:02d}_s{seed:04d}.npz" for index, seed in wanted.pictures}
         for prompts, seeds in _products([picture for picture, path in files.items() if not path.exists()]):
             order = [(index, seed) for index in prompts for seed in seeds]
@@ -80,7 +78,7 @@ def run_trajectories(
             )  # fmt: skip
         return {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
 
-    return store.ensure("trajectory", wanted, work)
+    return runtime.store.ensure("trajectory", wanted, work)
 
 
 def load_trajectories(folder: str | Path) -> dict[tuple[int, int], Trajectory]:

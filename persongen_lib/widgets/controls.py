@@ -8,7 +8,8 @@ from typing import Any, Literal
 import ipywidgets as widgets
 
 from persongen_lib.core.parameters import Scale
-from persongen_lib.sampling.engine.strategy import Strategy, make_strategy
+from persongen_lib.sampling.engine.specs import default_strategy
+from persongen_lib.sampling.engine.strategy import Strategy
 
 REFINEMENTS = 3
 """Refinements a step that can be chosen; each costs as much as two steps of base sampling."""
@@ -21,7 +22,7 @@ def parameter_controls(
 
     Whole numbers go up to `num_steps`, scales up to twice the usual guidance scale, other numbers up to 1.
     """
-    strategy = make_strategy(strategy_name, **usual["strategies"].get(strategy_name, {}))
+    strategy = default_strategy(strategy_name, usual)
     strongest = 2 * usual["strategies"]["base"]["guidance_scale"]
     hints = typing.get_type_hints(type(strategy))
     values = strategy.parameters()

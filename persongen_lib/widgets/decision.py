@@ -1,8 +1,7 @@
-"""The decision framework as a form: wishes to a ranking, and to the commands that follow it."""
+"""The decision framework as a form: from preferences to a ranking, and to the commands that follow it."""
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from dataclasses import fields
@@ -12,10 +11,10 @@ from pathlib import Path
 import ipywidgets as widgets
 import pandas as pd
 
-from persongen_lib.analysis.recommendation import Wish, recommend, with_prompt_right
-from persongen_lib.backbones.defaults import sampling_defaults
+from persongen_lib.analysis.recommendation import Preferences, recommend, with_prompt_right
 from persongen_lib.core.errors import UserError
 from persongen_lib.figures.style import title
+from persongen_lib.study.advice import sample_command
 from persongen_lib.widgets.html import sentence
 
 OPTIONS = {
@@ -27,12 +26,20 @@ OPTIONS = {
     "identity": "--identity",
     "text": "--text",
 }
-"""Options of `persongen recommend` by what they set in a wish."""
+"""Options of `persongen recommend`, by the field of the preferences that they set."""
+YOURS = ("--concept", "my_dog/", "--class-name", "dog", "--template", "a photo of a {} in the snow")
+"""What the command to sample is completed with, for the user to change."""
 
 
 class DecisionForm(widgets.VBox):
-    """Wishes to fill in; below the `top` best options of the results table at `results`, the reason for the first, and
-    the commands that give the ranking and use it. `columns`: the table's for identity and text, see `Wish`."""
+    """Preferences to fill in; below them the best options, the reason for the first, and the commands that give the
+    ranking and use it.
+
+    Args:
+        results: The file of a results table.
+        top: How many options are shown.
+        columns: The table's columns `identity` and `text`, see `Preferences`.
+    """
 
     def __init__(self, results: str | Path, top: int = 5, **columns: str) -> None:
         self.results, self.top, self.columns = results, top, columns
@@ -48,21 +55,21 @@ class DecisionForm(widgets.VBox):
             options=[*((str(cost), float(cost)) for cost in costs), ("any", math.inf)],
             value=math.inf, description="evaluations at most", continuous_update=False, **wide,
         )  # fmt: skip
-        self.original = widgets.Checkbox(True, description="original weights at hand", **wide)
+        self.original = widgets.Checkbox(True, description="original weights available", **wide)
         self.method = widgets.Dropdown(options=["any", *methods], description="fine-tuning", **wide)
         self.ranking = widgets.HTML()
-        wishes = [
+        controls = [
             self.min_identity, self.min_text, self.weight, self.budget, self.original, self.method,
         ]  # fmt: skip
-        for control in wishes:
+        for control in controls:
             control.observe(self.refresh, "value")
-        super().__init__([*wishes, self.ranking])
+        super().__init__([*controls, self.ranking])
         self.refresh()
 
     @property
-    def wish(self) -> Wish:
+    def preferences(self) -> Preferences:
         """What is filled in."""
-        return Wish(
+        return Preferences(
             min_identity=self.min_identity.value or None,
             min_text=self.min_text.value or None,
             identity_weight=self.weight.value,
@@ -76,15 +83,26 @@ class DecisionForm(widgets.VBox):
         """Show the ranking, or a sentence that says why there is none."""
         self.weight.disabled = bool(self.min_identity.value) != bool(self.min_text.value)
         try:
-            self.ranking.value = ranking(self.table, self.wish, self.results, self.top)
+            self.ranking.value = ranking(self.table, self.preferences, self.results, self.top)
         except UserError as error:
             self.ranking.value = sentence(str(error), wrong=True)
 
 
-def ranking(table: pd.DataFrame, wish: Wish, results: str | Path, top: int = 5) -> str:
-    """The `top` best options as an HTML table, the reason for the first, and commands. UserError as `recommend`."""
-    found = recommend(table, wish).head(top)
-    names = [name for name in dict.fromkeys((wish.identity, wish.text, "leak")) if name in found]
+def ranking(table: pd.DataFrame, preferences: Preferences, results: str | Path, top: int = 5) -> str:
+    """The best options as HTML: a table, the reason for the first, and commands.
+
+    Args:
+        table: A results table.
+        preferences: What is wanted.
+        results: The table's file, for the command that gives the same ranking.
+        top: How many options are shown.
+
+    Raises:
+        UserError: As `recommend`.
+    """
+    found = recommend(table, preferences).head(top)
+    shown = dict.fromkeys((preferences.identity, preferences.text, "leak"))
+    names = [name for name in shown if name in found]
     heads = ["option", "best in", *map(title, names), title("evaluations")]
     lines = [
         [
@@ -97,8 +115,7 @@ def ranking(table: pd.DataFrame, wish: Wish, results: str | Path, top: int = 5) 
     ]
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
     first = found.iloc[0]
-    backbone = table.loc[table["label"] == first["label"], "backbone"].iloc[0]
-    commands = f"{recommend_command(wish, results)}\n{sample_command(first, backbone)}"
+    commands = f"{recommend_command(preferences, results)}\n{sample_command(first, *YOURS)}"
     return (
         '<div style="overflow-x:auto;line-height:1.4"><table style="border-collapse:separate;'
         'border-spacing:12px 2px;text-align:left;margin:0"><thead><tr>'
@@ -108,24 +125,11 @@ def ranking(table: pd.DataFrame, wish: Wish, results: str | Path, top: int = 5) 
     )
 
 
-def recommend_command(wish: Wish, results: str | Path) -> str:
+def recommend_command(preferences: Preferences, results: str | Path) -> str:
     """The command line that gives the same ranking."""
-    usual, parts = {field.name: field.default for field in fields(Wish)}, ["persongen", "recommend"]
+    usual, parts = {field.name: field.default for field in fields(Preferences)}, ["persongen", "recommend"]
     parts += ["--results", str(results)]
     for name, option in OPTIONS.items():
-        if (value := getattr(wish, name)) != usual[name]:
+        if (value := getattr(preferences, name)) != usual[name]:
             parts += [option, f"{value:g}" if isinstance(value, float) else value]
-    return shlex.join(parts if wish.original_weights else [*parts, "--no-original-weights"])
-
-
-def sample_command(option: pd.Series, backbone: str) -> str:
-    """The command line that uses an option of `recommend`, with the parameters that are not the backbone's usual."""
-    from persongen_lib.sampling.engine.strategy import make_strategy
-
-    name = option["strategy"]
-    usual = make_strategy(name, **sampling_defaults(backbone)["strategies"].get(name, {})).parameters()
-    parts = ["persongen", "sample", "--concept", "my_dog/", "--class-name", "dog", "--strategy", name]
-    for parameter, value in json.loads(option["parameters"]).items():
-        if value != usual[parameter]:
-            parts += ["--param", f"{parameter}={value if isinstance(value, str) else json.dumps(value)}"]
-    return shlex.join([*parts, "--template", "a photo of a {} in the snow"])
+    return shlex.join(parts if preferences.original_weights else [*parts, "--no-original-weights"])

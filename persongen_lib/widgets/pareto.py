@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from persongen_lib.data.concepts import load_concept
 from persongen_lib.data.prompts import load_prompts
 from persongen_lib.figures.style import look, title
 from persongen_lib.finetune.engine.method import fine_tune_spec
-from persongen_lib.sampling.engine.run import sample_spec
+from persongen_lib.sampling.engine.contact_sheets import open_picture
+from persongen_lib.sampling.engine.specs import sample_spec
 from persongen_lib.widgets.html import picture, row, sentence
 from persongen_lib.widgets.studio import Studio
 
@@ -27,12 +29,28 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 330, 46, 16, 12, 42
 
 
 class ParetoExplorer(widgets.VBox):
-    """A point a label of a results table, at its mean scores, those on the front larger; below, pictures of the point
+    """A point for every label of a results table, at its mean scores, larger on the front; below, images of the point
     that was clicked.
 
-    They are pictures of `concept`, of each template in `prompts` with one `seed`: those of the table where `runs`
-    still holds them, else sampled now from the concept's fine-tuning by `method`. With `whole` all are made at once,
-    and points answer on a static page, without a kernel. `scores`: columns of the table, to the right and up.
+    The images are those of the table if `runs` holds them, as files or on a contact sheet; otherwise they are sampled
+    now, from the concept's fine-tuning.
+
+    Args:
+        table: A results table.
+        concept: The concept of the images, a name or a folder.
+        prompts: The prompts of the images, see `load_prompts`.
+        seed: The seed of the images.
+        scores: Columns of the table, to the right and up.
+        num_steps: The steps of images that are sampled; None takes the backbone's default.
+        backbone: The backbone that was fine-tuned.
+        method: The fine-tuning method.
+        class_name: The class word, for a folder of pictures.
+        runs: The folder of finished work.
+        device: As in `run_cell`.
+        whole: Whether all images are made at once, so that points answer on a static page, without a kernel.
+
+    Raises:
+        UserError: An argument is not valid; what goes wrong for a point is shown in its place.
     """
 
     def __init__(
@@ -93,14 +111,19 @@ class ParetoExplorer(widgets.VBox):
         card.value = f"{head}<br><code>{escape(_settings(point))}</code>{row(shown)}"
 
     def pictures(self, place: int) -> list[Image.Image]:
-        """One a prompt. UserError where neither the pictures nor the fine-tuning are in the runs folder."""
+        """The images of the point at `place`, one per prompt.
+
+        Raises:
+            UserError: Neither the images nor the fine-tuning are in the runs folder.
+        """
         point, table = self.points.loc[place], self.table
         if {"fine_tune", "picture"} <= set(table):
             here = (table["label"] == point["label"]) & (table["fine_tune"] == self.tuning.hash)
             rows = table[here & (table["seed"] == self.seed)].drop_duplicates("template")
             files = rows.set_index("template")["picture"].reindex(self.prompts)
-            if files.notna().all() and all((self.runs / file).is_file() for file in files):
-                return [Image.open(self.runs / file) for file in files]
+            if files.notna().all():
+                with suppress(UserError):  # they are gone, and no sheet has them
+                    return [open_picture(self.runs / file) for file in files]
         spec = sample_spec(
             point["strategy"], self.prompts, self.seed, self.num_steps, self.tuning,
             **json.loads(point["parameters"]),

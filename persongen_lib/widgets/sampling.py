@@ -13,14 +13,14 @@ from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.specs import FineTuneSpec, SampleSpec
+from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store, read_spec
 from persongen_lib.data.concepts import Concept, list_concepts, load_concept
 from persongen_lib.data.prompts import load_prompts
 from persongen_lib.figures.style import look, title
 from persongen_lib.finetune.engine.method import fine_tune_spec
 from persongen_lib.finetune.engine.run import finetune
-from persongen_lib.sampling.engine.run import sample_spec
+from persongen_lib.sampling.engine.specs import SampleSpec, sample_spec
 from persongen_lib.sampling.engine.strategy import list_strategies
 from persongen_lib.widgets.controls import parameter_controls
 from persongen_lib.widgets.html import curves, picture, row, sentence
@@ -54,12 +54,12 @@ class SamplingExplorer(widgets.Box):
         runs: str | Path = "runs",
         device: str = "auto",
     ) -> None:
-        self.studio, self.device, self.prompts = Studio(runs, device), device, prompts
+        self.studio, self.prompts = Studio(runs, device), prompts
         self.usual = sampling_defaults(backbone)
         self.num_steps = num_steps or self.usual["num_steps"]
         own = load_concept(concept, class_name)
         self.concepts = {own.name: own}
-        self.tunings = fine_tunings(self.studio.store, own, backbone, method)
+        self.tunings = fine_tunings(self.studio.runtime.store, own, backbone, method)
         self._build(strategy, seeds)
         self.choose_concept()
         self.choose_strategy()
@@ -73,7 +73,7 @@ class SamplingExplorer(widgets.Box):
     @property
     def tuned(self) -> bool:
         """Whether it has been done."""
-        return self.studio.store.find("finetune", self.tuning) is not None
+        return self.studio.runtime.store.find("finetune", self.tuning) is not None
 
     @property
     def references(self) -> Concept | None:
@@ -109,7 +109,7 @@ class SamplingExplorer(widgets.Box):
         self.pictures.value = _pictures(spec, shown, beside)
         self.trajectory.value = _trajectory(spec, shown, beside)
         self.message.value = sentence(
-            f"{spec.strategy}: {shown.evaluations} network evaluations a picture, {shown.seconds:.2f} s"
+            f"{spec.strategy.name}: {shown.evaluations} network evaluations a picture, {shown.seconds:.2f} s"
         )
 
     def choose_concept(self, _change=None) -> None:
@@ -143,7 +143,7 @@ class SamplingExplorer(widgets.Box):
         self.button.disabled = True
         try:
             with self.progress:
-                finetune(self.tuning, self.references, self.studio.store, self.device)
+                finetune(self.tuning, self.references, self.studio.runtime)
         except UserError as error:
             self.message.value = sentence(str(error), wrong=True)
             return
@@ -158,7 +158,7 @@ class SamplingExplorer(widgets.Box):
 
     def _choices(self) -> list[tuple[str, int]]:
         """Labels and places of the fine-tunings."""
-        done = [self.studio.store.find("finetune", tuning) for tuning in self.tunings]
+        done = [self.studio.runtime.store.find("finetune", tuning) for tuning in self.tunings]
         return [
             (f"{one.concept}, {one.method}, {one.num_steps} steps{'' if here else ' (not yet)'}", place)
             for place, (one, here) in enumerate(zip(self.tunings, done, strict=True))
@@ -227,7 +227,7 @@ def fine_tunings(store: Store, own: Concept, backbone: str, method: str) -> list
 
 def _pictures(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str:
     """A row a seed: the strategy's picture beside those it is compared with."""
-    columns = {name: one.images for name, one in beside.items()} | {spec.strategy: shown.images}
+    columns = {name: one.images for name, one in beside.items()} | {spec.strategy.name: shown.images}
     prompt = spec.prompts[0].format(f"{spec.token} {spec.class_name}")
     return "".join(
         row(
@@ -243,12 +243,12 @@ def _trajectory(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str
     away = {f"to {name}": _distance(shown.latents, one.latents) for name, one in beside.items()}
     mark = spec.parameters.get("switch_step")
     parts = [curves(away, [look(name)[0] for name in beside], title("latents"), mark)]
-    color = [look(spec.strategy)[0]]
+    color = [look(spec.strategy.name)[0]]
     for name, values in {"distance": shown.distance, "cosine": shown.cosine}.items():
         if not np.isnan(values).all():
-            parts.append(curves({spec.strategy: values}, color, title(name), mark))
+            parts.append(curves({spec.strategy.name: values}, color, title(name), mark))
     if len(parts) == 1:
-        parts.append(sentence(f"{spec.strategy} does not ask for concept and superclass at once."))
+        parts.append(sentence(f"{spec.strategy.name} does not ask for concept and superclass at once."))
     return row(parts, wrap=True)
 
 

@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
-from persongen_lib.core.specs import SampleSpec
-from persongen_lib.core.store import Store
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.sampling.engine.loop import StepRecord
 from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.run import ready_backbone
 from persongen_lib.sampling.engine.sampler import sample
-from persongen_lib.sampling.engine.strategy import Strategy, make_strategy
-from persongen_lib.study.cells import shared_backbone
+from persongen_lib.sampling.engine.specs import SampleSpec
+from persongen_lib.sampling.engine.strategy import Strategy
+from persongen_lib.study.models import shared_backbone
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Studio:
     def __init__(
         self, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None, kept: int = 48
     ):
-        self.store, self.device, self.dtype, self.kept = Store(runs), device, dtype, kept
+        self.runtime, self.kept = Runtime.at(runs, device, dtype), kept
         self._shown: OrderedDict[str, Shown] = OrderedDict()
         self._encoder: Encoder | None = None
 
@@ -64,11 +64,11 @@ class Studio:
         return spec.hash in self._shown
 
     def _sample(self, spec: SampleSpec) -> Shown:
-        backbone = shared_backbone(spec.backbone, spec.weights, self.device, self.dtype)
-        ready_backbone(spec, self.store, backbone=backbone)
+        backbone = shared_backbone(spec, self.runtime)
+        ready_backbone(spec, self.runtime, backbone=backbone)
         if self._encoder is None or self._encoder.backbone is not backbone:
             self._encoder = Encoder(backbone)
-        strategy = make_strategy(spec.strategy, **spec.parameters)
+        strategy = spec.strategy
         recorder, started = StepCurves(strategy), time.perf_counter()
         result = sample(
             backbone, strategy, spec.prompts, spec.token, spec.class_name, spec.num_steps, spec.seeds,

@@ -8,23 +8,22 @@ import pandas as pd
 import pytest
 
 from persongen_lib import figures
-from persongen_lib.analysis.advice import advice, python_line, sample_command
-from persongen_lib.analysis.claims import Claim, all_of, judge, spread_difference, verdict
+from persongen_lib.analysis.claims import Claim, all_of, check_claims, spread_difference, verdict
 from persongen_lib.analysis.findings import (
     by_kind,
     equal_cost,
     parameter_effects,
-    prompt_kind,
     with_prompt_kind,
 )
-from persongen_lib.analysis.recommendation import Wish, best_options, recommend, regret
+from persongen_lib.analysis.recommendation import Preferences, best_options, recommend, regret
 from persongen_lib.analysis.settings import default_labels, ends, short, sweeps
+from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
 from persongen_lib.core.parameters import Scale
-from persongen_lib.data import load_prompts
-from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
+from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy, make_strategy
 from persongen_lib.study import load_study
+from persongen_lib.study.advice import sample_command
 
 TEMPLATES = ("a photo of a {} in the snow", "a photo of a red {}")
 MIXED = {"reference_prompt": "superclass", "superclass_weights": "personalized"}
@@ -41,12 +40,20 @@ def table(settings, concepts=6, spread=0.0):
             "concept": f"c{concept}", "kind": "live" if concept % 2 else "object", "template": template, "seed": 0,
             "fine_tune": f"f{concept}", "identity": identity + spread * concept, "evaluations": cost,
             "prompt_right": right + 0.1 * place, "leak": None if place else 1 - right, "method": "dreambooth",
+            "asked_context": None if place else "snow", "asked_colour": "red" if place else None,
+            "default": usual(strategy) == canonical_json(parameters),
         }
         for label, strategy, parameters, identity, right, cost in settings
         for concept in range(concepts)
         for place, template in enumerate(TEMPLATES)
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def usual(strategy):
+    """The micro model's parameters of a strategy, as a results table has them."""
+    own = sampling_defaults("micro")["strategies"].get(strategy, {})
+    return canonical_json(make_strategy(strategy, **own).parameters())
 
 
 def mixed(concept, superclass, **others):
@@ -65,13 +72,17 @@ SETTINGS = (
 )
 
 
-def test_the_default_is_the_backbones():
+def test_the_default_is_what_the_table_says():
     assert default_labels(table(SETTINGS)) == {
         "superclass": "superclass", "base": "base w=3.5", "mixed": "mixed 1.75 + 1.75",
     }  # fmt: skip
     others = [row for row in SETTINGS if row[0] not in ("base w=3.5", "mixed 1.75 + 1.75")]
     assert default_labels(table(others))["base"] == "base w=2"
-    assert default_labels(table(others).drop(columns="backbone"))["mixed"] == "mixed 1 + 2"
+    assert default_labels(table(SETTINGS).drop(columns="default"))["mixed"] == "mixed 1 + 2"
+    marked = table(SETTINGS).assign(default=lambda rows: rows["label"] == "mixed 2 + 1")
+    assert default_labels(marked)["mixed"] == "mixed 2 + 1"
+    marked.loc[marked["label"] == "mixed 1 + 2", "label"] = "mixed"
+    assert default_labels(marked)["mixed"] == "mixed"
 
 
 def test_sweeps_change_one_thing_at_a_time():
@@ -124,12 +135,25 @@ def test_effects_are_differences_to_the_reference():
 
 
 def test_the_kind_of_a_prompt_is_what_it_asks_for():
-    for kind in ("live", "object"):
-        found = pd.Series([prompt_kind(template) for template in load_prompts(kind)])
-        assert found.value_counts().to_dict() == {
-            "context": 10, "accessory": 6, "property": 5, "combination": 4,
-        }  # fmt: skip
-    assert prompt_kind("a photo of a {}") == prompt_kind("a {} with a tree behind it") == "plain"
+    asked = [
+        ("snow", None, None),
+        (None, "hat", None),
+        (None, None, "red"),
+        ("snow", "hat", None),
+        (None,) * 3,
+    ]
+    columns = ["asked_context", "asked_accessory", "asked_colour"]
+    rows = pd.DataFrame(asked, columns=columns).astype("string")
+    kinds = with_prompt_kind(rows)["prompt_kind"]
+    assert list(kinds) == ["context", "accessory", "property", "combination", "plain"]
+    assert list(with_prompt_kind(rows[columns[:1]])["prompt_kind"]) == [
+        "context",
+        *["plain"] * 2,
+        "context",
+        "plain",
+    ]
+    with pytest.raises(UserError, match="no column asked_context, asked_accessory, asked_colour"):
+        with_prompt_kind(pd.DataFrame({"template": ["a photo of a {}"]}))
 
 
 def test_kinds_are_compared_within_themselves():
@@ -175,7 +199,7 @@ def test_claims_are_put_to_the_table():
     rows["noise"] = rng.normal(0, 1, len(rows))
     usual = default_labels(rows)
     shared = {"one": usual["mixed"], "other": usual["base"], "source": "test"}
-    found = judge(
+    found = check_claims(
         rows,
         [
             Claim(words="more prompt", metric="prompt_right", **shared),
@@ -225,37 +249,21 @@ def test_parameters_have_a_row_each_and_mark_the_default():
     assert list(default.get_xdata()) == [1.75, 1.75]
 
 
-def test_advice_says_what_to_type():
-    rows = recommend(table(SETTINGS), Wish(identity_weight=0)).set_index("label", drop=False)
-    assert "superclass" not in rows.index
-    option = rows.loc["mixed, original"]
-    assert sample_command(option) == "persongen sample --strategy mixed --param superclass_weights=original"
-    assert (
-        python_line(option)
-        == 'make_strategy("mixed", concept_scale=1.75, superclass_scale=1.75, superclass_weights="original")'
-    )
-    found = rows.loc[["mixed, original", "mixed 1 + 2"]]
-    words = advice("Prompt first", found, {"identity": "identity", "leak": "leak"}, "cat")
-    assert words.startswith("**Prompt first: mixed, original.** Expect identity 0.65 [0.65, 0.65], leak 0.25")
-    assert "Next: mixed 1 + 2 (" in words
-    assert "--concept cat" in words and "100 evaluations a picture" in words
-
-
 def test_rules_may_be_strategies_at_their_default():
     rows = table(SETTINGS)
-    wishes = [Wish(identity_weight=weight) for weight in (0, 1)]
-    by_name = regret(rows, wishes, ("base", "mixed")).drop(columns="rule")
-    by_label = regret(rows, wishes, ("base w=3.5", "mixed 1.75 + 1.75")).drop(columns="rule")
+    preferences = [Preferences(identity_weight=weight) for weight in (0, 1)]
+    by_name = regret(rows, preferences, ("base", "mixed")).drop(columns="rule")
+    by_label = regret(rows, preferences, ("base w=3.5", "mixed 1.75 + 1.75")).drop(columns="rule")
     pd.testing.assert_frame_equal(by_name, by_label)
     with pytest.raises(UserError, match="label or strategy: superb"):
-        regret(rows, wishes, ("superb",))
+        regret(rows, preferences, ("superb",))
 
 
 def test_the_best_options_are_those_of_recommend():
     rows = table(SETTINGS)
     for row in best_options(rows, (0, 0.3, 1), (50, 75, 100)).itertuples():
-        wish = Wish(identity_weight=row.identity_weight, max_evaluations=row.max_evaluations)
-        first = recommend(rows, wish).iloc[0]
+        wanted = Preferences(identity_weight=row.identity_weight, max_evaluations=row.max_evaluations)
+        first = recommend(rows, wanted).iloc[0]
         assert (row.label, row.utility, row.best) == (first["label"], first["utility"], first["best"])
 
 
@@ -278,20 +286,20 @@ def test_a_new_strategy_needs_no_other_change(monkeypatch, tmp_path):
         "concepts: [dog]\nnum_steps: 4\nstrategies:\n  - base\n"
         "  - strategy: halfway\n    grid: {guidance_scale: [3.5, 7.0]}\n"
     )
-    cells = load_study(path).cells
-    assert [cell.name for cell in cells] == [
+    jobs = load_study(path).jobs
+    assert [job.cell.name for job in jobs] == [
         "base",
         "halfway guidance_scale=3.5",
         "halfway guidance_scale=7.0",
     ]
     settings = [
-        (cell.name, cell.strategy, cell.sample_spec.parameters, 0.9 - 0.1 * k, 0.4 + 0.3 * k, 50)
-        for k, cell in enumerate(cells)
+        (job.cell.name, job.cell.strategy, job.sample.parameters, 0.9 - 0.1 * k, 0.4 + 0.3 * k, 50)
+        for k, job in enumerate(jobs)
     ]
     rows = table(settings)
     assert default_labels(rows)["halfway"] == "halfway guidance_scale=7.0"
     color = figures.look("halfway")[0]
-    assert color in figures.style.RESERVE_COLORS
+    assert color not in {"#000000", *(known for known, _ in figures.LOOKS.values())}
     drawn = figures.curves(rows, num_resamples=50)
     assert color in {line.get_color() for line in drawn.axes[0].lines}
     assert "halfway" in [text.get_text() for text in drawn.legends[0].get_texts()]

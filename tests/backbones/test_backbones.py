@@ -1,5 +1,6 @@
 import json
 import warnings
+from pathlib import Path
 
 import diffusers
 import numpy as np
@@ -12,14 +13,24 @@ from tiny import tiny_backbone, tiny_pipeline
 from persongen_lib import load_backbone
 from persongen_lib.backbones import FAMILIES, SCHEDULERS, StableDiffusionXL, sampling_defaults
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.specs import SampleSpec
-from persongen_lib.sampling import initial_noise, list_strategies, make_strategy, sample, sample_spec
+from persongen_lib.sampling import (
+    default_strategy,
+    initial_noise,
+    list_strategies,
+    make_strategy,
+    sample,
+    sample_spec,
+)
+from persongen_lib.sampling.engine.specs import SampleSpec
 
 CLASSES = {
     "ddim": diffusers.DDIMScheduler,
     "dpm++": diffusers.DPMSolverMultistepScheduler,
     "euler": diffusers.EulerDiscreteScheduler,
 }
+PUBLISHED = json.loads(Path(__file__).with_name("published_defaults.json").read_text())
+"""The strategies' parameters by backbone: of the study where it names a value, else as they were first released."""
+PRESERVING = tuple(name for name in SCHEDULERS if name != "flow-euler")
 EACH_FAMILY = pytest.mark.parametrize("family", ["sd", "sdxl", "pixart"])
 
 
@@ -80,7 +91,9 @@ def test_original_weights_are_those_without_the_adapter(tmp_path, family):
     backbone.load_adapter(save_adapter(tmp_path / "one", changed(backbone)))
     assert not torch.equal(latents(backbone, "superclass"), plain)
     assert torch.equal(latents(backbone, "superclass", superclass_weights="original"), plain)
-    limit = latents(backbone, "mixed", concept_scale=0, superclass_scale=7, superclass_weights="original")
+    limit = latents(
+        backbone, "mixed", concept_scale=0, superclass_scale="100%", superclass_weights="original"
+    )
     assert torch.equal(limit, plain)
 
 
@@ -157,7 +170,7 @@ def test_a_model_that_cannot_be_reached(monkeypatch):
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", PRESERVING)
 @EACH_FAMILY
 def test_base_is_diffusers_own_pipeline(family, scheduler, prediction_type):
     pipeline = tiny_pipeline(prediction_type, family=family)
@@ -204,30 +217,29 @@ def compare(pipeline, scheduler, num_steps=8):
 
 
 @pytest.mark.parametrize("num_steps", [2, 7, 20, 400])
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", PRESERVING)
 @EACH_FAMILY
 def test_true_noise_predictions_lead_to_the_clean_latents(family, scheduler, num_steps):
-    schedule = tiny_backbone(family=family).schedule(scheduler, num_steps)
+    schedule = tiny_backbone(family=family).solver(scheduler, num_steps)
     clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     latents = schedule.start(noise)
     torch.testing.assert_close(latents, noise, rtol=0.01, atol=0)
     for step in schedule.steps:
-        spread = (1 - step.alpha) ** 0.5
-        true = (latents - step.alpha**0.5 * clean) / spread
+        true = (latents - step.signal * clean) / step.noise
         latents = schedule.advance(true, step, latents)
-        expected = step.next_alpha**0.5 * clean + (1 - step.next_alpha) ** 0.5 * true
+        expected = step.following.signal * clean + step.following.noise * true
         torch.testing.assert_close(latents, expected, rtol=1e-3, atol=1e-3)
-    own_end = schedule.steps[-1].next_alpha
+    own_end = schedule.steps[-1].following.signal
     assert own_end == pytest.approx(1, abs=0.001) and (scheduler == "ddim" or own_end == 1)
     for step, following in zip(schedule.steps, schedule.steps[1:], strict=False):
-        assert 0 < step.alpha < following.alpha < 1
+        assert 0 < step.signal < following.signal < 1
         if scheduler != "ddim":
-            assert step.next_alpha == following.alpha
+            assert step.following.signal == following.signal
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", PRESERVING)
 def test_fresh_schedules_share_no_memory(scheduler):
-    schedule = tiny_backbone().schedule(scheduler, 6)
+    schedule = tiny_backbone().solver(scheduler, 6)
     noises = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     predicted = torch.randn(6, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
 
@@ -244,10 +256,10 @@ def test_fresh_schedules_share_no_memory(scheduler):
     assert schedule.fresh().name == schedule.name == scheduler
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", PRESERVING)
 @EACH_FAMILY
 def test_a_step_waits_for_no_device(family, scheduler):
-    schedule = tiny_backbone(family=family).schedule(scheduler, 5)
+    schedule = tiny_backbone(family=family).solver(scheduler, 5)
     latents = schedule.start(torch.empty(1, 4, 8, 8, device="meta"))
     for step in schedule.steps:
         latents = schedule.advance(latents, step, latents)
@@ -256,15 +268,15 @@ def test_a_step_waits_for_no_device(family, scheduler):
 
 def test_impossible_schedules():
     backbone = tiny_backbone()
-    with pytest.raises(UserError, match="unknown scheduler: heun; known: ddim, dpm\\+\\+, euler"):
-        backbone.schedule("heun", 5)
+    with pytest.raises(UserError, match="unknown scheduler: heun; known: ddim, dpm\\+\\+, euler, flow-euler"):
+        backbone.solver("heun", 5)
     for scheduler in ("ddim", "dpm++"):
         with pytest.raises(UserError, match="can't take 1000 steps with this model"):
-            backbone.schedule(scheduler, 1000)
+            backbone.solver(scheduler, 1000)
     backbone.scheduler.alphas_cumprod[-1] = 0
     backbone.scheduler.register_to_config(timestep_spacing="trailing")
     with pytest.raises(UserError, match="pure noise"):
-        backbone.schedule("ddim", 5)
+        backbone.solver("ddim", 5)
 
 
 @EACH_FAMILY
@@ -340,12 +352,9 @@ def test_sampling_defaults_load_no_model(tmp_path, monkeypatch):
         ("micro", 25, "ddim", 3.5), ("sd2", 50, "ddim", 7), ("sdxl", 50, "ddim", 5), ("pixart", 20, "dpm++", 4.5),
     ):  # fmt: skip
         usual = sampling_defaults(name)
-        assert (usual["num_steps"], usual["scheduler"]) == (steps, scheduler)
-        assert usual["strategies"]["base"] == {"guidance_scale": scale}
+        assert (usual["num_steps"], usual["scheduler"], usual["guidance_scale"]) == (steps, scheduler, scale)
         for strategy in list_strategies():
-            made = make_strategy(strategy, **usual["strategies"].get(strategy, {}))
-            assert name != "sd2" or made == make_strategy(strategy)
-    assert sampling_defaults("micro")["strategies"]["masked"]["quantile"] == 0.7
+            assert default_strategy(strategy, usual).parameters() == PUBLISHED[name][strategy]
     with pytest.raises(UserError, match="can't be loaded: no network"):
         sampling_defaults("nobody/nothing")
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "PixArtAlphaPipeline"}))
@@ -356,7 +365,7 @@ def test_a_sample_spec_is_filled_from_the_defaults():
     common = {"prompts": ["a {}"], "seeds": [0], "class_name": "dog"}
     spec = sample_spec("switching", backbone="pixart", **common)
     assert (spec.num_steps, spec.scheduler) == (20, "dpm++")
-    assert spec.parameters == make_strategy("switching", guidance_scale=4.5, switch_step=8).parameters()
+    assert spec.parameters == PUBLISHED["pixart"]["switching"]
     chosen = sample_spec(
         "mixed",
         num_steps=7,
@@ -366,7 +375,7 @@ def test_a_sample_spec_is_filled_from_the_defaults():
         superclass_scale=2,
         **common,
     )
-    parameters = make_strategy("mixed", concept_scale=1, superclass_scale=2).parameters()
+    strategy = make_strategy("mixed", concept_scale=1, superclass_scale=2)
     assert chosen == SampleSpec(
-        None, "micro", "mixed", parameters, "sks", "dog", ["a {}"], [0], 7, "euler", chosen.weights
+        None, "micro", strategy, "sks", "dog", ["a {}"], [0], 7, "euler", chosen.weights
     )  # fmt: skip

@@ -20,8 +20,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "persongen_lib.backbones.sources._known", lambda: {"model": {"source": str(tmp_path / "model")}}
     )
-    usual = {"num_steps": {}, "families": {}, "backbones": {"model": {"dreambooth": QUICK}}}
-    monkeypatch.setattr("persongen_lib.finetune.engine.method._usual", lambda: usual)
+    quick = {"model": {"methods": {"dreambooth": QUICK}}}
+    monkeypatch.setattr("persongen_lib.finetune.engine.defaults._overrides", lambda: quick)
     return tmp_path
 
 

@@ -3,13 +3,16 @@ import pytest
 from persongen_lib.core.checks import check_template, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
-from persongen_lib.core.specs import FineTuneSpec, SampleSpec
+from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.sampling.engine.specs import SampleSpec
+from persongen_lib.sampling.engine.strategy import make_strategy
 
 FINE_TUNE = FineTuneSpec(
     "micro", "dreambooth", "rex", "dog", "sks", "0" * 12, 450, 0, {"learning_rate": 1e-3}
 )
+STRATEGY = make_strategy("mixed", concept_scale=3.5, superclass_scale=2)
 SAMPLE = SampleSpec(
-    FINE_TUNE, "micro", "mixed", {"concept_scale": 3.5}, "sks", "dog", ("a photo of {}",), (0, 1)
+    FINE_TUNE, "micro", STRATEGY, "sks", "dog", ("a photo of {}",), (0, 1), num_steps=50, scheduler="ddim"
 )
 
 
@@ -27,6 +30,12 @@ def test_any_field_changes_the_hash():
     one = SAMPLE.to_dict()
     for name, value in {"seeds": [0, 2], "num_steps": 49, "weights": "x", "fine_tune": None}.items():
         assert SampleSpec.from_dict({**one, name: value}).hash != SAMPLE.hash
+
+
+def test_a_spec_holds_numbers_alone():
+    values = SAMPLE.to_dict()
+    with pytest.raises(UserError, match="concept_scale of mixed is '50%'"):
+        SampleSpec.from_dict({**values, "parameters": {**values["parameters"], "concept_scale": "50%"}})
 
 
 def test_unknown_and_missing_keys_are_refused_with_their_names():

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from test_evaluation import make_concept, noise
+from sample_run import make_concept, noise, scored_by
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.evaluation import runs as evaluation
+from persongen_lib.evaluation.metric import Batch
 from persongen_lib.evaluation.metrics.face import Face, face_folder, face_pack
 
 NETWORKS = ("scrfd_500m_bnkps.onnx", "w600k_mbf.onnx")
@@ -57,7 +57,7 @@ def people(pack, photo):
 def face(pack, people, tmp_path_factory):
     """Against the first of the people, of whom one reference shows no face."""
     concept = make_concept(tmp_path_factory.mktemp("rex"), images=[people[0], noise(0)])
-    return Face(face_pack(str(pack)), concept)
+    return Face(concept, face_pack(str(pack)))
 
 
 def test_the_same_face_is_more_alike_than_another(face, people):
@@ -65,7 +65,7 @@ def test_the_same_face_is_more_alike_than_another(face, people):
     people[0].save(stored, "jpeg", quality=40)
     small = people[0].resize((people[0].width * 2 // 3, people[0].height * 2 // 3))
     same = [people[0], ImageOps.mirror(people[0]), small, Image.open(stored)]
-    scores = face([*same, *people[1:]], ["{}"] * 6)
+    scores = face(Batch([*same, *people[1:]], ["{}"] * 6))
     alike = scores["face_identity"]
     assert alike[0] == pytest.approx(1, abs=1e-5)
     assert min(alike[:4]) > 0.6 > 0.4 > max(alike[4:])
@@ -73,7 +73,7 @@ def test_the_same_face_is_more_alike_than_another(face, people):
 
 
 def test_the_most_alike_of_many_faces_counts(face, photo):
-    scores = face([photo], ["{}"])
+    scores = face(Batch([photo], ["{}"]))
     assert scores["num_faces"] == [6] and scores["face_identity"][0] > 0.9
 
 
@@ -89,8 +89,8 @@ def test_scores_are_those_of_insightface_called_by_hand(pack, photo, people, tmp
 
     references = [features(image)[0] for image in people[:2]]
     expected = max(np.mean([one @ other for other in references]) for one in features(photo))
-    face = Face(face_pack(str(pack)), make_concept(tmp_path, images=people[:2]))
-    assert face([photo], ["{}"])["face_identity"] == pytest.approx([expected], abs=1e-5)
+    face = Face(make_concept(tmp_path, images=people[:2]), face_pack(str(pack)))
+    assert face(Batch([photo], ["{}"]))["face_identity"] == pytest.approx([expected], abs=1e-5)
 
 
 def test_a_picture_without_a_face_counts_as_such(pack, people, tmp_path):
@@ -101,12 +101,12 @@ def test_a_picture_without_a_face_counts_as_such(pack, people, tmp_path):
         "".join(f'{{"file": "images/{seed}.png", "template": "{{}}"}}\n' for seed in (0, 1))
     )
     concept = make_concept(tmp_path, images=people[:1])
-    table = evaluation.evaluate_run(tmp_path, concept, ["face"], "cpu", face_model=str(pack))
+    table = scored_by(tmp_path, concept, ["face"], face=pack)
     assert list(table["face_found"]) == [0, 1] and list(table["num_faces"]) == [0, 1]
     assert list(table["face_identity"].isna()) == [True, False] and set(table["face_model"]) == {"small"}
     with pytest.raises(UserError, match="no face was found in the pictures of rex"):
         concept = make_concept(tmp_path, images=[noise(0)])
-        evaluation.evaluate_run(tmp_path, concept, ["face"], "cpu", face_model=str(pack))
+        scored_by(tmp_path, concept, ["face"], face=pack)
 
 
 def test_an_incomplete_pack_is_told_in_one_sentence(pack, tmp_path):

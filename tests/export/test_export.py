@@ -10,16 +10,16 @@ from tiny import save_pictures, tiny_backbone, tiny_pipeline
 from torch import nn
 
 from persongen_lib import load_backbone
-from persongen_lib.adapters.adapted import num_shifts
+from persongen_lib.adapters.spectral import num_shifts
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
 from persongen_lib.export.card import model_card
-from persongen_lib.export.formats import export_adapter, formats, write_companions
+from persongen_lib.export.run import export_adapter, formats, write_companions
 from persongen_lib.finetune import fine_tune_spec, finetune
-from persongen_lib.finetune.engine.trainable import LAYERS
 from persongen_lib.sampling import initial_noise, make_strategy, sample
 
 FAMILIES = ("sd", "sdxl", "pixart")
@@ -47,7 +47,7 @@ def trained_lora(models, tmp_path_factory):
     spec = fine_tune_spec(
         concept, str(models / "sd"), "lora", 4, rank=3, alpha=12.0, prior_weight=0.0, **rates
     )  # fmt: skip
-    return finetune(spec, concept, Store(folder / "runs"), "cpu", validate=())
+    return finetune(spec, concept, Runtime(Store(folder / "runs"), "cpu"), validate=())
 
 
 def normal(*shape, seed=0, scale=1.0):
@@ -56,7 +56,7 @@ def normal(*shape, seed=0, scale=1.0):
 
 def parameters_of(backbone, part="all"):
     network = backbone.modules["network"]
-    return {f"network.{n}": p for n, p in network.named_parameters() if LAYERS[part](f".{n}")}
+    return {f"network.{n}": p for n, p in network.named_parameters() if backbone.is_in(part, n)}
 
 
 def lora(backbone, part="attention", text=True, rank=3):
@@ -65,7 +65,7 @@ def lora(backbone, part="attention", text=True, rank=3):
     for module, model in backbone.modules.items():
         for name, layer in model.named_modules():
             in_text = module != "network" and text and name.rpartition(".")[2] in PROJECTIONS
-            in_network = module == "network" and LAYERS[part](f".{name}.")
+            in_network = module == "network" and backbone.is_in(part, name)
             if isinstance(layer, nn.Linear | nn.Conv2d) and (in_text or in_network):
                 out, into, *kernel = layer.weight.shape
                 ones = [1] * len(kernel)
@@ -285,7 +285,7 @@ def test_companions_are_what_others_load(tmp_path, models, monkeypatch):
     def unused(*_args, **_options):
         raise AssertionError("the model is loaded")
 
-    monkeypatch.setattr("persongen_lib.export.formats.load_backbone", unused)
+    monkeypatch.setattr("persongen_lib.export.formats.pipeline.load_backbone", unused)
     concept = load_concept(save_pictures(tmp_path / "rex"), "dog")
     for family, names in [
         ("sd", {"pytorch_lora_weights.safetensors", "learned_embeds.safetensors"}),

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
 from persongen_lib import figures
 from persongen_lib.analysis.statistics import paired_differences
 from persongen_lib.core.errors import UserError
+from persongen_lib.evaluation.metric import catalogue
 from persongen_lib.sampling.engine.strategy import STRATEGIES
 from persongen_lib.sampling.strategies.mixed import Mixed
 
@@ -163,20 +164,49 @@ def test_a_strategy_keeps_its_look_and_no_two_share_one():
         assert len({marker for _, marker in looks.values()}) == len(looks)
 
 
-def test_new_strategies_have_looks_of_their_own_that_stay(monkeypatch):
-    """Registered without a look: colours and markers that nobody else has, the same when another one comes later."""
+def register(monkeypatch, *names, **own):
+    """Strategies of these names, until the test ends."""
     monkeypatch.setattr(STRATEGIES, "_classes", dict(STRATEGIES._classes))
-    names = [f"new{index}" for index in range(12)]
-    assert figures.look("new0") == figures.look("") == ("#000000", "o")
-    first = []
     for name in names:
-        STRATEGIES.register(name)(type(name, (Mixed,), {}))
-        first.append(figures.look(f"{name} concept_scale=2, empty prompt"))
-    assert first == [figures.look(name) for name in names]
-    taken = {*figures.LOOKS.values(), *figures.METHOD_LOOKS.values()}
-    assert len({*first, *taken}) == len(taken) + len(names)
-    for part in (0, 1):
-        assert len({one[part] for one in [*figures.LOOKS.values(), *first[:6]]}) == len(figures.LOOKS) + 6
+        STRATEGIES.register(name)(type(name, (Mixed,), dict(own)))
+
+
+def test_a_new_strategy_has_a_look_that_no_other_one_moves(monkeypatch):
+    names = [f"new{index}" for index in range(12)]
+    assert figures.look("new7") == figures.look("") == ("#000000", "o")
+    before = {name: figures.look(name) for name in (*STRATEGIES.names(), *figures.METHOD_LOOKS)}
+    with monkeypatch.context() as alone:
+        register(alone, "new7")
+        seventh = figures.look("new7 concept_scale=2, empty prompt")
+    register(monkeypatch, *names)
+    assert figures.look("new7") == seventh
+    assert {name: figures.look(name) for name in before} == before
+
+
+def test_the_look_of_a_new_strategy_is_like_no_known_one(monkeypatch):
+    names = [f"new{index}" for index in range(40)]
+    register(monkeypatch, *names)
+    known = {*figures.LOOKS.values(), *figures.METHOD_LOOKS.values()}
+    colors, markers = zip(*map(figures.look, names), strict=True)
+    assert not {marker for _, marker in known} & set(markers) and len(set(markers)) == 6
+    for color in colors:
+        assert min(np.linalg.norm(np.subtract(to_rgb(color), to_rgb(other))) for other, _ in known) >= 0.25
+    assert len(set(colors)) == len(names)
+
+
+def test_a_class_may_declare_its_look(monkeypatch):
+    register(monkeypatch, "own", look=("#123456", "1"))
+    assert figures.look("own guidance_scale=3") == ("#123456", "1")
+
+
+def test_titles_of_metrics_are_those_of_the_catalogue():
+    columns = catalogue()
+    assert not set(figures.TITLES) & set(columns)
+    assert {name: figures.title(name) for name in columns} == {
+        name: column.title for name, column in columns.items()
+    }
+    assert figures.title("leak") == "leak rate" and figures.title("evaluations") == "NFE per image"
+    assert figures.title("some_column") == "some column"
 
 
 def test_trajectories_become_a_table_and_a_figure():

@@ -10,17 +10,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import save_pictures, tiny_backbone, tiny_pipeline
 
-from persongen_lib.backbones import load_backbone, read_adapter_spec
+from persongen_lib.adapters.files import read_adapter_spec
+from persongen_lib.backbones import load_backbone
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
 from persongen_lib.finetune import fine_tune_spec, finetune, list_methods, make_method
 from persongen_lib.finetune.engine.examples import Examples
-from persongen_lib.finetune.engine.loop import Loop
-from persongen_lib.finetune.engine.objective import min_snr_weights, prior_preservation_loss, squared_error
+from persongen_lib.finetune.engine.losses import min_snr_weights, prior_preservation_loss, squared_error
+from persongen_lib.finetune.engine.objective import Objective
 from persongen_lib.finetune.engine.trainable import Trainable
-from persongen_lib.finetune.engine.training import Training
+from persongen_lib.finetune.engine.trainer import Trainer
 from persongen_lib.sampling import make_strategy, sample
 
 SMALL = {"batch_size": 2, "num_class_images": 3, "class_num_steps": 2}
@@ -35,7 +37,7 @@ def setting(tmp_path):
     return concept, str(tmp_path / "model"), Store(tmp_path / "runs")
 
 
-def training(trainable, priors=None, instances=None, **parameters):
+def objective(trainable, priors=None, instances=None, **parameters):
     method = make_method(
         "dreambooth", **{**SMALL, "learning_rate": 1e-3, "token_learning_rate": 5e-3, **parameters}
     )
@@ -46,13 +48,13 @@ def training(trainable, priors=None, instances=None, **parameters):
         instances = Examples(instances, ("a photo of sks dog",) * len(instances))
     if priors is not None:
         priors = Examples(priors, ("a photo of dog",) * len(priors))
-    return Training(method, trainable, instances, priors)
+    return Objective(method, trainable, instances, priors)
 
 
-def loop(under_way, num_steps, folder, every=50, seed=0):
+def trainer(under_way, num_steps, folder, every=50, seed=0):
     folder.mkdir(exist_ok=True)
     accelerator = Accelerator(cpu=True, mixed_precision="no")
-    return Loop(under_way, num_steps, seed, folder, accelerator, every)
+    return Trainer(under_way, num_steps, seed, folder, accelerator, every)
 
 
 def test_the_first_half_of_a_batch_is_the_concept():
@@ -63,7 +65,7 @@ def test_the_first_half_of_a_batch_is_the_concept():
         seen.append((latents, told)) or forward(latents, timesteps, told)
     )
     with Trainable(backbone) as trainable:
-        under_way = training(trainable, torch.full((3, *SHAPE), -1.0), torch.full((3, *SHAPE), 1.0))
+        under_way = objective(trainable, torch.full((3, *SHAPE), -1.0), torch.full((3, *SHAPE), 1.0))
         under_way.loss(torch.Generator().manual_seed(0))
     latents, told = seen[0]
     assert latents.mean(dim=(1, 2, 3)).tolist() == [1, 1, -1, -1]
@@ -80,7 +82,7 @@ def test_swapped_halves_are_another_loss():
     losses = []
     for sign in (1.0, -1.0):
         with Trainable(backbone) as trainable:
-            under_way = training(
+            under_way = objective(
                 trainable, torch.full((3, *SHAPE), -sign), torch.full((3, *SHAPE), sign), prior_weight=0.1
             )
             losses.append(under_way.loss(torch.Generator().manual_seed(0)).item())
@@ -125,7 +127,7 @@ def test_a_training_with_masks_learns_nothing_from_the_background():
         picture = torch.where(masks > 0, latents, torch.tensor(background))
         with Trainable(backbone) as trainable:
             examples = Examples(picture, ("a photo of sks dog",), masks)
-            under_way = training(trainable, instances=examples, masked_loss=True)
+            under_way = objective(trainable, instances=examples, masked_loss=True)
             losses.append(under_way.loss(torch.Generator().manual_seed(0)))
     assert losses[0] == losses[1]
 
@@ -147,7 +149,7 @@ def test_pictures_have_their_own_captions():
     captions = ("a photo of sks dog", "a photo of sks dog in the snow")
     with Trainable(backbone) as trainable:
         examples = Examples(torch.randn(2, *SHAPE), captions)
-        under_way = training(trainable, instances=examples, token_learning_rate=0)
+        under_way = objective(trainable, instances=examples, token_learning_rate=0)
         for seed in range(3):
             under_way.loss(torch.Generator().manual_seed(seed))
     assert seen == [list(captions)]
@@ -158,8 +160,7 @@ def test_without_prior_weight_there_are_no_class_pictures(setting):
     finetune(
         fine_tune_spec(concept, model, num_steps=1, prior_weight=0, **SMALL),
         concept,
-        store,
-        "cpu",
+        Runtime(store, "cpu"),
         validate=(),
     )
     assert not (store.root / "class_images").exists()
@@ -172,8 +173,7 @@ def test_class_pictures_are_the_untuned_models_and_shared(setting):
         finetune(
             fine_tune_spec(concept, model, num_steps=1, seed=seed, **SMALL),
             concept,
-            store,
-            "cpu",
+            Runtime(store, "cpu"),
             validate=(),
         )
     (folder,) = [path for path in (store.root / "class_images").iterdir() if path.is_dir()]
@@ -186,7 +186,7 @@ def test_an_adapter_holds_only_what_changed(setting):
     concept, model, store = setting
     chosen = {"train": "cross_attention", "learning_rate": 1e-3, "token_learning_rate": 5e-3}
     spec = fine_tune_spec(concept, model, num_steps=3, **chosen, **SMALL)
-    folder = finetune(spec, concept, store, "cpu", validate=())
+    folder = finetune(spec, concept, Runtime(store, "cpu"), validate=())
     backbone = tiny_backbone()
     own = {name: p for module in backbone.modules.values() for name, p in module.named_parameters()}
     ((table, (row,)),) = backbone.token_rows("sks").items()
@@ -206,7 +206,7 @@ def test_an_adapter_holds_only_what_changed(setting):
 def test_an_adapter_is_what_the_training_became(tmp_path):
     backbone = tiny_backbone()
     with Trainable(backbone) as trainable:
-        for _ in loop(training(trainable), 3, tmp_path):
+        for _ in trainer(objective(trainable), 3, tmp_path):
             pass
         with torch.no_grad():
             trained = backbone.encode(["a photo of sks dog"]).tensors["encoder_hidden_states"]
@@ -221,7 +221,7 @@ def test_an_adapter_is_what_the_training_became(tmp_path):
 def test_the_layers_that_are_trained(part):
     counts = {"cross_attention": ".attn2.", "attention": ".attn", "qkv": ".to_", "all": ""}
     with Trainable(tiny_backbone()) as trainable:
-        training(trainable, train=part, token_learning_rate=0)
+        objective(trainable, train=part, token_learning_rate=0)
         assert trainable.tensors and all(counts[part] in name for name in trainable.tensors)
         assert not (part == "qkv" and any("to_out" in name for name in trainable.tensors))
 
@@ -231,11 +231,11 @@ def test_a_stopped_training_continues_exactly(tmp_path, ema_decay):
     def run(folder, stop=None):
         priors = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(5))
         with Trainable(tiny_backbone()) as trainable:
-            under_way = loop(training(trainable, priors, ema_decay=ema_decay), 9, folder, 4, 7)
+            under_way = trainer(objective(trainable, priors, ema_decay=ema_decay), 9, folder, 4, 7)
             for steps in under_way:
                 if steps == stop:
                     return None
-            return under_way.losses, under_way.adapter()
+            return under_way.history["loss"], under_way.adapter()
 
     losses, adapter = run(tmp_path / "whole")
     assert run(tmp_path / "killed", stop=6) is None
@@ -246,7 +246,7 @@ def test_a_stopped_training_continues_exactly(tmp_path, ema_decay):
 
 def test_the_moving_average_is_one(tmp_path):
     with Trainable(tiny_backbone()) as trainable:
-        under_way, expected = loop(training(trainable, ema_decay=0.75), 4, tmp_path), None
+        under_way, expected = trainer(objective(trainable, ema_decay=0.75), 4, tmp_path), None
         for _ in under_way:
             now = {name: tensor.detach().clone() for name, tensor in trainable.tensors.items()}
             expected = (
@@ -264,7 +264,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory():
         with Trainable(tiny_backbone()) as trainable:
             if thrifty:
                 trainable.save_memory()
-            training(trainable).loss(torch.Generator().manual_seed(0)).backward()
+            objective(trainable).loss(torch.Generator().manual_seed(0)).backward()
             gradients.append({name: tensor.grad.clone() for name, tensor in trainable.tensors.items()})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient)
@@ -272,45 +272,45 @@ def test_gradient_checkpointing_changes_nothing_but_memory():
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path):
     with Trainable(tiny_backbone()) as trainable:
-        under_way = loop(training(trainable), 20, tmp_path, every=3)
-        healthy = under_way.training.loss
+        under_way = trainer(objective(trainable), 20, tmp_path, every=3)
+        healthy = under_way.objective.loss
         with pytest.raises(UserError, match=r"not finite at step 7.*checkpoint of step 6 stays"):
             for steps in under_way:
                 if steps == 7:
-                    under_way.training.loss = lambda generator: healthy(generator) * float("nan")
+                    under_way.objective.loss = lambda generator: healthy(generator) * float("nan")
     kept = load_file(tmp_path / "checkpoint.safetensors")
-    assert len(kept["losses"]) == 6 and all(tensor.isfinite().all() for tensor in kept.values())
+    assert len(kept["history.loss"]) == 6 and all(tensor.isfinite().all() for tensor in kept.values())
 
 
 def test_training_learns(tmp_path):
     target = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(3))
     with Trainable(tiny_backbone()) as trainable:
-        under_way = loop(training(trainable, instances=target, train="all"), 60, tmp_path)
+        under_way = trainer(objective(trainable, instances=target, train="all"), 60, tmp_path)
         for _ in under_way:
             pass
-    assert sum(under_way.losses[-10:]) < 0.8 * sum(under_way.losses[:10])
+    assert sum(under_way.history["loss"][-10:]) < 0.8 * sum(under_way.history["loss"][:10])
 
 
 def test_snapshots_are_the_shorter_fine_tunings(setting):
     concept, model, store = setting
     spec, short = (fine_tune_spec(concept, model, num_steps=n, learning_rate=1e-3, **SMALL) for n in (6, 4))
-    finetune(spec, concept, store, "cpu", snapshots=[4])
+    finetune(spec, concept, Runtime(store, "cpu"), snapshots=[4])
     snapshot = store.find("finetune", short)
-    alone = finetune(short, concept, Store(store.root.parent / "other"), "cpu")
+    alone = finetune(short, concept, Runtime(Store(store.root.parent / "other"), "cpu"))
     one, other = (load_file(folder / "adapter.safetensors") for folder in (snapshot, alone))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert (snapshot / "loss.csv").read_text() == (alone / "loss.csv").read_text()
     assert read_adapter_spec(snapshot) == short
-    finetune(spec, concept, store, "cpu", snapshots=[2])
+    finetune(spec, concept, Runtime(store, "cpu"), snapshots=[2])
     assert store.find("finetune", fine_tune_spec(concept, model, num_steps=2, learning_rate=1e-3, **SMALL))
     with pytest.raises(UserError, match="snapshot"):
-        finetune(spec, concept, store, "cpu", snapshots=[7])
+        finetune(spec, concept, Runtime(store, "cpu"), snapshots=[7])
 
 
 def test_strips_show_the_training_at_each_checkpoint_and_leave_it_alone(setting):
     concept, model, store = setting
     spec = fine_tune_spec(concept, model, num_steps=5, learning_rate=1e-2, **SMALL)
-    folder = finetune(spec, concept, store, "cpu", checkpoint_every=2, validate=["a photo of {}"])
+    folder = finetune(spec, concept, Runtime(store, "cpu"), checkpoint_every=2, validate=["a photo of {}"])
     strips = sorted((folder / "validation").iterdir())
     assert [path.name for path in strips] == ["step_00002.png", "step_00004.png", "step_00005.png"]
     pictures = [Image.open(path) for path in strips]
@@ -319,7 +319,7 @@ def test_strips_show_the_training_at_each_checkpoint_and_leave_it_alone(setting)
     base = make_strategy("base")
     last = sample(backbone, base, "a photo of {}", "sks", "dog", 50, [0, 1]).images
     assert pictures[-1].crop((0, 0, 16, 16)).tobytes() == last[0].tobytes()
-    unseen = finetune(spec, concept, Store(store.root.parent / "other"), "cpu", validate=())
+    unseen = finetune(spec, concept, Runtime(Store(store.root.parent / "other"), "cpu"), validate=())
     one, other = (load_file(place / "adapter.safetensors") for place in (folder, unseen))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -327,13 +327,13 @@ def test_strips_show_the_training_at_each_checkpoint_and_leave_it_alone(setting)
 def test_bfloat16_arithmetic_trains_float32(setting):
     concept, model, store = setting
     spec = fine_tune_spec(concept, model, num_steps=2, **SMALL)
-    folder = finetune(spec, concept, store, "cpu", "bf16", validate=())
+    folder = finetune(spec, concept, Runtime(store, "cpu", "bf16"), validate=())
     assert json.loads((folder / "provenance.json").read_text())["dtype"] == "bfloat16"
     assert all(t.dtype == torch.float32 for t in load_file(folder / "adapter.safetensors").values())
     other = fine_tune_spec(concept, model, num_steps=3, **SMALL)
     for dtype, message in [("fp16", "GPU"), ("fp8", "unknown dtype")]:
         with pytest.raises(UserError, match=message):
-            finetune(other, concept, store, "cpu", dtype)
+            finetune(other, concept, Runtime(store, "cpu", dtype))
 
 
 def test_masked_training_needs_masks(setting, tmp_path):
@@ -349,17 +349,17 @@ def test_masked_training_needs_masks(setting, tmp_path):
     grid = tiny_backbone().latent_masks(masked.masks)
     assert grid.shape == (3, 1, 8, 8) and grid[..., :4].min() == 1 and grid[..., 4:].max() == 0
     spec = fine_tune_spec(masked, model, num_steps=1, masked_loss=True, min_snr_gamma=5, **SMALL)
-    assert finetune(spec, masked, store, "cpu", validate=()).exists()
+    assert finetune(spec, masked, Runtime(store, "cpu"), validate=()).exists()
 
 
 def test_a_report_without_its_package_is_refused(setting, monkeypatch):
     concept, model, store = setting
     spec = fine_tune_spec(concept, model, num_steps=1, **SMALL)
     with pytest.raises(UserError, match="unknown report: paper"):
-        finetune(spec, concept, store, "cpu", report="paper")
+        finetune(spec, concept, Runtime(store, "cpu"), report="paper")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install wandb"):
-        finetune(spec, concept, store, "cpu", report="wandb")
+        finetune(spec, concept, Runtime(store, "cpu"), report="wandb")
 
 
 def test_a_class_name_of_several_tokens(setting):
@@ -367,9 +367,9 @@ def test_a_class_name_of_several_tokens(setting):
     several = load_concept(concept.folder, "dog in snow")
     spec = fine_tune_spec(several, model, "textual_inversion", num_steps=1)
     with pytest.raises(UserError, match="several tokens .* give initial_word"):
-        finetune(spec, several, store, "cpu", validate=())
+        finetune(spec, several, Runtime(store, "cpu"), validate=())
     spec = fine_tune_spec(several, model, "textual_inversion", num_steps=1, initial_word="dog")
-    assert finetune(spec, several, store, "cpu", validate=()).exists()
+    assert finetune(spec, several, Runtime(store, "cpu"), validate=()).exists()
 
 
 def test_defaults_come_from_the_backbone_and_wrong_values_are_refused(setting):

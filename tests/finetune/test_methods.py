@@ -13,15 +13,16 @@ from safetensors.torch import load_file, save_file
 from tiny import save_pictures, tiny_backbone, tiny_pipeline
 from tqdm.auto import tqdm
 
-from persongen_lib.adapters.adapted import respectrum, spectrum
+from persongen_lib.adapters.spectral import respectrum, spectrum
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
 from persongen_lib.finetune import fine_tune_spec, finetune, list_methods, make_method
 from persongen_lib.finetune.engine.examples import Examples
+from persongen_lib.finetune.engine.objective import Objective
 from persongen_lib.finetune.engine.trainable import Trainable
-from persongen_lib.finetune.engine.training import Training
 from persongen_lib.sampling import list_strategies, make_strategy, sample
 
 SPEC = FineTuneSpec("tiny", "any", "rex", "dog", "sks", "", 1)
@@ -43,7 +44,7 @@ def start(trainable, name, **parameters):
     method = make_method(name, **{"batch_size": 2, "prior_weight": 0.0, **parameters})
     method.prepare(trainable, SPEC)
     latents = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(0))
-    return Training(method, trainable, Examples(latents, ("a photo of sks dog",) * 3))
+    return Objective(method, trainable, Examples(latents, ("a photo of sks dog",) * 3))
 
 
 def trained(backbone, name, folder, steps=3, **parameters):
@@ -141,6 +142,18 @@ def test_scale_0_is_the_original_and_scale_1_what_was_trained(tmp_path, method, 
     assert not torch.allclose(half, before, atol=1e-5) and not torch.allclose(half, during, atol=1e-5)
     backbone.unload_adapter()
     assert all(torch.equal(value, own[name]) for name, value in parameters_of(backbone).items())
+
+
+@EACH_FAMILY
+@pytest.mark.parametrize("method", ["dreambooth", "lora", "svdiff"])
+def test_text_encoders_and_the_placeholders_embedding_are_trained_and_loaded_together(
+    tmp_path, method, family
+):
+    backbone = tiny_backbone(family=family)
+    rates = {"text_encoder_learning_rate": 1e-2, "token_learning_rate": 1e-1}
+    during = trained(backbone, method, tmp_path, **rates)
+    backbone.load_adapter(tmp_path)
+    torch.testing.assert_close(predictions(backbone), during, rtol=1e-4, atol=1e-4)
 
 
 @EACH_METHOD
@@ -255,7 +268,7 @@ def test_a_training_killed_by_the_system_ends_with_the_same_weights(tmp_path, me
     def train(runs):
         tqdm.set_lock(threading.RLock())  # forks share tqdm's own, which a killed one may hold
         torch.set_num_threads(1)
-        finetune(spec, concept, Store(tmp_path / runs), "cpu", checkpoint_every=4, validate=())
+        finetune(spec, concept, Runtime(Store(tmp_path / runs), "cpu"), checkpoint_every=4, validate=())
 
     context = multiprocessing.get_context("fork")
     whole, killed = (context.Process(target=train, args=(runs,)) for runs in ("whole", "killed"))

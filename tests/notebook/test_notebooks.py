@@ -61,20 +61,21 @@ def test_notebook_narrates_and_calls(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebooks_parameters_are_the_quick_preset(path):
     given = {n.targets[0].id: ast.literal_eval(n.value) for n in ast.parse(code_cells(path)[0].source).body}
-    for cell in load_study("quick").cells:
+    for job in load_study("quick").jobs:
+        cell = job.cell
         if path.stem in ("compare", STRATEGIES.get(cell.strategy)):
             assert given["concept"] == cell.concept and given["num_steps"] == cell.num_steps
-            assert tuple(given["prompts"]) == tuple(cell.sample_spec.prompts)
-            assert parse_seeds(given["seeds"]) == cell.sample_spec.seeds
+            assert tuple(given["prompts"]) == job.sample.prompts
+            assert parse_seeds(given["seeds"]) == job.sample.seeds
             own = given["strategies"][cell.strategy] if path.stem == "compare" else given
             assert {name: own[name] for name in cell.parameters} == cell.parameters
 
 
 def test_a_study_can_run_every_strategys_notebook():
-    for cell in load_study("smoke").cells:
-        if source := notebook_of(cell):
+    for job in load_study("smoke").jobs:
+        if source := notebook_of(job.cell):
             taken = {node.targets[0].id for node in ast.parse(code_cells(source)[0].source).body}
-            assert taken == set(notebook_parameters(cell, "runs", "cpu")), source.name
+            assert taken == set(notebook_parameters(job, "runs", "cpu")), source.name
             assert "**settings" in "".join(one.source for one in code_cells(source))
 
 

@@ -7,7 +7,7 @@ from tiny import tiny_backbone, tiny_pipeline
 
 from persongen_lib.backbones import StableDiffusion
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.specs import SampleSpec
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
 from persongen_lib.sampling import (
     initial_noise,
@@ -18,6 +18,7 @@ from persongen_lib.sampling import (
     sample,
     sample_spec,
 )
+from persongen_lib.sampling.engine.specs import SampleSpec
 
 TEMPLATE = "a photo of {} in the snow"
 
@@ -196,7 +197,7 @@ def make_spec(model_folder):
 
 def test_a_killed_run_continues_with_what_is_missing(tmp_path, model_folder, backbone, monkeypatch):
     spec = make_spec(model_folder)
-    whole = run_sample(spec, Store(tmp_path / "whole"), backbone=backbone, batch_size=2)
+    whole = run_sample(spec, Runtime(Store(tmp_path / "whole")), backbone=backbone, batch_size=2)
     store, decode, calls = Store(tmp_path / "killed"), backbone.decode, []
 
     def dying(latents):
@@ -207,10 +208,10 @@ def test_a_killed_run_continues_with_what_is_missing(tmp_path, model_folder, bac
 
     monkeypatch.setattr(backbone, "decode", dying)
     with pytest.raises(KeyboardInterrupt):
-        run_sample(spec, store, backbone=backbone, batch_size=2)
+        run_sample(spec, Runtime(store), backbone=backbone, batch_size=2)
     partial = store.folder("sample", spec).with_suffix(".partial")
     assert len(list(partial.glob("images/*.png"))) == 4 and store.find("sample", spec) is None
-    continued = run_sample(spec, store, backbone=backbone, batch_size=2)
+    continued = run_sample(spec, Runtime(store), backbone=backbone, batch_size=2)
     assert sum(calls) == 2 * 5 + calls[2]
     assert (continued / "pictures.jsonl").read_bytes() == (whole / "pictures.jsonl").read_bytes()
     rows = read_pictures(continued)

@@ -33,7 +33,8 @@ def backbone(request):
 def run(backbone, strategy, seeds=(0, 1, 2), num_steps=STEPS, template=TEMPLATE, parameters=None, **options):
     if isinstance(strategy, str):
         strategy = make_strategy(strategy, **(parameters or {}))
-    return sample(backbone, strategy, template, "sks", "dog", num_steps, seeds, output="latents", **options)
+    options = {"scheduler": "ddim", "output": "latents", **options}
+    return sample(backbone, strategy, template, "sks", "dog", num_steps, seeds, **options)
 
 
 def close(one, other):
@@ -182,7 +183,7 @@ def test_the_mask_is_where_the_class_word_is_attended(backbone):
                     for layer in layers
                 ]
                 prompts = backbone.encode(["a photo of dog in the snow"] * 3)
-                backbone.predict_noise(record.latents, record.step, prompts)
+                backbone.predict(record.latents, record.step, prompts)
                 for handle in handles:
                     handle.remove()
 
@@ -303,15 +304,15 @@ def test_a_refinement_with_the_true_noise_keeps_the_marginal(backbone):
     generator = torch.Generator().manual_seed(0)
     x0 = torch.randn(1, 4, 64, 64, generator=generator)
     for eta in (0.3, 1.0):
-        strategy = make_strategy("profusion", refine_eta=eta)
-        for step in backbone.schedule("ddim", 20).steps[::3]:
+        strategy = make_strategy("profusion", refine_eta=eta).resolved(7, 50)
+        for step in backbone.solver("ddim", 20).steps[::3]:
             e, z = torch.randn(2, 400, 4, 8, 8, generator=generator)
-            clean = step.alpha**0.5 * x0[..., :8, :8]
-            latents = clean + (1 - step.alpha) ** 0.5 * e
+            clean = step.signal * x0[..., :8, :8]
+            latents = clean + step.noise * e
             refined = strategy.refine(latents, step, Truth(e), z)
-            left = (refined - clean) / (1 - step.alpha) ** 0.5
+            left = (refined - clean) / step.noise
             assert abs(float(left.mean())) < 0.02 and abs(float(left.std()) - 1) < 0.02
-            a_t, a_p = step.alpha, step.next_alpha
+            a_t, a_p = step.signal**2, step.following.signal**2
             if a_p == 1:
                 continue
             sigma = eta * ((1 - a_p) / (1 - a_t) * (1 - a_t / a_p)) ** 0.5
@@ -334,7 +335,7 @@ def test_the_noise_of_refinements_can_be_given(backbone):
 
 @pytest.mark.parametrize("name", list_strategies())
 def test_a_constant_schedule_is_its_number(backbone, name):
-    strategy = make_strategy(name, **SHORT.get(name, {}))
+    strategy = make_strategy(name, **SHORT.get(name, {})).resolved(7, STEPS)
     scales = {key: value for key, value in strategy.parameters().items() if key.endswith("_scale")}
     assert scales
     constant = {key: [value] * STEPS for key, value in scales.items()}
@@ -363,7 +364,7 @@ def test_original_weights_reach_every_strategy(backbone, tmp_path):
               tmp_path / "adapter.safetensors")  # fmt: skip
     backbone.load_adapter(tmp_path)
     try:
-        only = {"concept_scale": 0, "superclass_scale": 7.0, "superclass_weights": "original"}
+        only = {"concept_scale": 0, "superclass_scale": "100%", "superclass_weights": "original"}
         for name, parameters in (
             ("superclass", {"superclass_weights": "original"}),
             ("multistage", {**only, "switch_step": 2}),
@@ -395,8 +396,8 @@ def test_wrong_values_of_the_new_strategies(backbone):
         ("masked", {"quantile": 1.5}, "quantile of masked must be between 0 and 1"),
         ("profusion", {"refine_eta": 2}, "refine_eta of profusion must be between 0 and 1"),
         ("photoswap", {"align_tokens": 1}, "align_tokens of photoswap must be true or false"),
-        ("base", {"guidance_scale": []}, "must be a number or a list of one number a step"),
-        ("base", {"guidance_scale": [1, "x"]}, "must be a number or a list of one number a step"),
+        ("base", {"guidance_scale": []}, "must be a number, a list of one number per step"),
+        ("base", {"guidance_scale": [1, "x"]}, "must be a number, a list of one number per step"),
     ):
         with pytest.raises(UserError, match=message):
             make_strategy(name, **parameters)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -17,22 +17,29 @@ from tiny import save_pictures, tiny_pipeline
 from tiny_clip import save_tiny_clip
 from tiny_notebook import write_notebook
 
-from persongen_lib import finetune
 from persongen_lib.cli import main as cli
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.data import concepts as data
 from persongen_lib.data import read_picture
 from persongen_lib.evaluation import runs as evaluation
+from persongen_lib.evaluation.evaluators import choose_evaluators
+from persongen_lib.finetune.engine import run as tuning
+from persongen_lib.finetune.engine.method import list_methods
 from persongen_lib.sampling.engine import contact_sheets as pictures
 from persongen_lib.sampling.engine.contact_sheets import is_packed, open_picture, picture_size
 from persongen_lib.sampling.engine.strategy import list_strategies
-from persongen_lib.study import cells, grid, local, results, space
-from persongen_lib.study.cells import Cell, follow, run_cell
+from persongen_lib.study import grid, local, results, space
+from persongen_lib.study import run as running
+from persongen_lib.study.cell import Cell
 from persongen_lib.study.distributed import run_study_ray
 from persongen_lib.study.grid import load_study
+from persongen_lib.study.job import resolve
 from persongen_lib.study.local import Failure, run_study
+from persongen_lib.study.models import shared_backbone
 from persongen_lib.study.notebooks import notebook_parameters, run_notebooks
 from persongen_lib.study.results import collect, study_status
+from persongen_lib.study.run import follow, run_cell
 from persongen_lib.study.space import disk_need
 
 QUICK = {"num_class_images": 2, "class_num_steps": 2, "batch_size": 1}
@@ -67,7 +74,7 @@ def make_cell(place, strategy="base", concept="rex", **changes):
         "num_steps": 3,
         "fine_tune_steps": 2,
         "method_parameters": QUICK,
-        "clip_model": f"local-dir:{place / 'clip'}",
+        "models": {"clip": f"local-dir:{place / 'clip'}"},
     }
     return Cell(**{**settings, **changes})
 
@@ -92,9 +99,37 @@ def study_file(place, folder, **changes):
 @pytest.fixture
 def tiny_judge(place, monkeypatch):
     """Pictures of any size are judged by the tiny CLIP."""
-    from persongen_lib.evaluation import runs as evaluation
+    from persongen_lib.evaluation.metrics import clip
 
-    monkeypatch.setattr(evaluation, "FULL_SIZE", f"local-dir:{place / 'clip'}")
+    monkeypatch.setattr(clip, "FULL_SIZE", f"local-dir:{place / 'clip'}")
+
+
+def test_a_cell_is_plain_data(cell, tmp_path):
+    run_cell(cell, tmp_path, device="cpu")
+    assert Cell(**vars(cell)) == replace(cell) == cell and Cell(**asdict(cell)) == cell
+    assert set(vars(cell)) == set(Cell.__dataclass_fields__)
+    with pytest.raises(FrozenInstanceError):
+        cell.strategy = "mixed"
+
+
+def test_a_job_resolves_a_cell_without_opening_a_picture(cell, monkeypatch):
+    whole = data.load_concept(cell.concept)
+    monkeypatch.setattr(data, "read_picture", lambda path: pytest.fail(f"opened {path}"))
+    job = resolve(cell)
+    assert job.fine_tune.concept_digest == job.concept.digest == whole.digest and not job.concept.images
+    assert job.sample.fine_tune == job.fine_tune and job.sample.parameters == {"guidance_scale": 7.0}
+    assert resolve(replace(cell, label="other")).sample == job.sample
+
+
+def test_a_backbone_is_shared_under_all_names_of_its_place(place, monkeypatch):
+    spec = resolve(make_cell(place)).sample
+    runtime = Runtime.at(place / "runs", "cpu")
+    first = shared_backbone(spec, runtime)
+    monkeypatch.chdir(place)
+    assert shared_backbone(replace(spec, backbone="model"), runtime) is first
+    if not torch.cuda.is_available():
+        assert shared_backbone(spec, replace(runtime, device="auto")) is first
+    assert shared_backbone(replace(spec, weights="changed"), runtime) is not first
 
 
 def test_a_cell_gives_one_row_a_picture_with_its_origin(cell, tmp_path):
@@ -107,12 +142,19 @@ def test_a_cell_gives_one_row_a_picture_with_its_origin(cell, tmp_path):
     row = table.iloc[0]
     assert (row["label"], row["concept"], row["training_context"]) == ("base", "rex", "beach")
     assert row["evaluations"] == 2 * 3 and row["num_steps"] == 3
-    assert row["guidance_scale"] == cell.sample_spec.parameters["guidance_scale"]
+    assert row["guidance_scale"] == resolve(cell).sample.parameters["guidance_scale"]
+    assert row["default"] and not row["needs_original"]
     assert row["fine_tune_learning_rate"] > 0 and row["fine_tune_num_steps"] == 2
     assert row["clip_model"] == "clip" and -1 <= row["clip_text"] <= 1
     for column in ("torch", "diffusers", "device", "dtype", "git_commit", "seconds", "fine_tune", "sample"):
         assert column in table
     assert run.adapter.name == row["fine_tune"] and run.sample.name == row["sample"]
+
+
+def test_rows_say_what_needs_the_original_weights_and_what_is_not_the_default(place, tmp_path):
+    changed = make_cell(place, "mixed", parameters={"superclass_weights": "original"})
+    table = run_cell(changed, tmp_path, device="cpu").table
+    assert table["needs_original"].all() and not table["default"].any()
 
 
 def test_a_finished_cell_is_found_and_not_made_again(cell, tmp_path, monkeypatch):
@@ -121,8 +163,9 @@ def test_a_finished_cell_is_found_and_not_made_again(cell, tmp_path, monkeypatch
     def fail(*args, **settings):
         raise AssertionError("loaded a model for a finished cell")
 
-    monkeypatch.setattr(cells, "shared_backbone", fail)
-    monkeypatch.setattr("persongen_lib.evaluation.runs.evaluate_run", fail)
+    monkeypatch.setattr(running, "shared_backbone", fail)
+    monkeypatch.setattr("persongen_lib.data.concepts.read_picture", fail)
+    monkeypatch.setattr("persongen_lib.evaluation.scores.evaluate_run", fail)
     again = run_cell(cell, tmp_path, device="cpu")
     pd.testing.assert_frame_equal(first.table, again.table)
 
@@ -130,7 +173,7 @@ def test_a_finished_cell_is_found_and_not_made_again(cell, tmp_path, monkeypatch
 def test_scores_follow_the_judge(cell, place, tmp_path):
     first = run_cell(cell, tmp_path, device="cpu").table
     save_tiny_clip(tmp_path / "other" / "clip", seed=1)
-    other = make_cell(place, clip_model=f"local-dir:{tmp_path / 'other' / 'clip'}")
+    other = make_cell(place, models={"clip": f"local-dir:{tmp_path / 'other' / 'clip'}"})
     second = run_cell(other, tmp_path, device="cpu").table
     assert (first["clip_text"] - second["clip_text"]).abs().min() > 1e-6
     assert list(first["picture"]) == list(second["picture"])
@@ -141,7 +184,7 @@ def test_following_a_picture_ends_where_its_cell_did(cell, tmp_path):
     followed = follow(cell, [(1, 5)], tmp_path, device="cpu")
     way = followed[1, 5]
     assert list(followed) == [(1, 5)] and len(way.distance) == 3
-    backbone = cells.shared_backbone(cell.backbone, cell.sample_spec.weights, "cpu", None)
+    backbone = shared_backbone(resolve(cell).sample, Runtime.at(tmp_path, "cpu"))
     last = np.asarray(backbone.decode(torch.from_numpy(way.latents[-1:]).float())[0]).astype(int)
     picture = np.asarray(Image.open(tmp_path / run.table["picture"].iloc[3])).astype(int)
     assert abs(last - picture).max() <= 2
@@ -177,14 +220,14 @@ def test_a_study_runs_to_one_table(place, tmp_path, tiny_judge):
 
 def test_a_failed_cell_does_not_stop_the_others(place, tmp_path, tiny_judge, monkeypatch, capsys):
     path = study_file(place, tmp_path)
-    real = local.run_cell
+    real = local.run_job
 
-    def sometimes(cell, *args):
-        if cell.name == "mixed" and cell.concept.endswith("rex"):
+    def sometimes(job, *args):
+        if job.cell.name == "mixed" and job.concept.name == "rex":
             raise RuntimeError("out of\nmemory")
-        return real(cell, *args)
+        return real(job, *args)
 
-    monkeypatch.setattr(local, "run_cell", sometimes)
+    monkeypatch.setattr(local, "run_job", sometimes)
     command = ["study", "run", str(path), "--runs", str(tmp_path / "runs"), "--device", "cpu"]
     assert cli.main(command) == 1
     told = capsys.readouterr().err
@@ -238,7 +281,7 @@ def test_ray_makes_the_same_table_and_tells_what_failed(place, tmp_path):
     failures = run_study_ray(study, tmp_path / "ray", device="cpu")
     assert [failure.cell for failure in failures] == list(study.cells[2:])
     assert all("bad" in failure.reason and "pictures" in failure.reason for failure in failures)
-    good = replace(study, cells=study.cells[:2])
+    good = replace(study, jobs=study.jobs[:2])
     again = pd.read_parquet(*collect(good, tmp_path / "ray", tmp_path / "ray.parquet"))
     own = ["picture", "fine_tune", "seed", "label", "clip_text", "clip_image", "evaluations"]
     pd.testing.assert_frame_equal(again[own], table[own].head(4), rtol=1e-3)
@@ -246,9 +289,9 @@ def test_ray_makes_the_same_table_and_tells_what_failed(place, tmp_path):
 
 def test_shards_part_the_fine_tunings(place, tmp_path):
     study = load_study(study_file(place, tmp_path, fine_tunings=[{"num_steps": n} for n in (1, 2, 3)]))
-    parts = [grid.shard(study, f"{k}/4").cells for k in range(1, 5)]
-    assert sorted(map(repr, sum(parts, ()))) == sorted(map(repr, study.cells))
-    tunings = [{cell.fine_tune_spec.hash for cell in part} for part in parts]
+    parts = [grid.shard(study, f"{k}/4").jobs for k in range(1, 5)]
+    assert sorted(map(repr, sum(parts, ()))) == sorted(map(repr, study.jobs))
+    tunings = [{job.fine_tune.hash for job in part} for part in parts]
     assert sum(map(len, tunings)) == len(set().union(*tunings)) == 6 and min(map(len, tunings)) == 1
     for wrong in ("0/2", "3/2", "1", "a/b", "1/2/3"):
         with pytest.raises(UserError, match="a shard is k/N"):
@@ -257,16 +300,16 @@ def test_shards_part_the_fine_tunings(place, tmp_path):
 
 def test_an_interrupted_study_goes_on(place, tmp_path, tiny_judge, monkeypatch):
     study, runs = load_study(study_file(place, tmp_path)), tmp_path / "runs"
-    real, done = local.run_cell, []
+    real, done = local.run_job, []
 
-    def interrupted(cell, *args):
+    def interrupted(job, *args):
         if len(done) == 2:
             raise KeyboardInterrupt
-        done.append(cell)
-        return real(cell, *args)
+        done.append(job)
+        return real(job, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(local, "run_cell", interrupted)
+        patch.setattr(local, "run_job", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_study(study, runs, device="cpu")
     kept = {path: path.stat().st_mtime_ns for path in runs.rglob("*.png")}
@@ -284,13 +327,29 @@ def test_a_grid_gives_every_combination_a_label(place, tmp_path):
     study = load_study(study_file(place, tmp_path, strategies=[entry, "base"]))
     labels = [cell.name for cell in study.cells[:3]]
     assert labels == ["switching switch_step=1", "switching switch_step=2", "base"]
-    assert study.cells[1].sample_spec.parameters["switch_step"] == 2
-    assert study.cells[1].sample_spec.parameters["guidance_scale"] == 4
+    assert study.jobs[1].sample.parameters["switch_step"] == 2
+    assert study.jobs[1].sample.parameters["guidance_scale"] == 4
+
+
+def test_a_study_may_ask_for_all_strategies_and_all_methods(place, tmp_path):
+    study = load_study(study_file(place, tmp_path, strategies="all", fine_tunings="all"))
+    assert {job.sample.strategy for job in study.jobs} == set(list_strategies())
+    assert {job.fine_tune.method for job in study.jobs} == set(list_methods())
+    assert len(study.jobs) == len(list_strategies()) * len(list_methods()) * 2
+    alone = load_study(study_file(place, tmp_path, strategies=["masked"], fine_tunings=[{"method": "lora"}]))
+    assert alone.jobs[0] in study.jobs
+    beside = {"strategy": "mixed", "label": "mixed strong", "parameters": {"concept_scale": 9}}
+    names = [cell.name for cell in load_study(study_file(place, tmp_path, strategies=["all", beside])).cells]
+    count = len(list_strategies()) + 1
+    assert names[:count] == [*list_strategies(), "mixed strong"] and names == names[:count] * 2
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"strategies": "every"}, "strategies .* must be a list of at least one, not 'every'"),
+        ({"strategies": ["all", "base"]}, "are called 'base'"),
+        ({"fine_tunings": "every"}, "fine_tunings .* must be a list"),
         ({"colour": "red"}, "unknown key in .*small.yaml: colour; known: .*concepts"),
         ({"strategies": ["magic"]}, "unknown strategy: magic; known: .*mixed"),
         ({"strategies": [{"strategy": "base", "parameters": {"power": 1}}]}, "unknown parameter.*power"),
@@ -345,13 +404,15 @@ def test_a_packed_cell_keeps_its_scores_and_a_likeness_of_its_pictures(cell, pla
         assert np.argmin(np.mean(errors, axis=1)) == index
     with monkeypatch.context() as patch:
         patch.setattr(
-            cells, "shared_backbone", lambda *args: pytest.fail("loaded a model for a finished cell")
+            running, "shared_backbone", lambda *args: pytest.fail("loaded a model for a finished cell")
         )
         assert is_packed(run_cell(cell, runs, device="cpu").sample)
     with pytest.raises(UserError, match="packed into a contact sheet"):
-        evaluation.evaluate_run(packed.sample, cell.references)
+        evaluation.evaluate_run(
+            packed.sample, data.load_concept(cell.concept), choose_evaluators(packed.sample)
+        )
     save_tiny_clip(tmp_path / "other" / "clip", seed=1)
-    other = make_cell(place, clip_model=f"local-dir:{tmp_path / 'other' / 'clip'}")
+    other = make_cell(place, models={"clip": f"local-dir:{tmp_path / 'other' / 'clip'}"})
     first, second = (run_cell(other, tmp_path / name, device="cpu").table for name in ("kept", "packed"))
     pd.testing.assert_frame_equal(first[own], second[own], check_exact=True)
     with pytest.raises(UserError, match="is not there: run its cell again"):
@@ -428,9 +489,9 @@ def test_lengths_come_from_one_training(place, tmp_path, monkeypatch):
     tunings = [{"num_steps": steps, "parameters": QUICK} for steps in (1, 3, 2)]
     changes = {"concepts": [str(place / "rex")], "strategies": ["base"], "fine_tunings": tunings}
     study = load_study(study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}", **changes))
-    trained, real = [], finetune.finetune
+    trained, real = [], tuning.finetune
     monkeypatch.setattr(
-        finetune, "finetune", lambda spec, *args, **how: trained.append(spec) or real(spec, *args, **how)
+        tuning, "finetune", lambda spec, *args, **how: trained.append(spec) or real(spec, *args, **how)
     )
     assert run_study(study, tmp_path / "together", device="cpu") == ()
     assert [spec.num_steps for spec in trained] == [3]
@@ -447,7 +508,7 @@ def test_the_disk_need_is_said_and_checked(place, tmp_path, tiny_judge, monkeypa
     need = disk_need(study, runs)
     assert (need.cells, need.pictures, need.fine_tunings, need.adapter_bytes) == (4, 8, 2, None)
     assert disk_need(study, runs, keep_pictures=True).picture_bytes == 8 * space.PNG * 16 * 16
-    first = replace(study, cells=study.cells[:2])
+    first = replace(study, jobs=study.jobs[:2])
     run_study(first, runs, device="cpu", keep_pictures=False)
     need = disk_need(study, runs)
     assert (need.cells, need.pictures, need.fine_tunings) == (2, 4, 1) and need.adapter_bytes > 0
@@ -498,14 +559,14 @@ def test_notebooks_run_over_finished_cells(place, tmp_path, monkeypatch):
         "            parameters={'guidance_scale': guidance_scale})\n"
         "print(run_cell(cell, runs, device).sample.name)"
     )
-    names = [*notebook_parameters(make_cell(place), runs, "cpu")]
+    names = [*notebook_parameters(resolve(make_cell(place)), runs, "cpu")]
     write_notebook(root / "notebooks" / "01_base.ipynb", "\n".join(f"{name} = None" for name in names), body)
     study = load_study(study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}"))
     assert run_study(study, runs, device="cpu") == ()
     samples = set(path for path in (runs / "sample").iterdir() if path.is_dir())
     assert run_notebooks(study, [Failure(study.cells[2], "")], runs, "cpu") == ()
     (done,) = (runs / "notebooks").glob("*.ipynb")
-    name = study.cells[0].sample_spec.hash
+    name = study.jobs[0].sample.hash
     assert done.name == f"base-rex-{name}.ipynb" and name in done.read_text()
     assert samples == set(path for path in (runs / "sample").iterdir() if path.is_dir())
 
@@ -522,7 +583,9 @@ def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys, monkeypatch
     as_csv = ["--output", str(tmp_path / "scores.csv")]
     assert cli.main([*command, *as_csv]) == 0
     with monkeypatch.context() as patch:
-        patch.setattr("persongen_lib.cli.evaluate.evaluate_run", lambda *args: pytest.fail("scored again"))
+        patch.setattr(
+            "persongen_lib.evaluation.scores.evaluate_run", lambda *args: pytest.fail("scored again")
+        )
         assert cli.main(command) == cli.main([*command, *as_csv]) == 0
     picture = run.sample / table["file"][0]
     before = picture.read_bytes()
@@ -553,4 +616,4 @@ def test_a_schedule_of_scales_has_its_place_in_the_table(place, tmp_path):
     assert "guidance_scale" not in table and (table["evaluations"] == 2 + 2 + 1).all()
     assert set(table["parameters"]) == {'{"guidance_scale":[3,2,1]}'}
     with pytest.raises(UserError, match="a list of 3 numbers"):
-        _ = make_cell(place, parameters={"guidance_scale": [3, 2]}).sample_spec
+        resolve(make_cell(place, parameters={"guidance_scale": [3, 2]}))

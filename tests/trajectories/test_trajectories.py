@@ -1,16 +1,19 @@
 """Trajectories: the numbers, batches, costs, kills, and what is told from them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 from tiny import tiny_backbone, tiny_pipeline
 
-from persongen_lib.backbones import predicted_original
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
 from persongen_lib.sampling import Prompts, make_strategy, picture_name, run_sample, sample, sample_spec
 from persongen_lib.sampling.engine.loop import trajectory
 from persongen_lib.sampling.engine.predictions import Encoder
+from persongen_lib.sampling.strategies.base import Base
 from persongen_lib.trajectories import (
     Trajectory,
     TrajectoryRecorder,
@@ -54,12 +57,12 @@ def test_every_quantity_is_what_the_predictions_say(backbone):
     kept = run(backbone, strategy, [0], None, latents=noise).records["trajectory"][0]
     prompts = [Prompts(TEMPLATE, "sks", "dog")]
     assert list(kept.frames) == [0, 2, 4]
-    for record in trajectory(Encoder(backbone), strategy, prompts, backbone.schedule("ddim", STEPS), noise):
+    for record in trajectory(Encoder(backbone), strategy, prompts, backbone.solver("ddim", STEPS), noise):
         at = record.index
         u, c, s = (one[0].double().numpy() for one in record.predict("null", "concept", "superclass"))
         norms = np.sqrt(((c - s) ** 2).sum(0))
         cosine = ((c - u) * (s - u)).sum() / np.sqrt(((c - u) ** 2).sum() * ((s - u) ** 2).sum())
-        x0 = predicted_original(record.guided, record.step, record.latents)
+        x0 = record.step.clean(record.guided, record.latents)
         assert kept.timesteps[at] == record.timestep
         assert kept.distance[at] == pytest.approx(norms.mean(), rel=1e-4)
         assert kept.cosine[at] == pytest.approx(cosine, rel=1e-4)
@@ -106,6 +109,20 @@ def test_recorded_in_a_batch_or_alone_and_no_picture_changes(backbone, name):
         np.testing.assert_allclose(one.latents[-1], plain.latents[number], rtol=2e-3, atol=2e-3)
     if name == "masked":
         assert kept[1].masks.mean((1, 2)) == pytest.approx(0.3, abs=0.02)
+
+
+def test_the_mask_of_any_strategy_is_recorded(backbone):
+    @dataclass(frozen=True, kw_only=True)
+    class LeftHalf(Base):
+        """The concept guides on the left."""
+
+        def mask(self, predict):
+            mask = torch.zeros(len(predict.latents), 1, *predict.latents.shape[2:], dtype=torch.bool)
+            mask[..., : mask.shape[-1] // 2] = True
+            return mask
+
+    masks = run(backbone, LeftHalf(), [2]).records["trajectory"][2].masks
+    assert masks.shape[0] == 3 and masks[..., :4].all() and not masks[..., 4:].any()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +198,7 @@ def test_trajectories_of_a_runs_pictures(backbone, make_spec, tmp_path):
 
     def follow(strategy, **parameters):
         spec = make_spec(strategy, 12, **parameters)
-        found = load_trajectories(run_trajectories(spec, store, [(0, 2)], backbone=backbone))
+        found = load_trajectories(run_trajectories(spec, Runtime(store), [(0, 2)], backbone=backbone))
         assert list(found) == [(0, 2)]
         return spec, found
 
@@ -196,7 +213,7 @@ def test_trajectories_of_a_runs_pictures(backbone, make_spec, tmp_path):
 
     from PIL import Image
 
-    saved = Image.open(run_sample(spec, store, backbone=backbone) / picture_name(0, 2))
+    saved = Image.open(run_sample(spec, Runtime(store), backbone=backbone) / picture_name(0, 2))
     final = backbone.decode(torch.from_numpy(one.latents[-1:].astype(np.float32)))[0]
     assert np.abs(np.asarray(final, int) - np.asarray(saved, int)).max() <= 2
 
@@ -220,7 +237,7 @@ def test_any_set_of_pictures_and_only_what_is_missing(backbone, make_spec, tmp_p
         return sample(*args, **options)
 
     monkeypatch.setattr("persongen_lib.trajectories.run.sample", counted)
-    folder = run_trajectories(spec, store, wanted, backbone=backbone)
+    folder = run_trajectories(spec, Runtime(store), wanted, backbone=backbone)
     found = load_trajectories(folder)
     assert list(found) == sorted(wanted)
     assert [(len(prompts), seeds) for prompts, seeds in calls] == [(2, (0, 3)), (1, (0, 1))]
@@ -228,13 +245,15 @@ def test_any_set_of_pictures_and_only_what_is_missing(backbone, make_spec, tmp_p
         backbone, make_strategy("base"), spec.prompts[2], "sks", "dog", STEPS, [1], output="latents"
     )
     np.testing.assert_allclose(found[2, 1].latents[-1], pictures.latents[0], rtol=2e-3, atol=2e-3)
-    assert run_trajectories(spec, store, wanted[::-1], backbone=backbone) == folder and len(calls) == 2
+    assert (
+        run_trajectories(spec, Runtime(store), wanted[::-1], backbone=backbone) == folder and len(calls) == 2
+    )
 
     calls.clear()
     (folder / "DONE").unlink()
     (folder / "p01_s0003.npz").unlink()
     folder.rename(folder.with_suffix(".partial"))
-    again = load_trajectories(run_trajectories(spec, store, wanted, backbone=backbone))
+    again = load_trajectories(run_trajectories(spec, Runtime(store), wanted, backbone=backbone))
     assert calls == [([TEMPLATE], (3,))]
     alike(again[1, 3], found[1, 3])
 
@@ -246,7 +265,7 @@ def test_wrong_pictures_are_refused(make_spec, tmp_path):
         ([], "no picture given"),
     ):
         with pytest.raises(UserError, match=said):
-            run_trajectories(make_spec(), Store(tmp_path), pictures)
+            run_trajectories(make_spec(), Runtime(Store(tmp_path)), pictures)
 
 
 def still(clean, final):

@@ -23,18 +23,22 @@ from persongen_lib import (
     sample,
     sample_spec,
 )
-from persongen_lib.analysis.recommendation import Wish, recommend
+from persongen_lib.analysis.recommendation import Preferences, recommend
 from persongen_lib.backbones import sampling_defaults
 from persongen_lib.cli import recommend as recommend_cli
 from persongen_lib.cli import sample as sample_cli
 from persongen_lib.cli.arguments import parse_parameters
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.finetune import finetune
-from persongen_lib.study.cells import shared_backbone
+from persongen_lib.sampling.engine.contact_sheets import open_picture, pack, picture_name
+from persongen_lib.sampling.engine.run import run_sample
+from persongen_lib.study.advice import sample_command
+from persongen_lib.study.models import shared_backbone
 from persongen_lib.trajectories import TrajectoryRecorder
 from persongen_lib.widgets import DecisionForm, ParetoExplorer, SamplingExplorer, Studio, trajectory_viewer
 from persongen_lib.widgets.controls import parameter_controls
-from persongen_lib.widgets.decision import recommend_command, sample_command
+from persongen_lib.widgets.decision import YOURS, recommend_command
 from persongen_lib.widgets.html import curves
 from persongen_lib.widgets.viewer import FILMS
 
@@ -50,7 +54,7 @@ def world(tmp_path_factory):
     tiny_pipeline().save_pretrained(folder / "model")
     concept = load_concept(save_pictures(folder / "mine"), "dog")
     tuning = fine_tune_spec(concept, str(folder / "model"), "lora", num_steps=2, prior_weight=0)
-    finetune(tuning, concept, Store(folder / "runs"), "cpu", validate=())
+    finetune(tuning, concept, Runtime(Store(folder / "runs"), "cpu"), validate=())
     return folder, tuning
 
 
@@ -58,7 +62,9 @@ def world(tmp_path_factory):
 def rows(world):
     """Counts the network's rows."""
     folder, tuning = world
-    network = shared_backbone(tuning.backbone, tuning.weights, "cpu", None).modules["network"]
+    network = shared_backbone(
+        sample_spec("base", ["a {}"], 0, 1, tuning), Runtime.at(folder / "runs", "cpu")
+    ).modules["network"]
     counted = []
     hook = network.register_forward_pre_hook(lambda module, args: counted.append(len(args[0])))
     yield counted
@@ -269,6 +275,26 @@ def test_pictures_that_the_runs_hold_are_not_sampled(world, table, rows, monkeyp
     assert all(np.array_equal(np.asarray(one), kept) for one in explorer.pictures(0))
 
 
+def test_pictures_on_a_contact_sheet_are_not_sampled_again(world, table, rows, monkeypatch):
+    folder, tuning = world
+    monkeypatch.setattr("persongen_lib.widgets.pareto.fine_tune_spec", lambda *_: tuning)
+    store, parts, made = Store(folder / "runs"), [], {}
+    for name in ("base", "mixed"):
+        spec = sample_spec(name, [SNOW, BEACH], 0, STEPS, tuning)
+        run = run_sample(spec, Runtime(store, "cpu"))
+        made[name] = [open_picture(path) for path in sorted(run.glob("images/*.png"))]
+        pack(run)
+        files = {t: f"sample/{run.name}/{picture_name(k, 0)}" for k, t in enumerate(spec.prompts)}
+        part = table[(table["label"] == name) & table["template"].isin(files)]
+        parts.append(part.assign(picture=part["template"].map(files), fine_tune=tuning.hash))
+    rows.clear()
+    explorer = make_pareto(world, pd.concat(parts), whole=True)
+    assert not rows
+    for place, label in enumerate(explorer.points["label"]):
+        shown = decoded(explorer.cards.children[place].value)
+        assert len(shown) == 2 and all(close(*pair) for pair in zip(shown, made[label], strict=True))
+
+
 def test_points_without_a_fine_tuning_say_so(world, table):
     explorer = make_pareto(world, table)
     assert "not fine-tuned yet" in explorer.cards.children[0].value
@@ -282,15 +308,15 @@ def test_the_form_ranks_as_recommend_does_and_its_commands_say_the_same():
     form.original.value = False
     form.method.value = "dreambooth"
     assert form.weight.disabled
-    found = recommend(pd.read_parquet(results), form.wish)
+    found = recommend(pd.read_parquet(results), form.preferences)
     body = form.ranking.value.split("<tbody>")[1]
     assert re.findall(r"<tr><td>([^<]+)</td>", body) == list(found["label"][:3])
-    recommended = _parsed(recommend_cli, recommend_command(form.wish, results))
+    recommended = _parsed(recommend_cli, recommend_command(form.preferences, results))
     assert recommended.results == results and recommended.no_original_weights
-    assert Wish(
+    assert Preferences(
         min_text=recommended.min_text, max_evaluations=recommended.budget, original_weights=False,
         method=recommended.method,
-    ) == form.wish  # fmt: skip
+    ) == form.preferences  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -299,20 +325,18 @@ def test_the_form_ranks_as_recommend_does_and_its_commands_say_the_same():
 def test_the_command_samples_what_was_recommended(parameters):
     spec = sample_spec("masked", [SNOW], 0, class_name="dog", **parameters)
     option = pd.Series({"strategy": "masked", "parameters": pd.Series(spec.parameters).to_json()})
-    asked = _parsed(sample_cli, sample_command(option, "micro"))
+    asked = _parsed(sample_cli, sample_command(option, *YOURS))
     again = sample_spec(asked.strategy, [SNOW], 0, class_name="dog", **parse_parameters(asked.param))
     assert again == spec
 
 
-def test_a_wish_that_nothing_meets_is_told_in_one_sentence(tmp_path):
+def test_preferences_that_nothing_meets_is_told_in_one_sentence(tmp_path):
     table = pd.read_parquet("data/results/phenomenon.parquet")
-    table[table["superclass_weights"] == "personalized"].assign(superclass_weights="original").to_parquet(
-        tmp_path / "table.parquet"
-    )
+    table.assign(needs_original=True).to_parquet(tmp_path / "table.parquet")
     form = DecisionForm(tmp_path / "table.parquet")
     form.original.value = False
     with pytest.raises(UserError) as error:
-        recommend(form.table, form.wish)
+        recommend(form.table, form.preferences)
     assert str(error.value) in form.ranking.value
 
 

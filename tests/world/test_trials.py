@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from persongen_lib.evaluation.validity import QUESTIONS, answers, trial_scores, trust
+from persongen_lib.evaluation.validity import QUESTIONS, answers, trial_scores, validity
 from persongen_lib.world.draw.scene import CLASSES
 from persongen_lib.world.draw.trials import TRUTHS, trials
 from persongen_lib.world.models.oracle import load_oracle
@@ -77,7 +77,7 @@ def test_an_answer_is_who_of_the_pair_is_above():
 
 @pytest.fixture(scope="module")
 def trusted(some):
-    return trust(trial_scores(some)).set_index(["question", "column"])["mean"]
+    return validity(trial_scores(some)).set_index(["question", "column"])["mean"]
 
 
 def test_the_truth_can_be_trusted(trusted):

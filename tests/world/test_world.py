@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from persongen_lib.world.scene import LIVE
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -31,6 +30,7 @@ from persongen_lib.world.draw.scene import (
     CLASSES,
     COLOURS,
     CONTEXT_NAMES,
+    LIVE,
     Scene,
     lens,
     render,

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA
-from persongen_lib.data.concepts import Concept
-from persongen_lib.evaluation.metric import LOCAL, half_on_gpu, in_batches, mean_cosine, unit
+from persongen_lib.evaluation.features import half_on_gpu, in_batches, mean_cosine, unit
+from persongen_lib.evaluation.metric import COSINE, METRICS, Batch, Column, Metric
+from persongen_lib.evaluation.sources import LOCAL
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +31,6 @@ FULL_SIZE = "ViT-B-32/openai"
 class OpenClip:
     """Features of an open_clip model; make it with `open_clip_model`."""
 
-    model: str
     network: Any
     preprocess: Any
     tokenizer: Any
@@ -59,64 +59,6 @@ class OpenClip:
         return torch.stack([self.texts[text] for text in texts])
 
 
-@dataclass(frozen=True)
-class Clip:
-    """Scores of one open_clip model, all cosines in [-1, 1].
-
-    `clip_image`: mean over the reference pictures (CLIP-I). `clip_text`: with the picture's prompt, written
-    without the placeholder, "a photo of dog in the snow" (CLIP-T). `clip_text_no_class`: without the class
-    word as well, "a photo of in the snow": what the picture owes to the context alone. `clip_diversity`: 1 minus
-    the mean cosine with the other pictures of this prompt (other seeds), None where there are none.
-    """
-
-    open_clip: OpenClip
-    concept: Concept
-    columns: ClassVar = {
-        "clip_image": "float64",
-        "clip_text": "float64",
-        "clip_text_no_class": "float64",
-        "clip_diversity": "float64",
-    }
-
-    @property
-    def model(self) -> str:
-        return self.open_clip.model
-
-    @cached_property
-    def references(self) -> Tensor:
-        return self.open_clip.embed_images(self.concept.images)
-
-    def __call__(self, images: Sequence[Image], templates: Sequence[str]) -> dict[str, list]:
-        features = self.open_clip.embed_images(images)
-        prompts = [template.format(self.concept.class_name) for template in templates]
-        contexts = [" ".join(template.replace("{}", " ").split()) for template in templates]
-        return {
-            "clip_image": mean_cosine(features, self.references),
-            "clip_text": (features * self.open_clip.embed_texts(prompts)).sum(dim=1).tolist(),
-            "clip_text_no_class": (features * self.open_clip.embed_texts(contexts)).sum(dim=1).tolist(),
-            "clip_diversity": _diversity(features, templates),
-        }
-
-
-def _diversity(features: Tensor, templates: Sequence[str]) -> list[float | None]:
-    """1 minus the mean cosine of every row of `features` with the other rows of its template."""
-    values: list[float | None] = [None] * len(templates)
-    for template in dict.fromkeys(templates):
-        rows = [index for index, name in enumerate(templates) if name == template]
-        if len(rows) > 1:
-            own = features[rows]
-            others = (own @ own.T).fill_diagonal_(0).sum(dim=1) / (len(rows) - 1)
-            for index, cosine in zip(rows, others.tolist(), strict=True):
-                values[index] = 1 - cosine
-    return values
-
-
-def load_clip(model: str, device: str, concept: Concept) -> Clip:
-    """Scores against `concept`; for `model` and errors see `open_clip_model`."""
-    return Clip(open_clip_model(model, device), concept)
-
-
-@lru_cache(maxsize=2)
 def open_clip_model(model: str = MICRO, device: str = "cpu") -> OpenClip:
     """Load `local-dir:FOLDER` (in open_clip's form) or `ARCHITECTURE/TAG` (downloaded once by open_clip).
 
@@ -143,7 +85,7 @@ def _from_folder(folder: Path, device: str) -> OpenClip:
         raise UserError(
             f"the CLIP model in {folder} can't be loaded: {str(error).splitlines()[0]}"
         ) from error
-    return OpenClip(folder.name, network.eval(), preprocess, tokenizer, device)
+    return OpenClip(network.eval(), preprocess, tokenizer, device)
 
 
 def _from_tag(model: str, device: str) -> OpenClip:
@@ -166,4 +108,76 @@ def _from_tag(model: str, device: str) -> OpenClip:
     network, preprocess = open_clip.create_model_from_pretrained(
         architecture, tag, device=device, force_quick_gelu=settings.get("quick_gelu", False)
     )
-    return OpenClip(model, network.eval(), preprocess, open_clip.get_tokenizer(architecture), device)
+    return OpenClip(network.eval(), preprocess, open_clip.get_tokenizer(architecture), device)
+
+
+@METRICS.register("clip", order=10)
+class Clip(Metric):
+    """Scores of one open_clip model, all cosines in [-1, 1].
+
+    `clip_image`: mean over the reference images (CLIP-I). `clip_text`: with the image's prompt, written
+    without the placeholder, "a photo of dog in the snow" (CLIP-T). `clip_text_no_class`: without the class
+    word as well, "a photo of in the snow": what the image owes to the context alone. `clip_diversity`: 1 minus
+    the mean cosine with the other images of this prompt (other seeds), None where there are none.
+    """
+
+    columns = (
+        Column(
+            name="clip_image", title="image similarity (CLIP)", range=COSINE, higher_is_better=True,
+            needs="references", shown=60, better="clip_image_subject",
+        ),
+        Column(
+            name="clip_text", title="text similarity (CLIP)", range=COSINE, higher_is_better=True,
+            needs="prompt", shown=80,
+        ),
+        Column(
+            name="clip_text_no_class", title="text similarity without the class word (CLIP)", range=COSINE,
+            higher_is_better=True, needs="prompt",
+        ),
+        Column(
+            name="clip_diversity", title="diversity over seeds (CLIP)", range=(0.0, 2.0), higher_is_better=True,
+            needs="images",
+        ),
+        Column(
+            name="clip_image_subject", title="image similarity of the subject (CLIP)", range=COSINE,
+            higher_is_better=True, needs="references", shown=70, part="subject", of="clip_image",
+        ),
+        Column(
+            name="clip_text_background", title="text similarity of the background (CLIP)", range=COSINE,
+            higher_is_better=True, needs="prompt", part="background", of="clip_text_no_class",
+        ),
+    )  # fmt: skip
+    model_help = "local-dir:FOLDER or ARCHITECTURE/TAG of open_clip"
+    load_network = staticmethod(open_clip_model)
+
+    @classmethod
+    def source(cls, model: str | None, micro: bool) -> str:
+        return model or (MICRO if micro else FULL_SIZE)
+
+    @cached_property
+    def references(self) -> Tensor:
+        return self.network.embed_images(self.concept.images)
+
+    def __call__(self, batch: Batch) -> dict[str, list]:
+        features = self.network.embed_images(batch.images)
+        prompts = [template.format(self.concept.class_name) for template in batch.templates]
+        contexts = [" ".join(template.replace("{}", " ").split()) for template in batch.templates]
+        return {
+            "clip_image": mean_cosine(features, self.references),
+            "clip_text": (features * self.network.embed_texts(prompts)).sum(dim=1).tolist(),
+            "clip_text_no_class": (features * self.network.embed_texts(contexts)).sum(dim=1).tolist(),
+            "clip_diversity": _diversity(features, batch.templates),
+        }
+
+
+def _diversity(features: Tensor, templates: Sequence[str]) -> list[float | None]:
+    """1 minus the mean cosine of every row of `features` with the other rows of its template."""
+    values: list[float | None] = [None] * len(templates)
+    for template in dict.fromkeys(templates):
+        rows = [index for index, name in enumerate(templates) if name == template]
+        if len(rows) > 1:
+            own = features[rows]
+            others = (own @ own.T).fill_diagonal_(0).sum(dim=1) / (len(rows) - 1)
+            for index, cosine in zip(rows, others.tolist(), strict=True):
+                values[index] = 1 - cosine
+    return values

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.data.concepts import Concept
-from persongen_lib.evaluation.metric import LOCAL, half_on_gpu, in_batches, mean_cosine, unit
+from persongen_lib.evaluation.features import half_on_gpu, in_batches, mean_cosine, unit
+from persongen_lib.evaluation.metric import COSINE, METRICS, Batch, Column, Metric
+from persongen_lib.evaluation.sources import LOCAL
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,7 +32,6 @@ REVISIONS = {"facebook/dino-vits16": "refs/pr/1"}
 class DinoNetwork:
     """Features of a vision transformer; make it with `dino_network`."""
 
-    model: str
     network: Any
     processor: Any
     device: str
@@ -48,32 +48,6 @@ class DinoNetwork:
         return in_batches(embed, images)
 
 
-@dataclass(frozen=True)
-class Dino:
-    """`dino`: mean cosine, in [-1, 1], of the picture's CLS features with every reference's."""
-
-    dino: DinoNetwork
-    concept: Concept
-    columns: ClassVar = {"dino": "float64"}
-
-    @property
-    def model(self) -> str:
-        return self.dino.model
-
-    @cached_property
-    def references(self) -> Tensor:
-        return self.dino.embed_images(self.concept.images)
-
-    def __call__(self, images: Sequence[Image], templates: Sequence[str]) -> dict[str, list]:
-        return {"dino": mean_cosine(self.dino.embed_images(images), self.references)}
-
-
-def load_dino(model: str, device: str, concept: Concept) -> Dino:
-    """Scores against `concept`; for `model` and errors see `dino_network`."""
-    return Dino(dino_network(model, device), concept)
-
-
-@lru_cache(maxsize=1)
 def dino_network(model: str = DINOV2, device: str = "cpu") -> DinoNetwork:
     """Load a folder in transformers' form or a model of the hub (fetched once), with its own image processor.
 
@@ -98,8 +72,7 @@ def dino_network(model: str = DINOV2, device: str = "cpu") -> DinoNetwork:
         raise UserError(
             f"the weights in {folder} are not those that its config.json describes: no {missing[0]}"
         )
-    name = folder.name if _is_folder(model) else model
-    return DinoNetwork(name, network.to(device).eval(), processor, device)
+    return DinoNetwork(network.to(device).eval(), processor, device)
 
 
 def dino_folder(model: str, fetch: bool = True) -> Path:
@@ -141,3 +114,33 @@ def dino_is_here(model: str) -> bool:
 
 def _is_folder(model: str) -> bool:
     return model.startswith(LOCAL) or Path(model).is_dir()
+
+
+@METRICS.register("dino", order=20)
+class Dino(Metric):
+    """`dino`: mean cosine, in [-1, 1], of the image's CLS features with every reference's."""
+
+    columns = (
+        Column(
+            name="dino", title="image similarity (DINO)", range=COSINE, higher_is_better=True,
+            needs="references", shown=40, better="dino_subject",
+        ),
+        Column(
+            name="dino_subject", title="image similarity of the subject (DINO)", range=COSINE,
+            higher_is_better=True, needs="references", shown=50, part="subject", of="dino",
+        ),
+    )  # fmt: skip
+    default_source = DINOV2
+    model_help = "a folder, or a model of the hub"
+    load_network = staticmethod(dino_network)
+
+    @classmethod
+    def by_default(cls, model: str | None, micro: bool) -> bool:
+        return not micro and dino_is_here(model or DINOV2)
+
+    @cached_property
+    def references(self) -> Tensor:
+        return self.network.embed_images(self.concept.images)
+
+    def __call__(self, batch: Batch) -> dict[str, list]:
+        return {"dino": mean_cosine(self.network.embed_images(batch.images), self.references)}

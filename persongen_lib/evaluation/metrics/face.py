@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.data.concepts import Concept
-from persongen_lib.evaluation.metric import LOCAL
+from persongen_lib.evaluation.metric import COSINE, METRICS, SHARE, Batch, Column, Metric
+from persongen_lib.evaluation.sources import LOCAL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +32,6 @@ LANDMARK_OUTPUTS = (9, 15)
 class FacePack:
     """A detection and a recognition network; make it with `face_pack`."""
 
-    model: str
     detector: Any
     recognizer: Any
 
@@ -54,52 +52,6 @@ class FacePack:
         return (features / np.linalg.norm(features, axis=1, keepdims=True))[np.argsort(-areas)]
 
 
-@dataclass(frozen=True)
-class Face:
-    """Faces found, and how like the reference's they are.
-
-    `face_found`: 1.0 or 0.0; `num_faces`: how many. `face_identity`: mean cosine, in [-1, 1], with the largest
-    face of every reference that has one, of the face in the picture for which it is highest; None where no
-    face was found. UserError when no reference has a face.
-    """
-
-    pack: FacePack
-    concept: Concept
-    columns: ClassVar = {"face_found": "float64", "face_identity": "float64", "num_faces": "int64"}
-
-    @property
-    def model(self) -> str:
-        return self.pack.model
-
-    @cached_property
-    def references(self) -> np.ndarray:
-        import numpy as np
-
-        faces = [found[0] for found in map(self.pack.embed_faces, self.concept.images) if len(found)]
-        if not faces:
-            raise UserError(
-                f"no face was found in the pictures of {self.concept.name}: leave the metric face out, or give "
-                "references that show a face"
-            )
-        return np.stack(faces)
-
-    def __call__(self, images: Sequence[Image], templates: Sequence[str]) -> dict[str, list]:
-        references = self.references
-        faces = [self.pack.embed_faces(image) for image in images]
-        return {
-            "face_found": [float(len(found) > 0) for found in faces],
-            "face_identity": [
-                float((found @ references.T).mean(axis=1).max()) if len(found) else None for found in faces
-            ],
-            "num_faces": [len(found) for found in faces],
-        }
-
-
-def load_face(folder: str, device: str, concept: Concept) -> Face:
-    """Scores against `concept` by the pack in `folder`; for errors see `face_pack`."""
-    return Face(face_pack(folder, device), concept)
-
-
 def face_folder(pack: str = PACK) -> Path:
     """The folder of a pack: itself, or that of its name below $INSIGHTFACE_HOME or ~/.insightface.
 
@@ -118,7 +70,6 @@ def face_folder(pack: str = PACK) -> Path:
     return folder
 
 
-@lru_cache(maxsize=1)
 def face_pack(folder: str, device: str = "cpu") -> FacePack:
     """The networks of detection and recognition in a folder, known by the form of their outputs.
 
@@ -150,7 +101,7 @@ def face_pack(folder: str, device: str = "cpu") -> FacePack:
             raise UserError(
                 f"the face pack {folder} has no {role} network: get the whole pack, such as {PACK}"
             )
-    return FacePack(Path(folder).name, networks["detection"], networks["recognition"])
+    return FacePack(networks["detection"], networks["recognition"])
 
 
 def _role(path: Path) -> str | None:
@@ -162,3 +113,55 @@ def _role(path: Path) -> str | None:
         return "detection"
     shape = [size.dim_value for size in graph.input[0].type.tensor_type.shape.dim]
     return "recognition" if shape[2:] == [112, 112] and len(graph.output) == 1 else None
+
+
+@METRICS.register("face", order=30)
+class Face(Metric):
+    """Faces found, and how like the reference's they are.
+
+    `face_found`: 1.0 or 0.0; `num_faces`: how many. `face_identity`: mean cosine, in [-1, 1], with the largest
+    face of every reference that has one, of the face in the image for which it is highest; None where no
+    face was found. UserError when no reference has a face.
+    """
+
+    columns = (
+        Column(name="face_found", title="face found", range=SHARE, higher_is_better=True, shown=20),
+        Column(
+            name="face_identity", title="face similarity, where a face was found", range=COSINE,
+            higher_is_better=True, needs="references", shown=30,
+        ),
+        Column(name="num_faces", title="number of faces", kind="int64"),
+    )  # fmt: skip
+    model_help = "a pack of InsightFace: a folder or a name"
+    load_network = staticmethod(face_pack)
+
+    @classmethod
+    def source(cls, model: str | None, micro: bool) -> str:
+        return str(face_folder(model or PACK))
+
+    @classmethod
+    def by_default(cls, model: str | None, micro: bool) -> bool:
+        return False
+
+    @cached_property
+    def references(self) -> np.ndarray:
+        import numpy as np
+
+        faces = [found[0] for found in map(self.network.embed_faces, self.concept.images) if len(found)]
+        if not faces:
+            raise UserError(
+                f"no face was found in the pictures of {self.concept.name}: leave the metric face out, or give "
+                "references that show a face"
+            )
+        return np.stack(faces)
+
+    def __call__(self, batch: Batch) -> dict[str, list]:
+        references = self.references
+        faces = [self.network.embed_faces(image) for image in batch.images]
+        return {
+            "face_found": [float(len(found) > 0) for found in faces],
+            "face_identity": [
+                float((found @ references.T).mean(axis=1).max()) if len(found) else None for found in faces
+            ],
+            "num_faces": [len(found) for found in faces],
+        }

@@ -1,98 +1,98 @@
 """Masked variants: identity by the subject alone, prompt and leak by the background alone.
 
-A similarity of whole pictures rewards a copied background; one of cut-out subjects can not. The other metrics judge
-once more, with gray in the place of the background (the references' as well) or of the subject. Where the subject
-is, the micro-world's segmenter says, which was trained on the renderer's masks.
+A similarity of whole images rewards a copied background; one of cut-out subjects can not. Metrics that declare
+columns of a part (`Column.part`) score once more, with gray in the place of the background (the references' as
+well) or of the subject. Where the subject is, the micro-world's segmenter says, which was trained on the renderer's
+masks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.evaluation.metric import Metric
-from persongen_lib.evaluation.micro import PICTURE_SIZE, load_masks
+from persongen_lib.evaluation.metric import METRICS, Batch, Column, Metric
+from persongen_lib.evaluation.micro import SEGMENTER, load_segmenter
 
 if TYPE_CHECKING:
-    from persongen_lib.evaluation.micro_models import MaskJudge
+    from torch import Tensor
 
 GRAY = 128
-SUBJECT = {"clip": {"clip_image": "clip_image_subject"}, "dino": {"dino": "dino_subject"},
-           "identity": {"identity": "identity_subject"}}  # fmt: skip
-BACKGROUND = {"clip": {"clip_text_no_class": "clip_text_background"},
-              "truth": {"context_right": "context_right_background", "leak": "leak_background"}}  # fmt: skip
-COLUMNS = dict.fromkeys(
-    (name for part in (SUBJECT, BACKGROUND) for names in part.values() for name in names.values()), "float64"
-)
 
 
-@dataclass(frozen=True)
-class Masked:
-    """The scores of other metrics for one part of the picture: `*_subject` and `*_background`.
+@METRICS.register("masked", order=10_000)
+class Masked(Metric):
+    """The scores of other metrics for one part of the image: the columns that they declare of a part."""
 
-    `judges`: metrics by name; those of `SUBJECT` and `BACKGROUND` judge again.
-    """
+    micro_only = True
+    default_source = SEGMENTER
+    load_network = staticmethod(load_segmenter)
 
-    model: str
-    segmenter: MaskJudge
-    judges: Mapping[str, Metric]
-
-    @property
-    def columns(self) -> dict[str, str]:
-        names = [
-            name
-            for part in (SUBJECT, BACKGROUND)
-            for key in part
-            if key in self.judges
-            for name in part[key].values()
-        ]
-        return {name: COLUMNS[name] for name in names}
+    @classmethod
+    def fills(cls, chosen: Sequence[type[Metric]]) -> tuple[Column, ...]:
+        """The columns of a part that the metrics `chosen` declare; UserError where there are none."""
+        found = tuple(
+            column
+            for part in ("subject", "background")
+            for metric in chosen
+            for column in _of_part(metric, part)
+        )
+        if not found:
+            able = [
+                name
+                for name in METRICS.names()
+                if any(_of_part(METRICS[name], part) for part in ("subject", "background"))
+            ]
+            raise UserError(f"the metric masked needs one of {', '.join(able)} beside it")
+        return found
 
     @cached_property
-    def subject_judges(self) -> dict[str, Metric]:
-        """The metrics that compare subjects, with the references' background in gray."""
-        judges = {name: judge for name, judge in self.judges.items() if name in SUBJECT}
-        if not judges:
-            return {}
-        concept = next(iter(judges.values())).concept
-        cut = tuple(self.parts(concept.images)[0])
-        return {name: replace(judge, concept=replace(concept, images=cut)) for name, judge in judges.items()}
+    def on_subjects(self) -> dict[str, Metric]:
+        """The metrics that score subjects, with the references' background in gray."""
+        subjects, _ = cut_out(self.concept.images, self.network(self.concept.images)[0])
+        concept = replace(self.concept, images=tuple(subjects))
+        return {name: replace(metric, concept=concept) for name, metric in self.others.items()}
 
-    def parts(self, images: Sequence[Image.Image]) -> tuple[list[Image.Image], list[Image.Image]]:
-        """The subjects and the backgrounds of pictures, the rest of each in gray."""
-        size = (PICTURE_SIZE, PICTURE_SIZE)
-        images = [image if image.size == size else image.resize(size) for image in images]
-        masks = self.segmenter(images)[0].numpy()[..., None]
-        pixels = np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) for image in images])
-        subject = masks * pixels + (1 - masks) * GRAY
-        background = (1 - masks) * pixels + masks * GRAY
-        return tuple(
-            [Image.fromarray(x.round().astype(np.uint8)) for x in part] for part in (subject, background)
-        )
-
-    def __call__(self, images: Sequence[Image.Image], templates: Sequence[str]) -> dict[str, list]:
-        subject, background = self.parts(images)
-        scores = {}
-        for judges, part, names in (
-            (self.subject_judges, subject, SUBJECT),
-            (self.judges, background, BACKGROUND),
-        ):
-            for key in names:
-                if key in judges:
-                    found = judges[key](part, templates)
-                    scores |= {new: found[old] for old, new in names[key].items()}
-        return scores
+    def __call__(self, batch: Batch) -> dict[str, list]:
+        subjects, backgrounds = cut_out(batch.images, batch.seen_by(self.network)[0])
+        return {
+            **_scores(self.on_subjects, Batch(subjects, batch.templates), "subject"),
+            **_scores(self.others, Batch(backgrounds, batch.templates), "background"),
+        }
 
 
-def load_masked(folder: str, device: str, judges: Mapping[str, Metric]) -> Masked:
-    """Masks for `judges`; UserError where none of them compares subjects or backgrounds."""
-    if not any(key in part for part in (SUBJECT, BACKGROUND) for key in judges):
-        raise UserError(f"the metric masked needs one of {', '.join({**SUBJECT, **BACKGROUND})} beside it")
-    return Masked(Path(folder).name, load_masks(folder, device), judges)
+def cut_out(images: Sequence[Image.Image], masks: Tensor) -> tuple[list[Image.Image], list[Image.Image]]:
+    """The subjects and the backgrounds of images, the rest of each in gray.
+
+    Args:
+        images: PIL images, which are resized to the masks' size.
+        masks: (images, height, width), how surely each pixel is the subject, in [0, 1].
+    """
+    weights, size = masks.numpy()[..., None], (masks.shape[2], masks.shape[1])
+    images = [image if image.size == size else image.resize(size) for image in images]
+    pixels = np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) for image in images])
+    subject = weights * pixels + (1 - weights) * GRAY
+    background = (1 - weights) * pixels + weights * GRAY
+    return tuple(
+        [Image.fromarray(array.round().astype(np.uint8)) for array in part] for part in (subject, background)
+    )
+
+
+def _of_part(metric: type[Metric] | Metric, part: str) -> list[Column]:
+    return [column for column in metric.columns if column.part == part]
+
+
+def _scores(metrics: Mapping[str, Metric], batch: Batch, part: str) -> dict[str, list]:
+    """The columns of a part, by the metrics that declare some."""
+    scores: dict[str, list] = {}
+    for metric in metrics.values():
+        if columns := _of_part(metric, part):
+            found = metric(batch)
+            scores |= {column.name: found[column.of] for column in columns}
+    return scores

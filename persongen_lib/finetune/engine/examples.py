@@ -10,14 +10,15 @@ from PIL.Image import Image
 from torch import Tensor
 
 from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
-from persongen_lib.core.store import Store
 from persongen_lib.data.concepts import Concept
 from persongen_lib.data.images import read_picture
 from persongen_lib.finetune.engine.method import Method
 from persongen_lib.sampling.engine.contact_sheets import read_pictures
 from persongen_lib.sampling.engine.prompts import Prompts
-from persongen_lib.sampling.engine.run import run_sample, sample_spec
+from persongen_lib.sampling.engine.run import run_sample
+from persongen_lib.sampling.engine.specs import sample_spec
 
 AT_ONCE = 8
 
@@ -44,7 +45,7 @@ def concept_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, con
     return Examples(_latents(backbone, concept.images), prompts, masks)
 
 
-def class_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, store: Store) -> Examples:
+def class_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, runtime: Runtime) -> Examples:
     """Pictures of the class by the model as it is, kept in the store for every fine-tuning that asks for the same."""
     pictures = sample_spec(
         "superclass",
@@ -56,7 +57,7 @@ def class_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, store
         token="sks",
         guidance_scale=method.class_guidance_scale,
     )
-    folder = run_sample(pictures, store, backbone=backbone, kind="class_images")
+    folder = run_sample(pictures, runtime, backbone=backbone, kind="class_images")
     images = [read_picture(folder / row["file"]) for row in read_pictures(folder)]
     prompt = Prompts(method.template, spec.token, spec.class_name)["superclass"]
     return Examples(_latents(backbone, images), (prompt,) * len(images))

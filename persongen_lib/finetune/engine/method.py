@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import functools
-import json
+import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from persongen_lib.backbones.families import family_of
-from persongen_lib.backbones.sources import locate, weights_digest
-from persongen_lib.core.checks import check_known, check_template
+from persongen_lib.backbones.sources import weights_digest
+from persongen_lib.core.checks import check_template
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.parameters import Parameters, Registry
-from persongen_lib.core.paths import DATA
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept
+from persongen_lib.finetune.engine.defaults import usual_values
 
 if TYPE_CHECKING:
     from persongen_lib.finetune.engine.trainable import Trainable
 
 TOKEN = "sks"
 ABOVE_ZERO = ("batch_size", "num_class_images", "class_num_steps", "max_gradient_norm")
-RATES = ("learning_rate", "text_encoder_learning_rate", "token_learning_rate")
+RATE = "learning_rate"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method(Parameters):
     """A frozen dataclass of parameters: those here, which all methods share, and its own.
+
+    A method is one file in `finetune/methods/`: it registers a class under a name, declares its `usual_steps` and
+    its defaults, and says in `prepare` what it trains. Every field whose name ends in `learning_rate` is a learning
+    rate; one with the metadata `trains_alone` False trains nothing unless another one is above 0.
 
     A step takes `batch_size` pictures of the concept, captioned by `template`, and as many class pictures, whose
     loss counts `prior_weight` times; with `prior_weight` 0 there are none. The class pictures are
@@ -37,6 +39,8 @@ class Method(Parameters):
     `max_gradient_norm`; as "adamw8bit" it keeps its state in 8 bits (bitsandbytes, on a GPU). With `ema_decay`
     above 0 the adapter is the moving average of what is trained. `gradient_checkpointing` spends time to save memory.
     """
+
+    usual_steps: ClassVar[int] = 1000
 
     batch_size: int = 1
     prior_weight: float = 1.0
@@ -55,13 +59,12 @@ class Method(Parameters):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_template(self.template)
-        rates = [getattr(self, name) for name in RATES if hasattr(self, name)]
-        every = [value for name, value in self.parameters().items() if name.endswith("learning_rate")]
-        if min(*every, self.prior_weight, self.min_snr_gamma, self.weight_decay) < 0:
+        rates = {f: getattr(self, f.name) for f in dataclasses.fields(self) if f.name.endswith(RATE)}
+        if min(*rates.values(), self.prior_weight, self.min_snr_gamma, self.weight_decay) < 0:
             raise UserError(
                 f"learning rates, weights and min_snr_gamma of {self.name} must not be negative: give 0 or more"
             )
-        if max(rates) == 0:
+        if not any(rate for f, rate in rates.items() if f.metadata.get("trains_alone", True)):
             raise UserError(f"{self.name} has nothing to train: one of its learning rates must be above 0")
         for name in ABOVE_ZERO:
             if getattr(self, name) <= 0:
@@ -71,7 +74,7 @@ class Method(Parameters):
 
     @abstractmethod
     def prepare(self, trainable: Trainable, spec: FineTuneSpec) -> None:
-        """Add to `trainable` what this method trains."""
+        """Add to `trainable` what this method trains, each with its learning rate."""
 
 
 METHODS: Registry[Method] = Registry("fine-tuning method", "persongen_lib.finetune.methods")
@@ -98,14 +101,21 @@ def fine_tune_spec(
 ) -> FineTuneSpec:
     """The spec of a fine-tuning; what is not given is the default of the backbone, its family or the method.
 
-    `token`: the placeholder, a rare word or several; None takes the concept's own, or else "sks".
+    Args:
+        concept: The concept to learn.
+        backbone: A short name, a model folder or a hub id.
+        method: One of `list_methods()`.
+        num_steps: Training steps, or None for the usual number.
+        seed: Of the training.
+        token: The placeholder, a rare word or several; None takes the concept's own, or else "sks".
+        parameters: Of the method, in place of their defaults.
+
+    Raises:
+        UserError: If a name or a value is not allowed, or masks are missing that the method needs.
     """
     token = token or concept.token or TOKEN
-    check_known(METHODS.what, [method], list_methods())
-    place = locate(backbone)
-    usual = dict(_usual()["families"].get(place.family or family_of(place).family, {}).get(method, {}))
-    usual.update(_usual()["backbones"].get(place.name, {}).get(method, {}))
-    usual_steps = usual.pop("num_steps", None) or _usual()["num_steps"][method]
+    usual = usual_values(METHODS[method], backbone)
+    usual_steps = usual.pop("num_steps")
     made = make_method(method, **{**usual, **parameters})
     if made.masked_loss and None in concept.masks:
         raise UserError(
@@ -128,8 +138,3 @@ def fine_tune_spec(
         parameters=made.parameters(),
         weights=weights_digest(backbone),
     )
-
-
-@functools.cache
-def _usual() -> dict[str, Any]:
-    return json.loads((DATA / "fine_tune_defaults.json").read_text(encoding="utf-8"))

@@ -1,38 +1,75 @@
-"""The loss of a step."""
+"""The objective of a fine-tuning: the loss of one step."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-
-def squared_error(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean squared error of every row (rows,) of (rows, C, H, W) tensors, float32.
-
-    `mask` (rows, 1, H, W), from 0 to 1, says how much each place counts; where it is 0, nothing of `output` and
-    `target` matters.
-    """
-    error = (output.float() - target.float()) ** 2
-    if mask is None:
-        return error.mean(dim=(1, 2, 3))
-    inside = torch.where(mask > 0, error * mask, 0)
-    return inside.sum(dim=(1, 2, 3)) / (mask.sum(dim=(1, 2, 3)) * error.shape[1])
+from persongen_lib.backbones.backbone import Conditioning
+from persongen_lib.finetune.engine.examples import Examples
+from persongen_lib.finetune.engine.losses import min_snr_weights, prior_preservation_loss, squared_error
+from persongen_lib.finetune.engine.method import Method
+from persongen_lib.finetune.engine.trainable import Trainable
 
 
-def min_snr_weights(alphas: Tensor, gamma: float, prediction_type: str) -> Tensor:
-    """Weights of noise levels (Hang et al., arXiv 2303.09556), given their cumulative alphas.
+class Objective:
+    """The loss of a method's steps on the concept's examples and, to preserve the prior, on `priors`."""
 
-    min(SNR, gamma) / SNR where the model predicts noise, over SNR + 1 where it predicts v.
-    """
-    snr = alphas / (1 - alphas)
-    if prediction_type == "v_prediction":
-        return snr.clamp(max=gamma) / (snr + 1)
-    return (gamma / snr).clamp(max=1)
+    def __init__(
+        self, method: Method, trainable: Trainable, concept: Examples, priors: Examples | None = None
+    ) -> None:
+        self.method, self.trainable, self.backbone = method, trainable, trainable.backbone
+        self.sources = [concept] if priors is None else [concept, priors]
+        self._prompts = tuple(dict.fromkeys(prompt for source in self.sources for prompt in source.prompts))
+        self._encoded: Conditioning | None = None
 
+    def loss(self, generator: torch.Generator) -> Tensor:
+        """The loss of one step.
 
-def prior_preservation_loss(errors: Tensor, half: int, prior_weight: float) -> Tensor:
-    """The mean of the first `half` rows' errors (the concept) plus `prior_weight` times that of the rest."""
-    loss = errors[:half].mean()
-    if len(errors) > half:
-        loss = loss + prior_weight * errors[half:].mean()
-    return loss
+        Args:
+            generator: The source of all randomness, on the CPU.
+
+        Returns:
+            A float32 scalar with gradients for what is trained.
+        """
+        half = self.method.batch_size
+        drawn = [torch.randint(len(source), (half,), generator=generator) for source in self.sources]
+        latents = torch.cat([source.latents[rows] for source, rows in zip(self.sources, drawn, strict=True)])
+        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+        levels = self.backbone.scheduler.config.num_train_timesteps
+        timesteps = torch.randint(levels, (len(latents),), generator=generator).to(latents.device)
+        noisy, target = self.backbone.add_noise(latents, noise, timesteps)
+        output = self.backbone.forward(noisy, timesteps, self._conditioning(drawn))
+        errors = squared_error(output, target, self._masks(drawn, latents))
+        if self.method.min_snr_gamma:
+            scheduler = self.backbone.scheduler
+            alphas = scheduler.alphas_cumprod.to(errors)[timesteps]
+            errors = errors * min_snr_weights(
+                alphas, self.method.min_snr_gamma, scheduler.config.prediction_type
+            )
+        return prior_preservation_loss(errors, half, self.method.prior_weight)
+
+    def _conditioning(self, drawn: list[Tensor]) -> Conditioning:
+        """One row per example; prompts are encoded once, or at every step if their encoding is trained."""
+        encoded = self._encoded
+        if encoded is None:
+            with torch.set_grad_enabled(self.trainable.changes_text):
+                encoded = self.backbone.encode(self._prompts)
+            if not self.trainable.changes_text:
+                self._encoded = encoded
+        numbers = {prompt: number for number, prompt in enumerate(self._prompts)}
+        return encoded.rows(
+            [
+                numbers[source.prompts[row]]
+                for source, rows in zip(self.sources, drawn, strict=True)
+                for row in rows.tolist()
+            ]
+        )
+
+    def _masks(self, drawn: list[Tensor], latents: Tensor) -> Tensor | None:
+        masks = self.sources[0].masks
+        if masks is None:
+            return None
+        every = torch.ones_like(latents[:, :1])
+        every[: len(drawn[0])] = masks[drawn[0]]
+        return every

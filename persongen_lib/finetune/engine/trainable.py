@@ -1,4 +1,4 @@
-"""Tensors under training, in the places of the model's own for as long as they are."""
+"""The tensors that a fine-tuning trains, in the places of the model's own during the training."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from persongen_lib.adapters import overlay
-from persongen_lib.backbones.backbone import Backbone
-
-LAYERS: Mapping[str, Callable[[str], bool]] = {
-    "cross_attention": lambda name: ".attn2." in name,
-    "cross_attention_kv": lambda name: ".attn2.to_k." in name or ".attn2.to_v." in name,
-    "attention": lambda name: ".attn1." in name or ".attn2." in name,
-    "qkv": lambda name: any(f".{part}." in name for part in ("to_q", "to_k", "to_v")),
-    "all": lambda name: True,
-}
-"""Parts of a denoiser, told by the names of its parameters."""
+from persongen_lib.backbones.latent import LatentDiffusion
 
 
 class Trainable:
@@ -28,7 +19,7 @@ class Trainable:
     A context manager: at its end the backbone is as it was, bit for bit.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: LatentDiffusion) -> None:
         self.backbone = backbone
         self.tensors: dict[str, nn.Parameter] = {}
         self._rates: dict[str, float] = {}
@@ -55,7 +46,7 @@ class Trainable:
         self._undo.callback(undo, *arguments)
 
     def groups(self) -> list[dict[str, Any]]:
-        """The optimizer's parameter groups, one a learning rate."""
+        """The optimizer's parameter groups, one per learning rate."""
         rates = dict.fromkeys(self._rates.values())
         return [
             {"params": [self.tensors[name] for name, own in self._rates.items() if own == rate], "lr": rate}
@@ -89,10 +80,11 @@ class Trainable:
         self.add({name: overlay.parameter_of(modules, name) for name in copies}, learning_rate)
 
     def train_layers(self, part: str, learning_rate: float) -> None:
-        """Train a part of the denoiser, one of `LAYERS`."""
-        chosen = LAYERS[part]
+        """Train a part of the denoiser, one of the family's `layers`."""
         network = self.backbone.modules["network"]
-        names = [f"network.{name}" for name, _ in network.named_parameters() if chosen(f".{name}")]
+        names = [
+            f"network.{name}" for name, _ in network.named_parameters() if self.backbone.is_in(part, name)
+        ]
         self.train_parameters(names, learning_rate)
 
     def train_text_encoders(self, learning_rate: float) -> None:

@@ -9,7 +9,6 @@ from PIL import Image
 from torch.nn.utils import parametrize
 
 from persongen_lib.backbones.backbone import Backbone
-from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.core.files import write_atomic
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.sampling.engine.sampler import sample
@@ -26,17 +25,14 @@ def write_strip(
     path = folder / "validation" / f"step_{steps:05d}.png"
     if path.exists():
         return
-    usual = sampling_defaults(spec.backbone)
     with parametrize.cached():
         pictures = sample(
             backbone,
-            make_strategy("base", **usual["strategies"]["base"]),
+            make_strategy("base"),
             templates,
             spec.token,
             spec.class_name,
-            usual["num_steps"],
-            SEEDS,
-            scheduler=usual["scheduler"],
+            seeds=SEEDS,
         ).images
     width, height = pictures[0].size
     strip = Image.new("RGB", (width * len(pictures), height))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.finetune.engine.method import METHODS, Method
@@ -13,6 +14,8 @@ from persongen_lib.finetune.engine.trainable import Trainable
 @dataclass(frozen=True, kw_only=True)
 class CustomDiffusion(Method):
     """Train the keys and values of cross-attention, and the placeholder's embedding."""
+
+    usual_steps: ClassVar[int] = 1600
 
     learning_rate: float = 1e-5
     token_learning_rate: float = 1e-5

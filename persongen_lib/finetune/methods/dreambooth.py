@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.finetune.engine.method import METHODS, Method
@@ -18,6 +18,8 @@ class DreamBooth(Method):
     `train`: the part of the denoiser; `text_encoder_learning_rate` 0 leaves the text encoders alone,
     `token_learning_rate` the placeholder's embedding.
     """
+
+    usual_steps: ClassVar[int] = 2000
 
     learning_rate: float = 2e-5
     text_encoder_learning_rate: float = 0.0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -13,10 +14,7 @@ from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import short_hash
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.finetune.engine.method import METHODS, Method
-from persongen_lib.finetune.engine.trainable import LAYERS, Trainable
-
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj", "q", "k", "v", "o")
-"""Attention projections of text encoders: CLIP's, then T5's."""
+from persongen_lib.finetune.engine.trainable import Trainable
 
 
 @METHODS.register("lora", order=20)
@@ -28,6 +26,8 @@ class LoRA(Method):
     `text_encoder_learning_rate` above 0 adds to the attention of the text encoders too, `token_learning_rate`
     above 0 trains the placeholder's embedding.
     """
+
+    usual_steps: ClassVar[int] = 1000
 
     learning_rate: float = 1e-4
     text_encoder_learning_rate: float = 0.0
@@ -42,13 +42,15 @@ class LoRA(Method):
             raise UserError("rank of lora must be 1 or more, alpha 0 (which means the rank) or more")
 
     def prepare(self, trainable: Trainable, spec: FineTuneSpec) -> None:
+        backbone = trainable.backbone
         if self.learning_rate:
-            chosen = LAYERS[self.train]
-            self._add(trainable, "network", lambda name: chosen(f".{name}."), self.learning_rate, spec.seed)
+            wanted = partial(backbone.is_in, self.train)
+            self._add(trainable, "network", wanted, self.learning_rate, spec.seed)
         if self.text_encoder_learning_rate:
-            for module in trainable.backbone.modules:
+            for module in backbone.modules:
                 if module != "network":
-                    self._add(trainable, module, _is_projection, self.text_encoder_learning_rate, spec.seed)
+                    wanted = partial(_ends_in, backbone.text_projections)
+                    self._add(trainable, module, wanted, self.text_encoder_learning_rate, spec.seed)
         if self.token_learning_rate:
             trainable.train_token(spec.token, self.token_learning_rate)
 
@@ -77,5 +79,5 @@ class LoRA(Method):
             trainable.add({f"{module}.{layer}.lora_B.weight": up}, rate, alpha / self.rank)
 
 
-def _is_projection(name: str) -> bool:
-    return name.rpartition(".")[2] in PROJECTIONS
+def _ends_in(names: Collection[str], layer: str) -> bool:
+    return layer.rpartition(".")[2] in names

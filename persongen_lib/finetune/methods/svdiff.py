@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from persongen_lib.adapters.adapted import SHIFT, num_shifts, respectrum, spectrum
+from persongen_lib.adapters.spectral import SHIFT, num_shifts, respectrum, spectrum
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.finetune.engine.method import METHODS, Method
 from persongen_lib.finetune.engine.trainable import Trainable
@@ -24,18 +25,22 @@ class SVDiff(Method):
     `token_learning_rate` above 0: the placeholder's embedding.
     """
 
+    usual_steps: ClassVar[int] = 2000
+
     learning_rate: float = 1e-3
-    vector_learning_rate: float = 1e-6
+    vector_learning_rate: float = field(default=1e-6, metadata={"trains_alone": False})
     text_encoder_learning_rate: float = 0.0
     token_learning_rate: float = 0.0
 
     def prepare(self, trainable: Trainable, spec: FineTuneSpec) -> None:
-        for module in trainable.backbone.modules:
-            rate = self.learning_rate if module == "network" else self.text_encoder_learning_rate
-            if rate:
-                self._shift(trainable, module, rate)
+        if self.learning_rate:
+            self._shift(trainable, "network", self.learning_rate)
         if self.token_learning_rate:
             trainable.train_token(spec.token, self.token_learning_rate)
+        if self.text_encoder_learning_rate:
+            for module in trainable.backbone.modules:
+                if module != "network":
+                    self._shift(trainable, module, self.text_encoder_learning_rate)
 
     def _shift(self, trainable: Trainable, module: str, rate: float) -> None:
         layers = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.errors import UserError
@@ -15,6 +16,8 @@ from persongen_lib.finetune.engine.trainable import Trainable
 @dataclass(frozen=True, kw_only=True)
 class TextualInversion(Method):
     """Train the embeddings of the placeholder's words alone, from that of `initial_word` ("": the class name)."""
+
+    usual_steps: ClassVar[int] = 10000
 
     learning_rate: float = 5e-3
     initial_word: str = ""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from persongen_lib.backbones.solvers import Schedule, Step
+from persongen_lib.backbones.solvers import Solver, Step
 from persongen_lib.sampling.engine.predictions import Branch, Encoder, Predictions
 from persongen_lib.sampling.engine.prompts import Prompts
-from persongen_lib.sampling.engine.strategy import Strategy
+from persongen_lib.sampling.engine.strategy import Guided, Strategy
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class StepRecord:
     """One step: `latents` that it started from, the predictions asked for, the guided one, `next_latents` after it.
 
     All tensors are (rows, C, H, W) float32; `pictures` are the numbers of the rows' pictures in the run;
-    `evaluations` are the network rows a picture that the strategy spent. `predict` gives further branches to an
+    `evaluations` are the network rows per image that the strategy spent. `predict` gives further branches to an
     onlooker, which is not counted.
     """
 
@@ -48,35 +48,48 @@ def trajectory(
     encoder: Encoder,
     strategy: Strategy,
     prompts: Sequence[Prompts],
-    schedule: Schedule,
+    solver: Solver,
     noise: Tensor,
     refine_noise: Tensor | None = None,
     first: int = 0,
 ) -> Iterator[StepRecord]:
-    """Sample from `noise` (rows, C, H, W, unit variance), yielding a record a step.
+    """Sample from noise, yielding a record per step; the last record's `next_latents` are the result.
 
-    `prompts` has one entry a row; `refine_noise` is (refine_steps, steps, rows, C, H, W) where the strategy refines;
-    `first` is the number of the first row's picture. The last record's `next_latents` are the result.
+    Args:
+        encoder: encodes the prompts.
+        strategy: a resolved one.
+        prompts: one entry per row.
+        solver: its steps are taken.
+        noise: (rows, C, H, W) of unit variance.
+        refine_noise: (refine_steps, steps, rows, C, H, W) where the strategy refines.
+        first: the number of the first row's image in the run.
     """
-    sampler, its_sampler = schedule.fresh(), schedule.fresh()
-    latents = its_latents = sampler.start(noise)
-    for step in schedule.steps:
+    own, its = solver.fresh(), solver.fresh()
+    latents = its_latents = own.start(noise)
+    memory: dict[str, Tensor] = {}
+    its_memory: dict[str, Tensor] = {}
+    for step in solver.steps:
         now, evaluations = strategy.at(step), 0
-        predict = Predictions(encoder, prompts, latents, step)
+        predict = Predictions(encoder, prompts, latents, step, memory)
         for k in range(now.refine_steps):
             latents = now.refine(latents, step, predict, refine_noise[k, step.index])
             evaluations += predict.evaluations
-            predict = Predictions(encoder, prompts, latents, step)
+            predict = Predictions(encoder, prompts, latents, step, memory)
         beside = now.companion(step)
         if beside:
-            predict.companion = Predictions(encoder, prompts, its_latents, step)
-        guided = now(latents, step, predict)
+            predict.companion = Predictions(encoder, prompts, its_latents, step, its_memory)
+        guided = _guided(now(latents, step, predict))
         if beside:
-            its_guided = beside(its_latents, step, predict.companion)
-            its_latents = its_sampler.advance(its_guided, step, its_latents)
+            its_guided = _guided(beside(its_latents, step, predict.companion))
+            its_latents = its.advance(its_guided.prediction, step, its_latents, its_guided.renoise)
             evaluations += predict.companion.evaluations
-        after = sampler.advance(guided, step, latents)
+        after = own.advance(guided.prediction, step, latents, guided.renoise)
         evaluations += predict.evaluations
-        pictures = range(first, first + len(latents))
-        yield StepRecord(step, latents, dict(predict.known), guided, after, evaluations, predict, pictures)
+        images = range(first, first + len(latents))
+        known = dict(predict.known)
+        yield StepRecord(step, latents, known, guided.prediction, after, evaluations, predict, images)
         latents = after
+
+
+def _guided(result: Tensor | Guided) -> Guided:
+    return result if isinstance(result, Guided) else Guided(result)

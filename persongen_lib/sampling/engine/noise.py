@@ -1,4 +1,4 @@
-"""Noise: one CPU generator a picture, so that a picture depends neither on batches nor on devices."""
+"""Noise: one CPU generator per image, so that an image depends neither on batches nor on devices."""
 
 from __future__ import annotations
 

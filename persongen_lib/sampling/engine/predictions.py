@@ -1,4 +1,4 @@
-"""Asking the network for branches: encoded once a prompt, batched, remembered for the step, counted."""
+"""Asking the network for branches: encoded once per prompt, batched, remembered for the step, counted."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from persongen_lib.backbones.backbone import Backbone, Conditioning
+from persongen_lib.backbones.backbone import Backbone, Conditioning, Weights
 from persongen_lib.backbones.solvers import Step
 from persongen_lib.core.checks import check_known
-from persongen_lib.sampling.engine.attention import AttentionControl, WordAttention, controlled
+from persongen_lib.core.errors import UserError
+from persongen_lib.sampling.engine.attention import AttentionControl, Swap, WordAttention, controlled
 from persongen_lib.sampling.engine.prompts import BRANCHES, Prompts
 
-Branch = tuple[str, str]
-"""A branch of `BRANCHES` and the weights that predict it, "personalized" or "original"."""
+Branch = tuple[str, Weights]
+"""A branch of `BRANCHES` and the weights that predict it."""
 KEPT = 8
 """Batches of encoded prompts that an encoder keeps put together."""
 
@@ -28,8 +29,8 @@ class Encoder:
         self._batches: dict[tuple, Conditioning] = {}
         self._spans: dict[tuple, tuple[int, int]] = {}
 
-    def __call__(self, prompts: Sequence[str], weights: str) -> Conditioning:
-        """One row a prompt; must be called with these weights in use."""
+    def __call__(self, prompts: Sequence[str], weights: Weights) -> Conditioning:
+        """One row per prompt; must be called with these weights in use."""
         batch = tuple(prompts), weights, self.backbone.adapter
         if batch not in self._batches:
             keys = [(prompt, *batch[1:]) for prompt in prompts]
@@ -49,21 +50,38 @@ class Encoder:
 
 
 class Predictions:
-    """Noise predictions at one step for `latents` (rows, C, H, W), by branch and weights.
+    """Predictions at one step for `latents` (rows, C, H, W), by branch and weights.
 
-    `prompts` are those of each row. `evaluations` counts network rows a picture; what is asked for again costs
-    nothing. `companion` holds those of the trajectory beside this one, where the strategy has one.
+    Attributes:
+        prompts: those of each row.
+        evaluations: network rows per image so far; what is asked for again costs nothing.
+        memory: tensors, one row per image, that one step of a run leaves to the next.
+        companion: the predictions of the trajectory beside this one, where the strategy has one.
     """
 
-    def __init__(self, encoder: Encoder, prompts: Sequence[Prompts], latents: Tensor, step: Step) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        prompts: Sequence[Prompts],
+        latents: Tensor,
+        step: Step,
+        memory: dict[str, Tensor] | None = None,
+    ) -> None:
         self.encoder, self.prompts, self.latents, self.step = encoder, prompts, latents, step
+        self.memory: dict[str, Tensor] = {} if memory is None else memory
         self.companion: Predictions | None = None
         self.evaluations = 0
         self.known: dict[Branch, Tensor] = {}
 
-    def __call__(self, *branches: str, weights: str = "personalized") -> list[Tensor]:
+    def __call__(self, *branches: str, weights: Weights = "personalized") -> list[Tensor]:
+        """Predictions of the step's kind, each (rows, C, H, W), from at most one network call.
+
+        Args:
+            branches: some of `BRANCHES`.
+            weights: "personalized", "original", or the share of the adapter between 0 and 1.
+        """
         check_known("branch", branches, BRANCHES)
-        check_known("weights", [weights], ("personalized", "original"))
+        weights = check_weights(weights)
         evaluate([(self, (branch, weights)) for branch in branches])
         return [self.known[branch, weights] for branch in branches]
 
@@ -79,6 +97,37 @@ class Predictions:
         evaluate([(self, watched), *((self, other) for other in beside if other[1] == weights)], watch)
         return watch.result()
 
+    def borrow_attention(
+        self,
+        borrower: Branch,
+        lender: Branch,
+        outputs: bool,
+        self_maps: bool,
+        cross_maps: bool,
+        align_tokens: bool = False,
+        beside: Iterable[Branch] = (),
+        beside_lender: Iterable[Branch] = (),
+    ) -> None:
+        """Predict `borrower` with parts of the attention of `lender`, a branch of the companion.
+
+        `outputs`: of self-attention; `self_maps`, `cross_maps`: attention maps, the latter matched by word where
+        `align_tokens` says so. Predictions `beside` either come from the same network call. Nothing is done where
+        `borrower` is not among those `beside` it.
+        """
+        own = list(beside)
+        if self.companion is None or borrower not in own:
+            return
+        swap = Swap(
+            (self.companion, lender),
+            (self, borrower),
+            outputs=outputs,
+            self_maps=self_maps,
+            cross_maps=cross_maps,
+            placeholders=self.spans("token") if align_tokens else None,
+        )
+        theirs = [(self.companion, branch) for branch in dict.fromkeys((*beside_lender, lender))]
+        evaluate([*theirs, *((self, branch) for branch in own)], swap)
+
     def spans(self, what: str) -> list[tuple[int, int]]:
         """Where words stand in the conditioning of each row, see `Prompts.span`."""
         return [self.encoder.span(prompts, what) for prompts in self.prompts]
@@ -86,26 +135,39 @@ class Predictions:
     def only(self, rows: Sequence[int]) -> Predictions:
         """These rows alone, with what is known of them."""
         part = Predictions(self.encoder, [self.prompts[row] for row in rows], self.latents[rows], self.step)
+        part.memory = {name: value[rows] for name, value in self.memory.items()}
         part.known = {branch: prediction[rows] for branch, prediction in self.known.items()}
         part.companion = self.companion and self.companion.only(rows)
         return part
 
 
+def check_weights(weights: Weights) -> Weights:
+    """The weights themselves, 0 and 1 by their names; UserError for others."""
+    if isinstance(weights, bool) or not isinstance(weights, int | float):
+        check_known("weights", [weights], ("personalized", "original"), where=" (or a number from 0 to 1)")
+        return weights
+    if not 0 <= weights <= 1:
+        raise UserError(f"weights between original and personalized are a number from 0 to 1, not {weights}")
+    return {0.0: "original", 1.0: "personalized"}.get(float(weights), float(weights))
+
+
 def evaluate(jobs: Iterable[tuple[Predictions, Branch]], control: AttentionControl | None = None) -> None:
-    """Make these predictions known, in one batched network call a set of weights, under a control of attention."""
+    """Make these predictions known, in one batched network call per set of weights, under a control of attention."""
     missing = [job for job in dict.fromkeys(jobs) if job[1] not in job[0].known]
     for weights in dict.fromkeys(weights for _, (_, weights) in missing):
         _evaluate([job for job in missing if job[1][1] == weights], weights, control)
 
 
-def _evaluate(jobs: list[tuple[Predictions, Branch]], weights: str, control: AttentionControl | None) -> None:
+def _evaluate(
+    jobs: list[tuple[Predictions, Branch]], weights: Weights, control: AttentionControl | None
+) -> None:
     first = jobs[0][0]
     backbone, pictures = first.encoder.backbone, len(first.latents)
     texts = [prompts[branch] for predict, (branch, _) in jobs for prompts in predict.prompts]
     latents = torch.cat([predict.latents for predict, _ in jobs])
     rows = {job: slice(k * pictures, (k + 1) * pictures) for k, job in enumerate(jobs)}
     with backbone.using(weights), controlled(backbone.modules["network"], control, rows):
-        outputs = backbone.predict_noise(latents, first.step, first.encoder(texts, weights))
+        outputs = backbone.predict(latents, first.step, first.encoder(texts, weights))
     for (predict, branch), output in zip(jobs, outputs.split(pictures), strict=True):
         predict.evaluations += 1
         predict.known[branch] = output

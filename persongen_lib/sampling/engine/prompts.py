@@ -1,4 +1,4 @@
-"""The prompts of a picture, one a branch, and where their words stand."""
+"""The prompts of an image, one per branch, and where their words stand."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""A sample run in the store, written picture by picture: a killed run goes on with the missing ones."""
+"""A sample run in the store, written image by image: a killed run goes on with the missing ones."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,90 +12,46 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from persongen_lib.backbones.backbone import Backbone
-from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.loading import load_backbone
-from persongen_lib.backbones.solvers import SCHEDULERS
-from persongen_lib.backbones.sources import weights_digest
-from persongen_lib.core.checks import check_known, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import remove_temporaries, write_atomic
-from persongen_lib.core.specs import FineTuneSpec, SampleSpec
-from persongen_lib.core.store import Store, read_spec
+from persongen_lib.core.runtime import Runtime
+from persongen_lib.core.store import read_spec
 from persongen_lib.sampling.engine.contact_sheets import is_packed, picture_name
 from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.prompts import Prompts
 from persongen_lib.sampling.engine.sampler import sample
-from persongen_lib.sampling.engine.strategy import STRATEGIES, make_strategy
-
-
-def sample_spec(
-    strategy: str,
-    prompts: Sequence[str],
-    seeds: str | int | Sequence[int],
-    num_steps: int | None = None,
-    fine_tune: FineTuneSpec | None = None,
-    backbone: str | None = None,
-    class_name: str | None = None,
-    token: str = "sks",
-    scheduler: str | None = None,
-    **parameters: Any,
-) -> SampleSpec:
-    """The spec of a sample run, with every parameter of the strategy filled in and checked.
-
-    With `fine_tune` the backbone, class name and token are its own; without, give `class_name` (and
-    `backbone`, "micro" by default). The steps, scheduler and parameters that are not given are the
-    backbone's `sampling_defaults`.
-    """
-    if fine_tune is not None:
-        backbone, class_name, token = fine_tune.backbone, fine_tune.class_name, fine_tune.token
-    if class_name is None:
-        raise UserError("what is sampled? Give the class name, a word such as 'dog'")
-    backbone = backbone or "micro"
-    usual = sampling_defaults(backbone)
-    made = make_strategy(strategy, **{**usual["strategies"].get(strategy, {}), **parameters})
-    if scheduler is None:
-        allowed = made.schedulers or SCHEDULERS
-        scheduler = usual["scheduler"] if usual["scheduler"] in allowed else allowed[0]
-    check_known("scheduler", [scheduler], SCHEDULERS)
-    num_steps = usual["num_steps"] if num_steps is None else num_steps
-    made.check_run(num_steps, scheduler)
-    return SampleSpec(
-        fine_tune=fine_tune,
-        backbone=backbone,
-        strategy=strategy,
-        parameters=made.parameters(),
-        token=token,
-        class_name=class_name,
-        prompts=prompts,
-        seeds=parse_seeds(seeds),
-        num_steps=num_steps,
-        scheduler=scheduler,
-        weights=fine_tune.weights if fine_tune else weights_digest(backbone),
-    )
+from persongen_lib.sampling.engine.specs import SampleSpec
 
 
 def run_sample(
     spec: SampleSpec,
-    store: Store,
-    device: str = "auto",
-    dtype: str | None = None,
+    runtime: Runtime,
     backbone: Backbone | None = None,
     adapter: str | Path | None = None,
     batch_size: int = 8,
     kind: str = "sample",
 ) -> Path:
-    """The folder of a finished run, sampled now where it is not there yet.
+    """The folder of a finished run, sampled now if it is not there yet.
 
-    It holds images/p03_s0007.png (prompt index, seed) and pictures.jsonl, one row a picture. `backbone`:
-    one that is loaded already. `adapter`: the fine-tuning's folder, by default the store's. A run whose pictures were
+    It holds images/p03_s0007.png (prompt index, seed) and pictures.jsonl, one row per image. A run whose images were
     packed is sampled again.
+
+    Args:
+        spec: the run.
+        runtime: where runs are kept, and what computes them.
+        backbone: one that is loaded already.
+        adapter: the fine-tuning's folder, by default the store's.
+        batch_size: images per network call and branch.
+        kind: the run's kind in the store.
     """
+    store = runtime.store
     found = store.find(kind, spec)
     if found and is_packed(found):
         store.remove(kind, spec)
 
     def work(folder: Path) -> dict[str, Any]:
-        model = ready_backbone(spec, store, device, dtype, backbone, adapter)
+        model = ready_backbone(spec, runtime, backbone, adapter)
         _sample_missing(spec, model, folder, batch_size)
         return {
             "device": str(model.device),
@@ -107,19 +64,17 @@ def run_sample(
 
 def ready_backbone(
     spec: SampleSpec,
-    store: Store,
-    device: str = "auto",
-    dtype: str | None = None,
+    runtime: Runtime,
     backbone: Backbone | None = None,
     adapter: str | Path | None = None,
 ) -> Backbone:
     """The spec's backbone with the spec's fine-tuning loaded, reusing `backbone` when it is given."""
-    folder = Path(adapter) if adapter else spec.fine_tune and store.find("finetune", spec.fine_tune)
+    folder = Path(adapter) if adapter else spec.fine_tune and runtime.store.find("finetune", spec.fine_tune)
     if spec.fine_tune and folder is None:
         raise UserError(
-            f"the concept {spec.fine_tune.concept!r} is not fine-tuned yet in {store.root}: fine-tune first"
+            f"the concept {spec.fine_tune.concept!r} is not fine-tuned yet in {runtime.store.root}: fine-tune first"
         )
-    backbone = backbone or load_backbone(spec.backbone, device=device, dtype=dtype)
+    backbone = backbone or load_backbone(spec.backbone, device=runtime.device, dtype=runtime.dtype)
     if not spec.fine_tune:
         backbone.unload_adapter()
     elif backbone.adapter != (folder.resolve(), 1.0):
@@ -151,38 +106,61 @@ def export(folder: Path, output: str | Path) -> Path:
 def _sample_missing(spec: SampleSpec, backbone: Backbone, folder: Path, batch_size: int) -> None:
     from tqdm.auto import tqdm
 
-    strategy = STRATEGIES.make(spec.strategy, **spec.parameters)
     encoder, rows = Encoder(backbone), {}
-    at_once = max(1, batch_size // len(spec.seeds))
-    with tqdm(
-        total=len(spec.prompts) * len(spec.seeds), desc=f"sample {spec.strategy}", unit="picture"
-    ) as bar:
-        for first in range(0, len(spec.prompts), at_once):
-            templates = spec.prompts[first : first + at_once]
-            for start in range(0, len(spec.seeds), batch_size):
-                seeds = spec.seeds[start : start + batch_size]
-                wanted = [(index, seed) for index in range(first, first + len(templates)) for seed in seeds]
-                names = [picture_name(*one) for one in wanted]
-                if not all((folder / name).exists() for name in names):
-                    result = sample(
-                        backbone, strategy, templates, spec.token, spec.class_name, spec.num_steps, seeds,
-                        scheduler=spec.scheduler, batch_size=batch_size, encoder=encoder,
-                    )  # fmt: skip
-                    for name, (index, seed), image in zip(names, wanted, result.images, strict=True):
-                        template = spec.prompts[index]
-                        row = {
-                            "file": name, "prompt_index": index, "template": template,
-                            "prompt": Prompts(template, spec.token, spec.class_name)["concept"],
-                            "seed": seed, "evaluations": result.evaluations,
-                        }  # fmt: skip
-                        write_atomic(
-                            folder / name, lambda path, image=image, row=row: _save(path, image, row)
-                        )
-                rows.update({one: _row(folder / name) for one, name in zip(wanted, names, strict=True)})
-                bar.update(len(wanted))
+    total = len(spec.prompts) * len(spec.seeds)
+    with tqdm(total=total, desc=f"sample {spec.strategy.name}", unit="image") as bar:
+        for indices, seeds in _batches(spec, batch_size):
+            wanted = [(index, seed) for index in indices for seed in seeds]
+            if not all((folder / picture_name(*one)).exists() for one in wanted):
+                _sample_batch(spec, backbone, encoder, folder, indices, seeds)
+            rows.update({one: _row(folder / picture_name(*one)) for one in wanted})
+            bar.update(len(wanted))
     ordered = [rows[index, seed] for index in range(len(spec.prompts)) for seed in spec.seeds]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ordered)
     write_atomic(folder / "pictures.jsonl", lines)
+
+
+def _batches(spec: SampleSpec, batch_size: int) -> Iterator[tuple[range, tuple[int, ...]]]:
+    """Indices of prompts and seeds that are sampled together."""
+    at_once = max(1, batch_size // len(spec.seeds))
+    for first in range(0, len(spec.prompts), at_once):
+        indices = range(first, min(first + at_once, len(spec.prompts)))
+        for start in range(0, len(spec.seeds), batch_size):
+            yield indices, spec.seeds[start : start + batch_size]
+
+
+def _sample_batch(
+    spec: SampleSpec,
+    backbone: Backbone,
+    encoder: Encoder,
+    folder: Path,
+    indices: range,
+    seeds: tuple[int, ...],
+) -> None:
+    result = sample(
+        backbone,
+        spec.strategy,
+        [spec.prompts[index] for index in indices],
+        spec.token,
+        spec.class_name,
+        spec.num_steps,
+        seeds,
+        scheduler=spec.scheduler,
+        batch_size=len(indices) * len(seeds),
+        encoder=encoder,
+    )
+    wanted = [(index, seed) for index in indices for seed in seeds]
+    for (index, seed), image in zip(wanted, result.images, strict=True):
+        name, template = picture_name(index, seed), spec.prompts[index]
+        row = {
+            "file": name,
+            "prompt_index": index,
+            "template": template,
+            "prompt": Prompts(template, spec.token, spec.class_name)["concept"],
+            "seed": seed,
+            "evaluations": result.evaluations,
+        }
+        write_atomic(folder / name, partial(_save, image=image, row=row))
 
 
 def _save(path: Path, image: Image.Image, row: dict[str, Any]) -> None:

@@ -11,12 +11,14 @@ from PIL.Image import Image
 from torch import Tensor
 
 from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.backbones.defaults import defaults_of
 from persongen_lib.core.checks import check_known, check_steps, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.sampling.engine.loop import StepRecord, trajectory
 from persongen_lib.sampling.engine.noise import initial_noise, refinement_noise
 from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.prompts import Prompts
+from persongen_lib.sampling.engine.specs import usual_scheduler
 from persongen_lib.sampling.engine.strategy import Strategy
 
 
@@ -34,9 +36,13 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class Samples:
-    """`images` (RGB) or None, `latents` (pictures, C, H, W) float32 before the decoder, on the CPU.
+    """What was sampled.
 
-    `evaluations` is the number of network rows a picture; `records` what each recorder kept, by its name.
+    Attributes:
+        images: RGB, or None where only latents were asked for.
+        latents: (images, C, H, W) float32 before the decoder, on the CPU.
+        evaluations: NFE, network rows per image.
+        records: what each recorder kept, by its name.
     """
 
     images: list[Image] | None
@@ -52,27 +58,46 @@ def sample(
     template: str | Sequence[str],
     token: str,
     class_name: str,
-    num_steps: int = 50,
+    num_steps: int | None = None,
     seeds: str | int | Sequence[int] | None = None,
     latents: Tensor | None = None,
     output: str = "images",
-    scheduler: str = "ddim",
+    scheduler: str | None = None,
     batch_size: int = 8,
     recorders: Iterable[Recorder] = (),
     encoder: Encoder | None = None,
     refine_noise: Tensor | None = None,
 ) -> Samples:
-    """Sample pictures; each depends on its own noise only, not on the batch it is computed in.
+    """Sample images; each depends on its own noise alone, not on the batch that it is computed in.
 
-    `template`: one, or several that are sampled with every seed (all pictures of the first come first).
-    `latents`: unit-variance noise (pictures, C, H, W) instead of `seeds`. `output`: "images" or "latents".
-    `encoder`: one that is kept over several calls encodes shared prompts (the null prompt) once.
-    `refine_noise`: unit-variance noise (refine_steps, num_steps, pictures, C, H, W) for strategies that refine, drawn
-    from the seeds by default (where only latents are given, from seeds 0, 1, 2 ...). UserError for a wrong value.
+    Args:
+        backbone: the model.
+        strategy: how its predictions are mixed.
+        template: a prompt with `{}` for the concept, or several, each sampled with every seed; all images of the
+            first come first.
+        token: the placeholder, "sks".
+        class_name: the class word, "dog".
+        num_steps: from 1 to 1000; None for the model's usual number (`sampling_defaults`).
+        seeds: such as "0-3", 0 or [0, 1]; one image per seed and template.
+        latents: unit-variance noise (images, C, H, W) in place of seeds.
+        output: "images", or "latents" to leave out the decoder.
+        scheduler: one of `SCHEDULERS`; None for the model's usual one.
+        batch_size: images per network call and branch.
+        recorders: each watches every step.
+        encoder: one that is kept over several calls encodes shared prompts once.
+        refine_noise: (refine_steps, num_steps, images, C, H, W) for strategies that refine, drawn from the seeds by
+            default (from seeds 0, 1, 2 ... where only latents are given).
+
+    Raises:
+        UserError: a wrong value.
     """
     check_known("output", [output], ("images", "latents"))
     check_steps(batch_size, what="the batch size")
-    schedule = backbone.schedule(scheduler, num_steps)
+    usual = defaults_of(type(backbone), backbone.name)
+    num_steps = usual["num_steps"] if num_steps is None else check_steps(num_steps)
+    scheduler = usual_scheduler(strategy, usual) if scheduler is None else scheduler
+    solver = backbone.solver(scheduler, num_steps)
+    strategy = strategy.resolved(usual["guidance_scale"], num_steps)
     strategy.check_run(num_steps, scheduler)
     templates = [template] if isinstance(template, str) else list(template)
     prompts = [Prompts(one, token, class_name) for one in templates]
@@ -89,7 +114,7 @@ def sample(
         if strategy.refine_steps and refine is None:
             refine = refinement_noise(seeds[here], noise.shape[1:], strategy.refine_steps, num_steps)
         run = trajectory(
-            encoder, strategy, prompts[here], schedule, noise[here].to(backbone.device),
+            encoder, strategy, prompts[here], solver, noise[here].to(backbone.device),
             None if refine is None else refine.to(backbone.device), start,
         )  # fmt: skip
         evaluations = 0

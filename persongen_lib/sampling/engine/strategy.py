@@ -6,7 +6,7 @@ import dataclasses
 import math
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -20,23 +20,41 @@ if TYPE_CHECKING:
     from persongen_lib.sampling.engine.predictions import Branch, Predictions
 
 
+@dataclass(frozen=True)
+class Guided:
+    """A guided prediction, and the prediction whose noise is put back where that is another one (CFG++)."""
+
+    prediction: Tensor
+    renoise: Tensor | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Strategy(Parameters):
     """A frozen dataclass of parameters that guides one step.
 
-    `schedulers` names those it works with, None all. `refine_steps` is the number of times a step that `refine`
-    changes the latents.
+    Scales may be shares of the total guidance that is usual for a model, steps fractions of the run's: `resolved`
+    gives the numbers.
+
+    Attributes:
+        schedulers: the solvers that it works with, None for all.
+        refine_steps: how many times per step `refine` changes the latents.
     """
 
     schedulers: ClassVar[tuple[str, ...] | None] = None
     refine_steps: ClassVar[int] = 0
 
-    @abstractmethod
-    def __call__(self, latents: Tensor, step: Step, predict: Predictions) -> Tensor:
-        """The guided noise prediction (rows, C, H, W) at this step.
+    @property
+    def needs_original(self) -> bool:
+        """Whether it asks for predictions of the weights before fine-tuning."""
+        return False
 
-        `predict(*branches, weights="personalized")` gives the noise predictions of the branches "null",
-        "concept", "superclass" and "empty", each (rows, C, H, W), from one batched network call.
+    @abstractmethod
+    def __call__(self, latents: Tensor, step: Step, predict: Predictions) -> Tensor | Guided:
+        """The guided prediction (rows, C, H, W) at this step, of the step's kind.
+
+        `predict(*branches, weights="personalized")` gives the predictions of the branches "null", "concept",
+        "superclass" and "empty", each (rows, C, H, W), from one batched network call per set of weights.
+        `predict.memory` keeps tensors, one row per image, from one step to the next.
         """
 
     def refine(self, latents: Tensor, step: Step, predict: Predictions, noise: Tensor) -> Tensor:
@@ -50,13 +68,20 @@ class Strategy(Parameters):
         """
         return None
 
+    def mask(self, predict: Predictions, beside: Iterable[Branch] = ()) -> Tensor | None:
+        """Where the concept guides once there is a mask, (rows, 1, H, W) boolean; None for strategies without one.
+
+        Predictions `beside` come from the same network call.
+        """
+        return None
+
     def at(self, step: Step) -> Self:
         """The strategy with the values that its schedules of scales have at this step."""
         scales = {name: values[step.index] for name, values in self._scheduled().items()}
         return dataclasses.replace(self, **scales) if scales else self
 
     def check_run(self, num_steps: int, scheduler: str) -> None:
-        """A UserError where the strategy can't be run with so many steps, or with this scheduler."""
+        """Raise a UserError where the strategy can't be run with so many steps, or with this scheduler."""
         if self.schedulers and scheduler not in self.schedulers:
             raise UserError(
                 f"{self.name} needs the scheduler {' or '.join(self.schedulers)}, not {scheduler}"
@@ -65,7 +90,7 @@ class Strategy(Parameters):
             if len(values) != num_steps:
                 raise UserError(
                     f"{name} of {self.name} must be a number or a list of {num_steps} numbers, "
-                    f"one a step, not of {len(values)}"
+                    f"one per step, not of {len(values)}"
                 )
 
     def _scheduled(self) -> dict[str, tuple[float, ...]]:
@@ -83,6 +108,11 @@ class ReferenceStrategy(Strategy):
 
     superclass_weights: Literal["personalized", "original"] = "personalized"
     reference_prompt: Literal["superclass", "empty"] = "superclass"
+
+    @property
+    def needs_original(self) -> bool:
+        """Whether the superclass direction comes from the weights before fine-tuning."""
+        return self.superclass_weights == "original"
 
     @property
     def reference(self) -> Branch:
@@ -117,13 +147,15 @@ def terms(
 
 
 def combine(predict: Predictions, coefficients: Mapping[Branch, float]) -> Tensor:
-    """The sum of predictions times coefficients, from one network call a set of weights."""
-    guided = None
-    for weights in ("personalized", "original"):
+    """The sum of predictions times coefficients, from one network call per set of weights."""
+    guided: Tensor | None = None
+    for weights in dict.fromkeys(weights for _, weights in coefficients):
         theirs = {branch: k for (branch, own), k in coefficients.items() if own == weights}
         for scale, prediction in zip(theirs.values(), predict(*theirs, weights=weights), strict=True):
             term = prediction if scale == 1 else scale * prediction
             guided = term if guided is None else guided + term
+    if guided is None:
+        raise ValueError("there is nothing to combine: give at least one coefficient")
     return guided
 
 

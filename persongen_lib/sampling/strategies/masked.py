@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.parameters import Scale
-from persongen_lib.sampling.engine.predictions import Predictions
+from persongen_lib.core.parameters import Fraction, Scale, Steps, Total
+from persongen_lib.sampling.engine.predictions import Branch, Predictions
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy, combine
 
 
@@ -23,12 +24,12 @@ class Masked(ReferenceStrategy):
     attention to the class word exceeds its own `quantile` (0 to 1) in that picture.
     """
 
-    concept_scale: Scale = 3.5
-    superclass_scale: Scale = 3.5
-    switch_step: int = 3
+    concept_scale: Scale = Total(1 / 2)
+    superclass_scale: Scale = Total(1 / 2)
+    switch_step: Steps = Fraction(0.06)
     quantile: float = 0.7
     initial_concept_scale: Scale = 0.0
-    initial_superclass_scale: Scale = 7.0
+    initial_superclass_scale: Scale = Total(1)
 
     def __post_init__(self):
         super().__post_init__()
@@ -45,8 +46,8 @@ class Masked(ReferenceStrategy):
         mask = self.mask(predict, beside={*inside, *outside})
         return torch.where(mask, combine(predict, inside), combine(predict, outside))
 
-    def mask(self, predict: Predictions, beside=()) -> Tensor:
-        """(rows, 1, H, W) boolean; the predictions `beside` come from the same network call.
+    def mask(self, predict: Predictions, beside: Iterable[Branch] = ()) -> Tensor:
+        """Where attention to the concept is highest, (rows, 1, H, W) boolean.
 
         The empty reference prompt names no class: the concept branch's attention to the concept serves instead.
         """

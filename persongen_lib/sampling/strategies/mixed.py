@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from persongen_lib.core.parameters import Scale
+from persongen_lib.core.parameters import Scale, Total
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 
 
@@ -13,8 +13,8 @@ from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 class Mixed(ReferenceStrategy):
     """`u + w_c (c - u) + w_s (s - u)` at every step: Soboleva et al., arXiv 2502.05895."""
 
-    concept_scale: Scale = 3.5
-    superclass_scale: Scale = 3.5
+    concept_scale: Scale = Total(1 / 2)
+    superclass_scale: Scale = Total(1 / 2)
 
     def __call__(self, latents, step, predict):
         return self.guide(predict, concept=self.concept_scale, superclass=self.superclass_scale)

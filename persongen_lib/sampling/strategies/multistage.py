@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from persongen_lib.core.parameters import Scale
+from persongen_lib.core.parameters import Fraction, Scale, Steps, Total
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 
 
@@ -16,9 +16,9 @@ class MultiStage(ReferenceStrategy):
     Soboleva et al., arXiv 2502.05895.
     """
 
-    concept_scale: Scale = 4.0
-    superclass_scale: Scale = 3.0
-    switch_step: int = 10
+    concept_scale: Scale = Total(4 / 7)
+    superclass_scale: Scale = Total(3 / 7)
+    switch_step: Steps = Fraction(0.2)
 
     def __call__(self, latents, step, predict):
         if step.index < self.switch_step:

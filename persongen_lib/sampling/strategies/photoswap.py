@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from persongen_lib.core.parameters import Scale
-from persongen_lib.sampling.engine.attention import Swap
-from persongen_lib.sampling.engine.predictions import evaluate
+from persongen_lib.core.parameters import Fraction, Scale, Steps, Total
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 from persongen_lib.sampling.strategies.superclass import Superclass
 
@@ -23,11 +21,11 @@ class Photoswap(ReferenceStrategy):
     its own. Gu et al., Photoswap, arXiv 2305.18286.
     """
 
-    guidance_scale: Scale = 7.0
-    superclass_guidance_scale: Scale = 7.0
-    self_attention_output_steps: int = 5
-    cross_attention_map_steps: int = 15
-    self_attention_map_steps: int = 20
+    guidance_scale: Scale = Total(1)
+    superclass_guidance_scale: Scale = Total(1)
+    self_attention_output_steps: Steps = Fraction(0.1)
+    cross_attention_map_steps: Steps = Fraction(0.3)
+    self_attention_map_steps: Steps = Fraction(0.4)
     align_tokens: bool = False
 
     def companion(self, step):
@@ -43,20 +41,15 @@ class Photoswap(ReferenceStrategy):
         )
 
     def __call__(self, latents, step, predict):
-        own = self.terms(concept=self.guidance_scale)
-        if predict.companion and ("concept", "personalized") in own:
-            swap = Swap(
-                (predict.companion, self.reference),
-                (predict, ("concept", "personalized")),
+        if predict.companion:
+            predict.borrow_attention(
+                ("concept", "personalized"),
+                self.reference,
+                beside=self.terms(concept=self.guidance_scale),
+                beside_lender=self.terms(superclass=self.superclass_guidance_scale),
                 outputs=step.index < self.self_attention_output_steps,
                 self_maps=step.index < self.self_attention_map_steps,
                 cross_maps=step.index < self.cross_attention_map_steps,
-                placeholders=predict.spans("token") if self.align_tokens else None,
-            )
-            theirs = self.terms(superclass=self.superclass_guidance_scale)
-            evaluate(
-                [(predict.companion, branch) for branch in {**theirs, self.reference: 1}]
-                + [(predict, branch) for branch in own],
-                swap,
+                align_tokens=self.align_tokens,
             )
         return self.guide(predict, concept=self.guidance_scale)

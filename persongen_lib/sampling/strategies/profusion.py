@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.parameters import Scale
+from persongen_lib.core.parameters import Scale, Total
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy, combine, terms
 
 
@@ -21,11 +21,11 @@ class ProFusion(ReferenceStrategy):
 
     schedulers = ("ddim",)
 
-    concept_scale: Scale = 3.5
-    superclass_scale: Scale = 3.5
+    concept_scale: Scale = Total(1 / 2)
+    superclass_scale: Scale = Total(1 / 2)
     refine_steps: int = 1
     refine_eta: float = 1.0
-    refine_guidance_scale: Scale = 7.0
+    refine_guidance_scale: Scale = Total(1)
 
     def __post_init__(self):
         super().__post_init__()
@@ -34,8 +34,8 @@ class ProFusion(ReferenceStrategy):
 
     def refine(self, latents, step, predict, noise):
         e = combine(predict, terms(concept=self.refine_guidance_scale))
-        k = self.refine_eta**2 * (1 - step.alpha / step.next_alpha) / (1 - step.alpha)
-        return latents + (1 - step.alpha) ** 0.5 * ((k * (2 - k)) ** 0.5 * noise - k * e)
+        k = self.refine_eta**2 * (1 - (step.signal / step.following.signal) ** 2) / step.noise**2
+        return latents + step.noise * ((k * (2 - k)) ** 0.5 * noise - k * e)
 
     def __call__(self, latents, step, predict):
         return self.guide(predict, concept=self.concept_scale, superclass=self.superclass_scale)

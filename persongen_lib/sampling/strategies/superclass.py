@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from persongen_lib.core.parameters import Scale
+from persongen_lib.core.parameters import Scale, Total
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 
 
@@ -13,7 +13,7 @@ from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 class Superclass(ReferenceStrategy):
     """`u + w (s - u)` at every step: the class word alone, the ceiling of prompt adherence."""
 
-    guidance_scale: Scale = 7.0
+    guidance_scale: Scale = Total(1)
 
     def __call__(self, latents, step, predict):
         return self.guide(predict, superclass=self.guidance_scale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from persongen_lib.core.parameters import Scale
+from persongen_lib.core.parameters import Fraction, Scale, Steps, Total
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 
 
@@ -13,8 +13,8 @@ from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 class Switching(ReferenceStrategy):
     """`u + w (s - u)` while `i < switch_step`, then `u + w (c - u)`: Soboleva et al., arXiv 2502.05895."""
 
-    guidance_scale: Scale = 7.0
-    switch_step: int = 7
+    guidance_scale: Scale = Total(1)
+    switch_step: Steps = Fraction(0.14)
 
     def __call__(self, latents, step, predict):
         if step.index < self.switch_step:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +17,19 @@ from persongen_lib.world.models.networks import HEADS, OracleNetwork, preprocess
 FOLDER = DATA / "models" / "micro-oracle"
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the oracle sees in pictures.
+
+    Args:
+        words: the most probable class, context and accessory ("none" possible) of each picture.
+        identity: (pictures, 64) unit vectors; their inner product says how alike two individuals are.
+    """
+
+    words: dict[str, list[str]]
+    identity: torch.Tensor
+
+
 class Oracle:
     """Classifiers of class, context and accessory, and an identity encoder, for pictures of the micro-world."""
 
@@ -23,21 +38,25 @@ class Oracle:
         self.device = device
 
     @torch.no_grad()
-    def _run(self, pictures: list, batch: int = 64) -> dict[str, torch.Tensor]:
+    def __call__(self, pictures: Sequence, batch: int = 64) -> Seen:
+        """What is in PIL pictures; UserError where the network gives no numbers."""
         parts = [
             self.network(preprocess(pictures[k : k + batch]).to(self.device))
             for k in range(0, len(pictures), batch)
         ]
-        return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
+        outputs = {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
+        if not all(values.isfinite().all() for values in outputs.values()):
+            raise UserError("the oracle gives features that are not numbers: its weights are broken")
+        words = {name: [values[k] for k in outputs[name].argmax(1)] for name, values in HEADS.items()}
+        return Seen(words, outputs["identity"])
 
-    def classify(self, pictures: list) -> dict[str, list[str]]:
-        """The most probable class, context and accessory ("none" possible) of each PIL picture."""
-        outputs = self._run(pictures)
-        return {name: [values[k] for k in outputs[name].argmax(1)] for name, values in HEADS.items()}
+    def classify(self, pictures: Sequence) -> dict[str, list[str]]:
+        """The words of `Seen`."""
+        return self(pictures).words
 
-    def identity(self, pictures: list) -> torch.Tensor:
-        """(n, 64) unit vectors; their inner product says how alike two individuals are."""
-        return self._run(pictures)["identity"]
+    def identity(self, pictures: Sequence) -> torch.Tensor:
+        """The vectors of `Seen`."""
+        return self(pictures).identity
 
 
 def load_oracle(folder: str | Path | None = None, device: str = "cpu") -> Oracle:

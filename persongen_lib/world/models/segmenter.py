@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,14 +24,20 @@ class Segmenter:
         self.device = device
 
     @torch.no_grad()
-    def __call__(self, pictures: list, batch: int = 64) -> tuple[torch.Tensor, list[str]]:
-        """Of PIL pictures: how surely each pixel is the subject, (n, 64, 64) in [0, 1], and a colour or "none" each."""
+    def __call__(self, pictures: Sequence, batch: int = 64) -> tuple[torch.Tensor, list[str]]:
+        """Of PIL pictures: how surely each pixel is the subject, (n, 64, 64) in [0, 1], and a colour or "none" each.
+
+        UserError where the network gives no numbers.
+        """
         masks, colours = [], []
         for start in range(0, len(pictures), batch):
             outputs = self.network(preprocess(pictures[start : start + batch]).to(self.device))
             masks.append(outputs["mask"].sigmoid().float().cpu())
             colours += [COLOURED[index] for index in outputs["colour"].argmax(1).tolist()]
-        return torch.cat(masks), colours
+        found = torch.cat(masks)
+        if not found.isfinite().all():
+            raise UserError("the segmenter gives masks that are not numbers: its weights are broken")
+        return found, colours
 
 
 def load_segmenter(folder: str | Path | None = None, device: str = "cpu") -> Segmenter:

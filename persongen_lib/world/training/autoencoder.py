@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from persongen_lib.world.draw.dataset import Pictures
 from persongen_lib.world.models.generators import new_autoencoder
+from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
 
 PLAN = Plan(steps=3_200, batch_size=16, learning_rate=2e-3, flat=0.35, final=0.01, weight_decay=0.0)
@@ -29,7 +30,7 @@ class AutoencoderTask:
 
     def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
         x = to_tensor(self.pictures[draws.numpy.integers(len(self.pictures), size=batch_size)], self.device)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with mixed_precision(x.device):
             latents = model.encode(x).latents.float()
             noise = torch.randn(latents.shape, generator=draws.torch, device=x.device)
             y = model.decode(latents + 0.05 * noise).sample.float()

@@ -1,11 +1,16 @@
-"""Model cards of the embedded models, written from what was measured and from how the training went."""
+"""Model cards of the embedded models, written from what was measured and from the records of their trainings.
+
+The records are in training/ in the model's folder: <part>.json, and <part>.md for what its plan does not say.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import fill
 
 from persongen_lib.core.files import write_atomic
+from persongen_lib.world.training.notes import read_notes
 
 LICENCE = (
     "MIT, as the repository. All pictures were drawn by this repository's renderer; no photograph was used."
@@ -18,15 +23,12 @@ A latent diffusion model of 64 x 64 drawn pictures that `diffusers.StableDiffusi
 it is: AutoencoderTiny (8 x 16 x 16 latents), UNet2DConditionModel (v-prediction, attention at 8 x 8), a two-layer
 CLIPTextModel trained jointly, a CLIPTokenizer with the world's {words} words as single tokens, DDIM.
 
-**Data.** Rendered pictures of 12 classes in 10 contexts with 6 accessories and 5 colour words
-(`persongen world render` shows some), captions after DreamBooth's prompts, 10 % of them empty.
+**Data.** Rendered pictures of {classes} classes in {contexts} contexts with {kinds} accessories and \
+{colours} colour words
+(`persongen world render` shows some), captions after DreamBooth's prompts, {empty:g} % of them empty.
 
 **Recipe.** `persongen world train autoencoder`, then `persongen world train generator`:
 {training}
-
-The world changed on the way: the first 2,250 steps of the autoencoder saw pictures without the lens blur, and the
-first 2,400 steps of the generator saw every other subject mirrored. The scarf became broader after the
-generator's first 180,000 pictures, when the autoencoder and the evaluators were finished.
 
 **Measured** on scenes that training has not seen (`persongen world measure`):
 
@@ -49,8 +51,9 @@ laboratory animal for sampling strategies, and no statement about photographs.
 An `open_clip` model (`open_clip.create_model_from_pretrained("local-dir:FOLDER")`): a small ModifiedResNet and a
 two-layer text transformer over whole words, trained apart from the generator and its text encoder.
 
-**Data.** The generator's pictures and captions; 6 in 10 of the first {decoded} pictures decoded from noisy latents,
-2 in 10 blurred, light and place varied.
+**Data.** The generator's pictures and captions; {decoded_in_10:g} in 10 of the first {decoded} \
+pictures decoded from noisy latents,
+{blurred_in_10:g} in 10 blurred, light and place varied.
 
 **Recipe.** `persongen world train clip`, symmetric contrastive loss:
 {training}
@@ -106,7 +109,10 @@ happens to be all red may be called red.
 
 def write_cards(models: Path, figures: dict) -> None:
     """Write README.md into each model's folder from `figures`, as `measure` returns them."""
+    from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES, COLOURS, CONTEXT_NAMES
     from persongen_lib.world.language.captions import vocabulary
+    from persongen_lib.world.training.diffusion import EMPTY
+    from persongen_lib.world.training.evaluators import BLURRED_SHARE, DECODED_SHARE
     from persongen_lib.world.training.latents import DECODED
 
     generator_rows = "\n".join(
@@ -128,7 +134,14 @@ def write_cards(models: Path, figures: dict) -> None:
     for name, card in CARDS.items():
         facts = {
             "words": len(vocabulary()),
+            "classes": len(CLASSES),
+            "contexts": len(CONTEXT_NAMES),
+            "kinds": len(ACCESSORY_NAMES),
+            "colours": len(COLOURS),
+            "empty": 100 * EMPTY,
             "decoded": DECODED,
+            "decoded_in_10": 10 * DECODED_SHARE,
+            "blurred_in_10": 10 * BLURRED_SHARE,
             "training": training_facts(models / name / "training"),
         }
         text = card.format(**figures | rows | facts)
@@ -136,10 +149,11 @@ def write_cards(models: Path, figures: dict) -> None:
 
 
 def training_facts(folder: Path) -> str:
-    """One line a trained part, from the plans beside the loss curves."""
-    lines = []
+    """One line per trained part, from the plans beside the loss curves, and then the notes beside those."""
+    lines, notes = [], []
     for path in sorted(folder.glob("*.json")):
         about = json.loads(path.read_text())
+        notes += [about.get("before", {}).get("notes", ""), read_notes(path)]
         plan = about["plan"]
         lines.append(
             f"{path.stem}: {about['pictures_seen']:,} pictures in batches of {plan['batch_size']} on "
@@ -148,4 +162,5 @@ def training_facts(folder: Path) -> str:
             f"(loss curve: training/{path.stem}.csv)"
             + (f", after {about['before']['pictures_seen']:,} pictures before." if "before" in about else ".")
         )
-    return "\n".join(f"- {line}" for line in lines)
+    said = fill(" ".join(filter(None, notes)), 120)
+    return "\n".join(f"- {line}" for line in lines) + (f"\n\n{said}" if said else "")

@@ -1,6 +1,6 @@
 """The text-to-image model of the micro-world: a small latent diffusion model, its text encoder trained jointly.
 
-v-prediction (Salimans and Ho 2022) on Stable Diffusion's scaled-linear betas; 10 % empty captions for guidance.
+v-prediction (Salimans and Ho 2022) on Stable Diffusion's scaled-linear betas; some captions are empty, for guidance.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from persongen_lib.world.draw.dataset import Pictures, words_of
 from persongen_lib.world.language.captions import caption
 from persongen_lib.world.language.vocabulary import LENGTH, clip_tokenizer
 from persongen_lib.world.models.generators import NETWORKS, SCHEDULE, new_text_encoder
+from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
 
 PLAN = Plan(steps=7_000, batch_size=16, learning_rate=1e-3, flat=0.45, final=0.02, warmup=200)
+EMPTY = 0.1
+"""Share of empty captions."""
 
 
 def latent_scale(latents: np.ndarray) -> float:
@@ -53,7 +56,7 @@ class DiffusionTask:
     def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
         rows = draws.numpy.integers(len(self.latents), size=batch_size)
         captions = [
-            "" if draws.numpy.uniform() < 0.1 else caption(*words_of(self.labels[row]), draws.numpy)
+            "" if draws.numpy.uniform() < EMPTY else caption(*words_of(self.labels[row]), draws.numpy)
             for row in rows
         ]
         x0 = torch.from_numpy(self.latents[rows].astype(np.float32)).to(self.device) * self.scale
@@ -68,7 +71,7 @@ class DiffusionTask:
         a = self.alphas[t].view(-1, 1, 1, 1)
         noisy = a.sqrt() * x0 + (1 - a).sqrt() * noise
         target = a.sqrt() * noise - (1 - a).sqrt() * x0
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+        with mixed_precision(self.device):
             states = model["text_encoder"](ids.input_ids.to(self.device))[0]
             prediction = model["network"](noisy, t, states).sample
         return (prediction.float() - target).square().mean(), {}

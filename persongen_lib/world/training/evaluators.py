@@ -17,6 +17,7 @@ from persongen_lib.world.language.captions import caption
 from persongen_lib.world.language.vocabulary import LENGTH, word_tokenizer
 from persongen_lib.world.models.networks import HEADS, OracleNetwork, SegmenterNetwork, new_clip
 from persongen_lib.world.training.autoencoder import to_tensor
+from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
 
 CLIP_PLAN = Plan(
@@ -24,6 +25,8 @@ CLIP_PLAN = Plan(
 )
 SEGMENTER_PLAN = Plan(steps=700, batch_size=48, learning_rate=2e-3, flat=0.3)
 ORACLE_PLAN = Plan(steps=2_200, batch_size=96, learning_rate=2e-3, flat=0.3, weight_decay=0.05)
+DECODED_SHARE, BLURRED_SHARE = 0.6, 0.2
+"""Of the pictures that are kept decoded, and of all."""
 
 
 class Views:
@@ -40,11 +43,11 @@ class Views:
     def shifted(self, rows: np.ndarray, draws: Draws) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The same, and what shifts another (n, C, 64, 64) tensor alike."""
         pictures = self.pictures[rows]
-        replaced = (rows < len(self.decoded)) & (draws.numpy.uniform(size=len(rows)) < 0.6)
+        replaced = (rows < len(self.decoded)) & (draws.numpy.uniform(size=len(rows)) < DECODED_SHARE)
         for k in np.flatnonzero(replaced):
             pictures[k] = self.decoded[rows[k]]
         x = to_tensor(pictures, self.device)
-        blurred = draws.numpy.uniform(size=len(rows)) < 0.2
+        blurred = draws.numpy.uniform(size=len(rows)) < BLURRED_SHARE
         if blurred.any():
             index = torch.from_numpy(np.flatnonzero(blurred)).to(self.device)
             small = F.interpolate(
@@ -80,7 +83,7 @@ class ClipTask:
         captions = [caption(*words_of(self.views.pictures.labels[row]), draws.numpy) for row in rows]
         ids = torch.tensor([e.ids for e in self.tokenizer.encode_batch(captions)], device=self.device)
         x = self.views(rows, draws)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with mixed_precision(x.device):
             image, text, scale = model(x, ids)
         logits = scale.float() * image.float() @ text.float().T
         target = torch.arange(batch_size, device=self.device)
@@ -115,7 +118,7 @@ class OracleTask:
         rows = (pairs[:, None] * PAIR + np.arange(PAIR)).reshape(-1)
         labels = torch.from_numpy(self.labels[rows].astype(np.int64)).to(self.device)
         x = self.views(rows, draws)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with mixed_precision(x.device):
             outputs = model(x)
         losses = [
             F.cross_entropy(outputs[name].float(), labels[:, k], label_smoothing=0.02)
@@ -145,7 +148,7 @@ class SegmenterTask:
         masks = torch.from_numpy(pictures.masks_at(rows)).to(self.device).float()
         masks = move(masks.unsqueeze(1))[:, 0]
         colours = torch.from_numpy(pictures.labels[rows, 3].astype(np.int64)).to(self.device)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with mixed_precision(x.device):
             outputs = model(x)
         mask, colour = outputs["mask"].float(), outputs["colour"].float()
         loss = F.binary_cross_entropy_with_logits(mask, masks) + 0.2 * F.cross_entropy(colour, colours)

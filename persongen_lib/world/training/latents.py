@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from persongen_lib.core.files import write_atomic
 from persongen_lib.world.draw.dataset import Pictures
 from persongen_lib.world.training.autoencoder import to_tensor
+from persongen_lib.world.training.precision import mixed_precision
 
 DECODED = 24_576
 """How many pictures are also kept decoded."""
@@ -65,7 +66,7 @@ def _write(
         array = open_memmap(partial, "w+", kind, shape)
         for start in tqdm(range(0, len(array), batch), desc=path.stem):
             indices = np.arange(start, min(start + batch, len(array)))
-            with torch.autocast(device, torch.bfloat16):
+            with mixed_precision(device):
                 array[indices] = make(indices)
         array.flush()
 

@@ -22,6 +22,7 @@ from persongen_lib.world.training.export import (
     trained,
 )
 from persongen_lib.world.training.latents import decode_latents, encode_pictures
+from persongen_lib.world.training.notes import read_notes
 from persongen_lib.world.training.trainer import Plan, train
 
 DATA_SEED = 1
@@ -80,7 +81,7 @@ class Recipe:
         if model == "generator":
             name = f"generator-{self.family}"
             start = self.start_from and str(self.start_from / f"micro-{self.family}")
-            before = start and json.loads((Path(start) / "training" / f"{name}.json").read_text())
+            before = start and _record(Path(start) / "training" / f"{name}.json")
             task_of = partial(diffusion.DiffusionTask, data, latents, self.family, start)
             self._run(name, diffusion.PLAN, task_of, before)
             scale = diffusion.latent_scale(np.load(self.latents, mmap_mode="r"))
@@ -121,3 +122,9 @@ class Recipe:
         network = autoencoder.new_autoencoder()
         network.load_state_dict(trained(self.folder / "autoencoder"))
         return network.to(device).eval()
+
+
+def _record(path: Path) -> dict:
+    """The record of an earlier training, with its notes."""
+    notes = read_notes(path)
+    return json.loads(path.read_text()) | ({"notes": notes} if notes else {})

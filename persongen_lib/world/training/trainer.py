@@ -1,16 +1,14 @@
-"""One resumable training loop for every model of the micro-world.
+"""Training of every model of the micro-world, by one or several workers, in the resumable training loop.
 
 Workers are processes that train on their own batches and average parameters and optimizer moments every
 `sync_every` steps (local SGD); a checkpoint is written right after such an average, so it is the state of all.
-Everything random at a step is drawn from (seed, step, rank): a run that was killed and resumed equals one that was not.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,20 +16,23 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from persongen_lib.core.files import write_atomic, write_json
+from persongen_lib.core.training import ResumableTraining, step_seed
+
+CURVE = 50
+"""Number of steps whose mean is one row of the loss curve."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how to train. Checkpoints fall on multiples of `sync_every` and of the loss curve's 50.
+    """How long and how to train.
 
-    `flat` and `final` shape the learning rate: constant for that share of the steps,
-    then linear down to `final` times its value, after `warmup` steps of linear rise.
+    `flat` and `final` shape the learning rate: constant for that share of the steps, then linear down to `final`
+    times its value, after `warmup` steps of linear rise.
     """
 
     steps: int
@@ -49,6 +50,7 @@ class Plan:
     seed: int = 0
 
     def rate(self, step: int) -> float:
+        """The learning rate at a step."""
         rise = min(1.0, (step + 1) / self.warmup)
         fall = 1 - (1 - self.final) * max(0.0, step / self.steps - self.flat) / (1 - self.flat)
         return self.learning_rate * rise * fall
@@ -115,124 +117,105 @@ def _worker(rank: int, workers: int, task_of, plan: Plan, folder: Path, device: 
 def _work(rank: int, workers: int, task_of, plan: Plan, folder: Path, device: str) -> None:
     torch.manual_seed(plan.seed)
     task = task_of(device)
-    model = task.build().to(device).train()
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, plan.learning_rate, plan.betas, weight_decay=plan.weight_decay)
-    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    checkpoint = folder / "checkpoint.safetensors"
-    start, spent = _load(checkpoint, model, optimizer, average) if checkpoint.exists() else (0, 0.0)
+    worker = Worker(task, task.build().to(device).train(), plan, rank, workers, folder, device)
+    curve = LossCurve(worker.history)
+    with tqdm(
+        total=plan.steps, initial=worker.steps, desc=folder.name, disable=rank > 0, mininterval=10
+    ) as bar:
+        for steps in worker:
+            bar.update(steps - bar.n)
+            if rank == 0 and steps and (steps % CURVE == 0 or steps == plan.steps):
+                write_atomic(folder / "loss.csv", curve.table())
+                bar.set_postfix(curve.recent(), refresh=False)
     if rank == 0:
-        curve = LossCurve(folder / "loss.csv", start)
-    began = time.monotonic() - spent
-    with tqdm(total=plan.steps, initial=start, desc=folder.name, disable=rank > 0, mininterval=10) as bar:
-        for step in range(start, plan.steps):
-            draws = Draws(
-                np.random.default_rng((plan.seed, step, rank)),
-                torch.Generator(device).manual_seed(hash((plan.seed, step, rank)) % 2**63),
-            )
-            for group in optimizer.param_groups:
-                group["lr"] = plan.rate(step)
-            loss, values = task.loss(model, plan.batch_size, draws)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, plan.clip)
-            optimizer.step()
-            synced = (step + 1) % plan.sync_every == 0 or step + 1 == plan.steps
-            if workers > 1 and synced:
-                _average_workers(model, optimizer, workers)
-            if rank == 0:
-                _follow(average, model, min(plan.ema, (step + 1) / (step + 10)))
-                curve.add(step, time.monotonic() - began, {"loss": loss.item(), **values})
-                bar.update()
-                if synced and (step + 1) % plan.checkpoint_every < plan.sync_every:
-                    _save(checkpoint, model, optimizer, average, step + 1, time.monotonic() - began)
-                    bar.set_postfix(curve.recent())
-    if rank == 0:
-        curve.flush()
-        write_atomic(
-            folder / "final.safetensors",
-            lambda path: save_file({name: value.contiguous() for name, value in average.items()}, path),
+        averages = {name: value.contiguous() for name, value in worker.average.items()}
+        write_atomic(folder / "final.safetensors", lambda path: save_file(averages, path))
+        worker.path.unlink(missing_ok=True)
+
+
+class Worker(ResumableTraining):
+    """One of `workers` that train a model together; the first keeps the moving average and the checkpoints.
+
+    Everything random at a step is drawn from (seed, step, rank).
+    """
+
+    def __init__(
+        self, task: Task, model: nn.Module, plan: Plan, rank: int, workers: int, folder: Path, device: str
+    ) -> None:
+        self.task, self.model, self.plan = task, model, plan
+        self.rank, self.workers, self.device = rank, workers, device
+        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        optimizer = torch.optim.AdamW(
+            parameters.values(), plan.learning_rate, plan.betas, weight_decay=plan.weight_decay
         )
-        checkpoint.unlink(missing_ok=True)
+        every = plan.checkpoint_every
+        super().__init__(parameters, model.state_dict(), optimizer, plan.steps, folder, every, rank == 0)
+        self._began = time.monotonic() - self.history.get("seconds", [0.0])[-1]
 
+    def loss(self) -> tuple[Tensor, dict[str, float]]:
+        numbers = (self.plan.seed, self.steps, self.rank)
+        draws = Draws(
+            np.random.default_rng(numbers), torch.Generator(self.device).manual_seed(step_seed(*numbers))
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.rate(self.steps)
+        loss, values = self.task.loss(self.model, self.plan.batch_size, draws)
+        return loss, {**values, "seconds": time.monotonic() - self._began}
 
-@torch.no_grad()
-def _follow(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
-    for name, value in model.state_dict().items():
-        if value.is_floating_point():
-            average[name].lerp_(value, 1 - decay)
-        else:
-            average[name].copy_(value)
+    def clip(self) -> Tensor:
+        return nn.utils.clip_grad_norm_(self.parameters.values(), self.plan.clip)
 
+    @torch.no_grad()
+    def synchronize(self) -> None:
+        """Average the workers' values and optimizer moments at the steps of the plan, and at the end."""
+        if self.workers == 1 or not self._meets(self.steps + 1):
+            return
+        tensors = [value for value in self.values.values() if value.is_floating_point()]
+        for state in self.optimizer.state.values():
+            tensors += [state["exp_avg"], state["exp_avg_sq"]]
+        flat = torch.cat([t.reshape(-1) for t in tensors])
+        dist.all_reduce(flat)
+        parts = (flat / self.workers).split([t.numel() for t in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
 
-@torch.no_grad()
-def _average_workers(model: nn.Module, optimizer: torch.optim.Optimizer, workers: int) -> None:
-    tensors = [value for value in model.state_dict().values() if value.is_floating_point()]
-    for state in optimizer.state.values():
-        tensors += [state["exp_avg"], state["exp_avg_sq"]]
-    flat = torch.cat([t.reshape(-1) for t in tensors])
-    dist.all_reduce(flat)
-    for tensor, part in zip(tensors, (flat / workers).split([t.numel() for t in tensors]), strict=True):
-        tensor.copy_(part.view_as(tensor))
+    def decay(self) -> float:
+        return min(self.plan.ema, (self.steps + 1) / (self.steps + 10))
 
+    def is_due(self) -> bool:
+        """At the first meeting of the workers after every `checkpoint_every` steps."""
+        return (
+            self.rank == 0
+            and self._meets(self.steps)
+            and self.steps % self.plan.checkpoint_every < self.plan.sync_every
+        )
 
-def _save(path: Path, model, optimizer, average, step: int, seconds: float) -> None:
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-    tensors = {k: v.contiguous().clone() for k, v in tensors.items()}
-    write_atomic(path, lambda p: save_file(tensors, p, {"step": str(step), "seconds": f"{seconds:.1f}"}))
-
-
-def _load(path: Path, model, optimizer, average) -> tuple[int, float]:
-    with safe_open(path, "pt") as file:
-        metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-    for name in average:
-        average[name].copy_(tensors[f"average.{name}"])
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    return int(metadata["step"]), float(metadata["seconds"])
+    def _meets(self, steps: int) -> bool:
+        return steps % self.plan.sync_every == 0 or steps == self.plan.steps
 
 
 class LossCurve:
-    """Mean losses of every 50 steps, appended to a CSV file; what lies beyond the resumed step is dropped."""
+    """Means over every `CURVE` steps of what a training has reported: loss.csv."""
 
-    def __init__(self, path: Path, start: int, every: int = 50):
-        self.path, self.every, self.sums, self.count = path, every, {}, 0
-        if path.exists():
-            head, *rows = path.read_text().splitlines()
-            kept = [head, *(row for row in rows if int(row.split(",")[0]) <= start)]
-            write_atomic(path, ("\n".join(kept) + "\n").encode())
+    def __init__(self, history: Mapping[str, list[float]]) -> None:
+        self.history = history
 
-    def add(self, step: int, seconds: float, values: dict[str, float]) -> None:
-        if not all(math.isfinite(v) for v in values.values()):
-            raise FloatingPointError(f"the loss is not finite at step {step}: {values}")
-        self.sums = {k: self.sums.get(k, 0.0) + v for k, v in values.items()}
-        self.count += 1
-        self.last = (step + 1, seconds)
-        if (step + 1) % self.every == 0:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self.count:
-            return
-        if not self.path.exists():
-            self.path.write_text(",".join(["step", "seconds", *self.sums]) + "\n")
-        row = [
-            str(self.last[0]),
-            f"{self.last[1]:.0f}",
-            *(f"{v / self.count:.5f}" for v in self.sums.values()),
-        ]
-        with open(self.path, "a") as file:
-            file.write(",".join(row) + "\n")
-        self.means = {k: v / self.count for k, v in self.sums.items()}
-        self.sums, self.count = {}, 0
+    def table(self) -> str:
+        """CSV with one row per `CURVE` steps, and one for the rest of them."""
+        names = [name for name in self.history if name != "seconds"]
+        total, rows = len(self.history["loss"]), [",".join(["step", "seconds", *names])]
+        for start in range(0, total, CURVE):
+            stop = min(start + CURVE, total)
+            seconds = self.history["seconds"][stop - 1]
+            means = (f"{self._mean(name, start, stop):.5f}" for name in names)
+            rows.append(",".join([str(stop), f"{seconds:.0f}", *means]))
+        return "\n".join(rows) + "\n"
 
     def recent(self) -> dict[str, str]:
-        return {k: f"{v:.4f}" for k, v in getattr(self, "means", {}).items()}
+        """The last means, to print."""
+        total = len(self.history["loss"])
+        start = (total - 1) // CURVE * CURVE
+        return {name: f"{self._mean(name, start, total):.4f}" for name in self.history if name != "seconds"}
+
+    def _mean(self, name: str, start: int, stop: int) -> float:
+        return sum(self.history[name][start:stop]) / (stop - start)

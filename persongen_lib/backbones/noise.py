@@ -1,0 +1,109 @@
+"""Noise levels, x = signal x0 + noise eps, and what networks predict of them: the one place of every conversion.
+
+Variance-preserving families (Stable Diffusion, SDXL, PixArt-alpha) have signal^2 + noise^2 = 1, flow-matching ones
+(Stable Diffusion 3, FLUX) signal + noise = 1. Predictions of the first are converted to eps, those of the second
+stay velocities, eps - x0, which are defined at pure noise too. Guidance is linear and the same in both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from persongen_lib.core.errors import UserError
+
+Kind = Literal["epsilon", "velocity"]
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "velocity")
+
+
+@dataclass(frozen=True)
+class Level:
+    """Latents at this level are `signal` x0 + `noise` eps; both numbers, or tensors that broadcast over latents."""
+
+    signal: Any
+    noise: Any
+
+    def clean(self, prediction: Tensor, latents: Tensor, kind: Kind) -> Tensor:
+        """The clean latents x0 that a prediction of this kind implies."""
+        if kind == "velocity":
+            return (latents - self.noise * prediction) / (self.signal + self.noise)
+        return (latents - self.noise * prediction) / self.signal
+
+    def epsilon(self, prediction: Tensor, latents: Tensor, kind: Kind) -> Tensor:
+        """The noise eps that a prediction of this kind implies."""
+        if kind == "velocity":
+            return prediction + self.clean(prediction, latents, kind)
+        return prediction
+
+    def mix(self, clean: Tensor, epsilon: Tensor) -> Tensor:
+        """The latents signal x0 + noise eps."""
+        return self.signal * clean + self.noise * epsilon
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """What a network predicts, and its noise levels by training timestep.
+
+    Attributes:
+        prediction_type: one of `PREDICTION_TYPES`, what the network puts out.
+        num_timesteps: how many training timesteps there are.
+        alphas: cumulative alphas, the square of the signal, (num_timesteps,); None for flow matching, where the noise
+            is t / num_timesteps.
+    """
+
+    prediction_type: str
+    num_timesteps: int
+    alphas: Tensor | None = None
+
+    @classmethod
+    def of(cls, scheduler: Any) -> NoiseModel:
+        """The noise model of a diffusers scheduler.
+
+        Raises:
+            UserError: a scheduler whose noise levels or prediction type are not understood.
+        """
+        config, name = scheduler.config, type(scheduler).__name__
+        if name.startswith("FlowMatch"):
+            if config.get("use_dynamic_shifting"):
+                raise UserError(
+                    f"{name} with use_dynamic_shifting is not supported: its noise depends on the size"
+                )
+            return cls("velocity", config.num_train_timesteps)
+        predicted, alphas = config.get("prediction_type"), getattr(scheduler, "alphas_cumprod", None)
+        if predicted not in ("epsilon", "v_prediction", "sample") or alphas is None:
+            raise UserError(
+                f"the model's scheduler {name} with prediction_type {predicted!r} is not supported: it must keep the "
+                "variance (betas, as DDIM does) and predict epsilon, v_prediction or sample, or be a flow-matching one"
+            )
+        return cls(predicted, config.num_train_timesteps, alphas)
+
+    @property
+    def kind(self) -> Kind:
+        """What predictions are converted to."""
+        return "velocity" if self.prediction_type == "velocity" else "epsilon"
+
+    def level(self, timesteps: Tensor) -> Level:
+        """The levels at training timesteps (rows,), as float32 tensors (rows, 1, 1, 1)."""
+        if self.alphas is None:
+            noise = timesteps.float().view(-1, 1, 1, 1) / self.num_timesteps
+            return Level(1 - noise, noise)
+        alphas = self.alphas.to(timesteps.device).float()[timesteps].view(-1, 1, 1, 1)
+        return Level(alphas**0.5, (1 - alphas) ** 0.5)
+
+    def prediction(self, output: Tensor, latents: Tensor, level: Level) -> Tensor:
+        """The network's output as a prediction of `kind`."""
+        if self.prediction_type == "v_prediction":
+            return level.signal * output + level.noise * latents
+        if self.prediction_type == "sample":
+            return (latents - level.signal * output) / level.noise
+        return output
+
+    def target(self, clean: Tensor, epsilon: Tensor, level: Level) -> Tensor:
+        """What the network should put out for latents that mix `clean` and `epsilon` at this level."""
+        if self.prediction_type == "v_prediction":
+            return level.signal * epsilon - level.noise * clean
+        if self.prediction_type == "velocity":
+            return epsilon - clean
+        return clean if self.prediction_type == "sample" else epsilon

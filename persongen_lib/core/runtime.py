@@ -1,0 +1,29 @@
+"""Where work is kept and what computes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from persongen_lib.core.store import Store
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The store of finished work, the device, and the number type of the networks.
+
+    Args:
+        store: where finished work is kept.
+        device: "auto", "cpu", "cuda", "cuda:1" ...
+        dtype: "fp32", "bf16" or "fp16"; None for the usual one of the device.
+    """
+
+    store: Store
+    device: str = "auto"
+    dtype: str | None = None
+
+    @classmethod
+    def at(cls, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None) -> Self:
+        """The runtime of a runs folder."""
+        return cls(Store(runs), device, dtype)

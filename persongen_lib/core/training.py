@@ -1,0 +1,185 @@
+"""One training loop for fine-tuning and the micro-world: a kill may stop it anywhere, and it continues exactly."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.files import write_atomic
+from persongen_lib.core.hashing import short_hash
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def step_seed(*numbers: int) -> int:
+    """The seed of one step's random numbers, from 0 to 2**48 - 1, given the training's seed, the step, and the like."""
+    return int(short_hash(" ".join(map(str, numbers))), 16)
+
+
+class ResumableTraining(ABC):
+    """Optimizer steps with clipped gradients, a moving average, and checkpoints in a folder.
+
+    Whatever is random in step i must follow from a seed and i alone (see `step_seed`). A continued training then
+    equals an uninterrupted one.
+
+    Args:
+        parameters: What the optimizer trains, by name.
+        values: All that a checkpoint keeps and the average follows, by name; among it the parameters.
+        optimizer: An optimizer of the parameters.
+        num_steps: Number of steps at which the training ends.
+        folder: Where the checkpoint is written, and looked for.
+        every: Number of steps between checkpoints.
+        averaged: Whether a moving average of `values` is kept.
+
+    Attributes:
+        history: What each step so far has reported, by name; among it "loss".
+        average: The moving average by name, or None.
+
+    Raises:
+        UserError: If the folder holds the checkpoint of another training.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        values: Mapping[str, Tensor],
+        optimizer: Optimizer,
+        num_steps: int,
+        folder: Path,
+        every: int,
+        averaged: bool,
+    ) -> None:
+        self.parameters, self.values, self.optimizer = parameters, values, optimizer
+        self.num_steps, self.every, self.path = num_steps, every, folder / CHECKPOINT
+        self.average = {n: t.detach().clone() for n, t in values.items()} if averaged else None
+        self.history: dict[str, list[float]] = {"loss": []}
+        self.saved = 0
+        if self.path.exists():
+            self._restore(load_file(self.path))
+
+    @abstractmethod
+    def loss(self) -> tuple[Tensor, dict[str, float]]:
+        """The loss of the next step, with gradients, and what else the step reports."""
+
+    @abstractmethod
+    def clip(self) -> Tensor:
+        """Clip the gradients in place; their norm before."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Compute the gradients."""
+        loss.backward()
+
+    def tolerates(self, norm: Tensor) -> bool:
+        """Whether gradients of this norm can be used, or are skipped by the optimizer."""
+        return bool(torch.isfinite(norm))
+
+    def synchronize(self) -> None:  # noqa: B027 - not every training needs it
+        """Called after the optimizer's step: nothing for a training of one process."""
+
+    @abstractmethod
+    def decay(self) -> float:
+        """The share of its old value that the average keeps at this step."""
+
+    def is_due(self) -> bool:
+        """Whether the step just taken ends with a checkpoint."""
+        return self.steps % self.every == 0
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps beside values, average, optimizer and history."""
+        return {}
+
+    def restore_extra_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027 - as above
+        """Take back what `extra_state` gave."""
+
+    @property
+    def steps(self) -> int:
+        """Number of steps taken."""
+        return len(self.history["loss"])
+
+    def __iter__(self) -> Iterator[int]:
+        """Yields the number of steps taken: first that of the checkpoint, then after every step.
+
+        Raises:
+            UserError: If the loss or its gradient is no longer finite; the last checkpoint stays.
+        """
+        yield self.steps
+        while self.steps < self.num_steps:
+            self._step()
+            if self.is_due():
+                write_atomic(self.path, self._save)
+                self.saved = self.steps
+            yield self.steps
+
+    def _step(self) -> None:
+        loss, reported = self.loss()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.backward(loss)
+        norm = self.clip()
+        if not (self.tolerates(norm) and torch.isfinite(loss)):
+            raise UserError(self._breakdown())
+        self.optimizer.step()
+        self.synchronize()
+        if self.average is not None:
+            self._follow(self.decay())
+        for name, value in {"loss": loss.item(), **reported}.items():
+            values = self.history.pop(name, [])
+            values.append(value)
+            self.history[name] = values
+
+    @torch.no_grad()
+    def _follow(self, decay: float) -> None:
+        floating = [name for name, value in self.values.items() if value.is_floating_point()]
+        own, new = ([tensors[name] for name in floating] for tensors in (self.average, self.values))
+        torch._foreach_lerp_(own, new, 1 - decay)
+        for name in self.values.keys() - set(floating):
+            self.average[name].copy_(self.values[name])
+
+    def _breakdown(self) -> str:
+        kept = f"the checkpoint of step {self.saved} stays in {self.path.parent}"
+        return (
+            f"the loss is not finite at step {self.steps}: lower the learning rates "
+            f"({kept if self.saved else 'no checkpoint is lost'})"
+        )
+
+    def _save(self, path: Path) -> None:
+        tensors = {f"value.{name}": value for name, value in self.values.items()}
+        tensors |= {f"average.{name}": value for name, value in (self.average or {}).items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"state.{key}.{name}"] = torch.as_tensor(value)
+        for name, reported in self.history.items():
+            tensors[f"history.{name}"] = torch.tensor(reported, dtype=torch.float64)
+        tensors |= {f"extra.{name}": value for name, value in self.extra_state().items()}
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+
+    @torch.no_grad()
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        own = {f"value.{name}": value for name, value in self.values.items()}
+        own |= {f"average.{name}": value for name, value in (self.average or {}).items()}
+        if any(name not in tensors or tensors[name].shape != value.shape for name, value in own.items()):
+            raise UserError(f"{self.path} is the checkpoint of another training: remove it to start anew")
+        for name, value in own.items():
+            value.copy_(tensors[name])
+        states: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in _part(tensors, "state.").items():
+            key, _, parameter = name.partition(".")
+            states.setdefault(parameter, {})[key] = tensor
+        for name, parameter in self.parameters.items():
+            self.optimizer.state[parameter] = {
+                key: value.to(parameter.device if value.ndim else "cpu")
+                for key, value in states.get(name, {}).items()
+            }
+        self.history.update({name: values.tolist() for name, values in _part(tensors, "history.").items()})
+        self.restore_extra_state(_part(tensors, "extra."))
+        self.saved = self.steps
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,49 @@
+"""What an export format is, and the registry of formats."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from safetensors.torch import save
+from torch import Tensor
+
+from persongen_lib.core.parameters import Parameters, Registry
+from persongen_lib.export.tuned import Tuned, TunedWeights
+
+
+@dataclass(frozen=True)
+class Format(Parameters):
+    """A form in which other programs read a fine-tuning; one file in `export/formats/` each.
+
+    `holds` is the part of a fine-tuning that fits into it.
+    """
+
+    holds: ClassVar[Literal["LoRA", "embeddings", "model"]]
+
+    @abstractmethod
+    def fits(self, tuned: TunedWeights) -> bool:
+        """Whether this fine-tuning has the part, and other programs can load it."""
+
+    @abstractmethod
+    def files(self, tuned: TunedWeights) -> dict[str, bytes]:
+        """The files by their names, without loading the model; of a model there are none."""
+
+    @abstractmethod
+    def loading(self, tuned: Tuned) -> tuple[str, str]:
+        """For the model card: the files, in words, and Python lines that load them from "FOLDER"."""
+
+
+FORMATS: Registry[Format] = Registry("format", "persongen_lib.export.formats")
+
+
+def every_format() -> tuple[Format, ...]:
+    """All formats, in their order."""
+    return tuple(FORMATS.make(name) for name in FORMATS.names())
+
+
+def serialized(tensors: Mapping[str, Tensor]) -> bytes:
+    """The bytes of a safetensors file."""
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"format": "pt"})

@@ -1,0 +1,47 @@
+"""The arithmetic of a fine-tuning: precision and reports, through accelerate."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from persongen_lib.core.checks import check_known
+from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+REPORTS = ("tensorboard", "wandb")
+PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def usual_precision(device: torch.device) -> str:
+    """fp32 on a CPU, bf16 elsewhere."""
+    return "fp32" if device.type == "cpu" else "bf16"
+
+
+def make_accelerator(device: torch.device, precision: str, report: str | None, folder: Path) -> Accelerator:
+    """An accelerator that computes in a precision of `PRECISIONS`, and reports to one of `REPORTS` if asked.
+
+    Raises:
+        UserError: If the precision is unknown or the device lacks it, or the report's package is not installed.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    check_known("dtype", [precision], PRECISIONS)
+    on_cpu = device.type == "cpu"
+    if precision == "fp16" and on_cpu:
+        raise UserError("fine-tuning in fp16 needs a GPU: on a CPU take fp32 or bf16")
+    if report is not None and importlib.util.find_spec(report) is None:
+        raise UserError(f"reporting to {report} needs its package: pip install {report}, or leave it out")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(
+        mixed_precision=PRECISIONS[precision], cpu=on_cpu, device_placement=False, log_with=report, project_dir=folder
+    )  # fmt: skip
+    if report is not None:
+        accelerator.init_trackers("training")
+    return accelerator

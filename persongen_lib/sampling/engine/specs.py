@@ -1,0 +1,142 @@
+"""What a sample run is: its strategy, its prompts and seeds, and the model that is sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from persongen_lib.backbones.defaults import sampling_defaults
+from persongen_lib.backbones.solvers import SCHEDULERS
+from persongen_lib.backbones.sources import weights_digest
+from persongen_lib.core.checks import check_known, check_steps, check_template, check_words, parse_seeds
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.specs import FineTuneSpec, Spec
+from persongen_lib.sampling.engine.strategy import STRATEGIES, Strategy, make_strategy
+
+
+@dataclass(frozen=True)
+class SampleSpec(Spec):
+    """Images of one strategy: every template in `prompts` with every seed.
+
+    `sample_spec` fills it in. Without `fine_tune` the backbone is sampled as it is. In a file the strategy stands
+    as its name, `strategy`, and its `parameters`.
+    """
+
+    fine_tune: FineTuneSpec | None
+    backbone: str
+    strategy: Strategy
+    token: str
+    class_name: str
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    num_steps: int
+    scheduler: str
+    weights: str = ""
+
+    def __post_init__(self) -> None:
+        prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
+        if not prompts:
+            raise UserError(
+                "no prompts given: give at least one template such as 'a photo of {} in the snow'"
+            )
+        object.__setattr__(self, "prompts", tuple(check_template(p) for p in prompts))
+        object.__setattr__(self, "seeds", parse_seeds(self.seeds))
+        check_steps(self.num_steps)
+        check_known("scheduler", [self.scheduler], SCHEDULERS)
+        for name, value in self.parameters.items():
+            if value != getattr(self.strategy, name):
+                raise UserError(
+                    f"{name} of {self.strategy.name} is {value!r}, which depends on the model and the steps: "
+                    "give a number, or let sample_spec fill it in"
+                )
+        self.strategy.check_run(self.num_steps, self.scheduler)
+        for name in ("class_name", "token"):
+            check_words(name, getattr(self, name))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter of the strategy."""
+        return self.strategy.parameters()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; the strategy is its name and its parameters."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["fine_tune"] = self.fine_tune and self.fine_tune.to_dict()
+        values["strategy"], values["parameters"] = self.strategy.name, self.parameters
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The spec that `to_dict` gave; an unknown or a missing key is a UserError."""
+        values = dict(values) if isinstance(values, Mapping) else values
+        if isinstance(values, dict) and isinstance(values.get("strategy"), str):
+            parameters = values.pop("parameters", {})
+            if not isinstance(parameters, Mapping):
+                raise UserError(
+                    f"parameters of {values['strategy']} are names with values, not {parameters!r}"
+                )
+            values["strategy"] = STRATEGIES.make(values["strategy"], **parameters)
+        if isinstance(values, dict) and isinstance(values.get("fine_tune"), Mapping):
+            values["fine_tune"] = FineTuneSpec.from_dict(values["fine_tune"])
+        return super().from_dict(values)
+
+
+def sample_spec(
+    strategy: str,
+    prompts: Sequence[str],
+    seeds: str | int | Sequence[int],
+    num_steps: int | None = None,
+    fine_tune: FineTuneSpec | None = None,
+    backbone: str | None = None,
+    class_name: str | None = None,
+    token: str = "sks",
+    scheduler: str | None = None,
+    **parameters: Any,
+) -> SampleSpec:
+    """The spec of a sample run, with every parameter of the strategy filled in and checked.
+
+    With `fine_tune` the backbone, class name and token are its own; without, give `class_name` (and `backbone`,
+    "micro" by default). Steps, solver and parameters that are not given are the backbone's `sampling_defaults`.
+    """
+    if fine_tune is not None:
+        backbone, class_name, token = fine_tune.backbone, fine_tune.class_name, fine_tune.token
+    if class_name is None:
+        raise UserError("what is sampled? Give the class name, a word such as 'dog'")
+    backbone = backbone or "micro"
+    usual = sampling_defaults(backbone)
+    num_steps = usual["num_steps"] if num_steps is None else check_steps(num_steps)
+    made = default_strategy(strategy, usual, num_steps, **parameters)
+    return SampleSpec(
+        fine_tune=fine_tune,
+        backbone=backbone,
+        strategy=made,
+        token=token,
+        class_name=class_name,
+        prompts=tuple([prompts] if isinstance(prompts, str) else prompts),
+        seeds=parse_seeds(seeds),
+        num_steps=num_steps,
+        scheduler=usual_scheduler(made, usual) if scheduler is None else scheduler,
+        weights=fine_tune.weights if fine_tune else weights_digest(backbone),
+    )
+
+
+def default_strategy(
+    name: str, usual: Mapping[str, Any], num_steps: int | None = None, **parameters: Any
+) -> Strategy:
+    """A strategy with the numbers that are usual for a model.
+
+    Args:
+        name: one of `list_strategies`.
+        usual: the model's `sampling_defaults`.
+        num_steps: the run's steps, by default the model's.
+        parameters: values in the place of the defaults.
+    """
+    made = make_strategy(name, **{**usual["strategies"].get(name, {}), **parameters})
+    return made.resolved(usual["guidance_scale"], usual["num_steps"] if num_steps is None else num_steps)
+
+
+def usual_scheduler(strategy: Strategy, usual: Mapping[str, Any]) -> str:
+    """The model's solver (`sampling_defaults`), or else the first that the strategy works with."""
+    allowed = strategy.schedulers or SCHEDULERS
+    return usual["scheduler"] if usual["scheduler"] in allowed else allowed[0]

@@ -1,0 +1,113 @@
+"""A recommendation in words, and as what to type: for the command line and for Python."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from persongen_lib.backbones.defaults import sampling_defaults
+from persongen_lib.core.errors import UserError
+from persongen_lib.sampling.engine.specs import default_strategy
+from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
+from persongen_lib.study.cell import DEFAULT_BACKBONE
+
+RUN = {"num_steps": "--steps", "scheduler": "--scheduler"}
+"""Options of `persongen sample` for what a row of a results table says of the run beside the strategy."""
+
+
+def sample_command(option: pd.Series, *more: str) -> str:
+    """The `persongen sample` command that samples with a row of `recommend`.
+
+    It leaves out what the command takes anyway: the default backbone, and the parameters, steps and scheduler that
+    are the backbone's own defaults.
+
+    Args:
+        option: A row of `recommend`: `strategy`, `parameters`, and where known `backbone`, `num_steps`, `scheduler`.
+        more: Further arguments of the command, such as "--concept", "dog".
+    """
+    name, backbone = option["strategy"], _backbone(option)
+    words = ["persongen", "sample", "--strategy", name]
+    if backbone != DEFAULT_BACKBONE:
+        words += ["--backbone", backbone]
+    usual, own = _defaults(backbone, name, option.get("num_steps"))
+    for key, flag in RUN.items():
+        if pd.notna(option.get(key)) and option[key] != usual.get(key):
+            words += [flag, str(option[key])]
+    for key, value in _changed(option, own).items():
+        words += ["--param", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shlex.join([*words, *more])
+
+
+def python_lines(option: pd.Series) -> str:
+    """Python that makes the strategy of a row of `recommend`, and loads the backbone if it is not the default one.
+
+    Parameters that are the defaults of the strategy's class are left out, as `make_strategy` knows no backbone.
+    """
+    name, backbone = option["strategy"], _backbone(option)
+    own = make_strategy(name).parameters() if name in list_strategies() else {}
+    given = "".join(
+        f", {key}={json.dumps(value) if isinstance(value, str) else repr(value)}"
+        for key, value in _changed(option, own).items()
+    )
+    load = "" if backbone == DEFAULT_BACKBONE else f"backbone = load_backbone({json.dumps(backbone)})\n"
+    return f'{load}strategy = make_strategy("{name}"{given})'
+
+
+def expected(option: pd.Series, names: Mapping[str, str]) -> str:
+    """What to expect of a row of `recommend`, such as "identity 0.65 [0.60, 0.70], 50 evaluations".
+
+    Args:
+        option: A row of `recommend`.
+        names: The columns to mention, and how each is called.
+    """
+    parts = [
+        f"{words} {option[name]:.2f} [{option[f'{name}_low']:.2f}, {option[f'{name}_high']:.2f}]"
+        for name, words in names.items()
+        if name in option and pd.notna(option[name])
+    ]
+    return f"{', '.join(parts)}, {option['evaluations']:.0f} evaluations"
+
+
+def advice(wanted: str, found: pd.DataFrame, names: Mapping[str, str], concept: str = "dog") -> str:
+    """A recommendation as Markdown: what to expect and why, the next best option, and what to type.
+
+    Args:
+        wanted: The preferences in words.
+        found: What `recommend` returned for them.
+        names: See `expected`.
+        concept: The concept of the command, a name or a folder.
+    """
+    best = found.iloc[0]
+    command = f'{sample_command(best)} --concept {concept} --template "a photo of a {{}} in the snow"'
+    reason = f"{best['reason'][0].upper()}{best['reason'][1:]}"
+    following = "".join(f" Next: {row['label']} ({row['reason']})." for _, row in found[1:2].iterrows())
+    return (
+        f"**{wanted}: {best['label']}.** "
+        f"Expect {expected(best, names)} per image. {reason}.{following}\n\n"
+        f"```bash\n{command}\n```\n\n```python\n{python_lines(best)}\n```\n"
+    )
+
+
+def _backbone(option: pd.Series) -> str:
+    named = option.get("backbone")
+    return named if isinstance(named, str) else DEFAULT_BACKBONE
+
+
+def _defaults(backbone: str, strategy: str, num_steps: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How a backbone is usually sampled, and a strategy's parameters on it; empty where they are not known here."""
+    try:
+        usual = sampling_defaults(backbone)
+        steps = int(num_steps) if pd.notna(num_steps) else None
+        return usual, default_strategy(strategy, usual, steps).parameters()
+    except UserError:
+        return {}, {}
+
+
+def _changed(option: pd.Series, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of an option that differ from the `usual` ones."""
+    given = json.loads(option["parameters"])
+    return {name: value for name, value in given.items() if name not in usual or usual[name] != value}

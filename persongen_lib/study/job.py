@@ -1,0 +1,93 @@
+"""A job: a cell that has been checked, with the specs of its fine-tuning and of its sample run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.data.concepts import Concept, load_concept
+from persongen_lib.data.prompts import load_prompts
+from persongen_lib.sampling.engine.specs import SampleSpec
+from persongen_lib.study.cell import Cell
+
+TUNING = (
+    "concept", "class_name", "backbone", "method", "token", "fine_tune_steps", "fine_tune_seed", "method_parameters",
+)  # fmt: skip
+"""What of a cell decides its fine-tuning."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell with all that follows from it; `resolve` makes one.
+
+    Args:
+        cell: The cell itself.
+        concept: Its concept without the pictures, which are opened only by a run that needs them.
+        fine_tune: The spec of the fine-tuning, every parameter filled in.
+        sample: The spec of the sample run, every parameter filled in.
+    """
+
+    cell: Cell
+    concept: Concept
+    fine_tune: FineTuneSpec
+    sample: SampleSpec
+
+
+def resolve(cell: Cell) -> Job:
+    """Check a cell and fill in its defaults; no picture is opened.
+
+    Raises:
+        UserError: The concept, strategy, method, backbone, a parameter, the prompts, the seeds or a number of steps
+            is not valid.
+    """
+    return resolve_all([cell])[0]
+
+
+def resolve_all(cells: Iterable[Cell]) -> tuple[Job, ...]:
+    """`resolve` for many cells; those of one fine-tuning share its concept and spec."""
+    tunings: dict[str, tuple[Concept, FineTuneSpec]] = {}
+    jobs = []
+    for cell in cells:
+        key = repr([getattr(cell, name) for name in TUNING])
+        if key not in tunings:
+            tunings[key] = _tuning(cell)
+        jobs.append(Job(cell, *tunings[key], _sampling(cell, *tunings[key])))
+    return tuple(jobs)
+
+
+def _tuning(cell: Cell) -> tuple[Concept, FineTuneSpec]:
+    from persongen_lib.finetune.engine.method import fine_tune_spec
+
+    concept = load_concept(cell.concept, cell.class_name, pictures=False)
+    spec = fine_tune_spec(
+        concept,
+        method=cell.method,
+        backbone=cell.backbone,
+        token=cell.token,
+        num_steps=cell.fine_tune_steps,
+        seed=cell.fine_tune_seed,
+        **cell.method_parameters,
+    )
+    return concept, spec
+
+
+def _sampling(cell: Cell, concept: Concept, fine_tune: FineTuneSpec) -> SampleSpec:
+    from persongen_lib.sampling.engine.specs import sample_spec
+
+    prompts = load_prompts(cell.prompts, concept.kind)
+    return sample_spec(cell.strategy, prompts, cell.seeds, cell.num_steps, fine_tune, **cell.parameters)
+
+
+def training_lengths(jobs: Iterable[Job]) -> dict[str, set[int]]:
+    """The numbers of training steps that the jobs want of each fine-tuning, by the hash of its spec.
+
+    Fine-tunings that differ only in their length share one training, and have the same set.
+    """
+    specs = {job.fine_tune.hash: job.fine_tune for job in jobs}
+    trainings = {name: replace(spec, num_steps=1).hash for name, spec in specs.items()}
+    lengths = defaultdict(set)
+    for name, training in trainings.items():
+        lengths[training].add(specs[name].num_steps)
+    return {name: lengths[training] for name, training in trainings.items()}

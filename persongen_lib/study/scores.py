@@ -1,0 +1,50 @@
+"""The scores of a job's pictures, in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from persongen_lib.core.runtime import Runtime
+from persongen_lib.core.store import Store
+from persongen_lib.data.concepts import load_concept
+from persongen_lib.evaluation.evaluators import Evaluators, choose_evaluators
+from persongen_lib.evaluation.scores import find_scores as find
+from persongen_lib.evaluation.scores import scored
+from persongen_lib.evaluation.sources import Networks
+from persongen_lib.study.job import Job
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_networks: dict[str, Networks] = {}
+"""The evaluators' networks by device, so that one job after the other finds them loaded."""
+
+
+def find_scores(job: Job, store: Store) -> Path | None:
+    """The folder of a finished job's scores; None where it is not sampled or not scored yet."""
+    sampled = store.find("sample", job.sample)
+    return sampled and find(sampled, job.concept, _evaluators(job, sampled, "auto"), store)
+
+
+def score(job: Job, runtime: Runtime) -> pd.DataFrame:
+    """The scores of a job that is sampled, one row per picture, scored now where that has not been done.
+
+    Raises:
+        UserError: A metric does not apply, a model can't be loaded, or a picture can't be read.
+    """
+    sampled = runtime.store.folder("sample", job.sample)
+    concept = load_concept(job.cell.concept, job.cell.class_name)
+    return scored(sampled, concept, _evaluators(job, sampled, runtime.device), runtime.store)
+
+
+def read_scores(folder: Path) -> pd.DataFrame:
+    """The scores in a folder that `find_scores` returned, one row per picture."""
+    import pandas as pd
+
+    return pd.read_parquet(folder / "scores.parquet")
+
+
+def _evaluators(job: Job, sampled: Path, device: str) -> Evaluators:
+    networks = _networks.setdefault(device, Networks(device))
+    return choose_evaluators(sampled, job.cell.metrics, job.cell.models, networks)

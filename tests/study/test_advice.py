@@ -1,0 +1,137 @@
+"""Recommended commands: what is printed parses, and samples with exactly what the table measured."""
+
+import json
+import shlex
+from argparse import ArgumentParser
+
+import pandas as pd
+import pytest
+
+from persongen_lib import make_strategy, sample_spec
+from persongen_lib.cli import main as cli
+from persongen_lib.cli import sample as sample_cli
+from persongen_lib.cli.arguments import parse_parameters
+from persongen_lib.core.hashing import canonical_json
+from persongen_lib.study.advice import advice, python_lines, sample_command
+
+SNOW = "a photo of a {} in the snow"
+
+
+def option(strategy, parameters, **about):
+    return pd.Series({"strategy": strategy, "parameters": canonical_json(parameters), **about})
+
+
+def sampled(command):
+    """The spec of what a command samples."""
+    program, name, *words = shlex.split(command)
+    assert (program, name) == ("persongen", "sample")
+    parser = ArgumentParser()
+    sample_cli.add_arguments(parser)
+    asked = parser.parse_args(words)
+    return sample_spec(
+        asked.strategy, [SNOW], 0, asked.steps, backbone=asked.backbone, class_name="dog",
+        scheduler=asked.scheduler, **parse_parameters(asked.param),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("backbone", ["micro", "sd2", "sdxl", "pixart"])
+@pytest.mark.parametrize(
+    ("strategy", "changed"),
+    [
+        ("base", {}),
+        ("mixed", {"concept_scale": 1.75, "superclass_scale": 1.75}),
+        ("mixed", {"concept_scale": 2.5, "superclass_scale": 2.5, "superclass_weights": "original"}),
+        ("masked", {"quantile": 0.7, "switch_step": 0}),
+        ("photoswap", {"align_tokens": True}),
+        ("base", {"guidance_scale": [7.0, 3.5, 0.0]}),
+    ],
+)
+def test_the_command_samples_with_the_parameters_of_the_table(backbone, strategy, changed):
+    steps = {"num_steps": 3} if strategy == "base" and changed else {}
+    spec = sample_spec(strategy, [SNOW], 0, backbone=backbone, class_name="dog", **steps, **changed)
+    row = option(
+        strategy, spec.parameters, backbone=backbone, num_steps=spec.num_steps, scheduler=spec.scheduler
+    )
+    command = sample_command(row, "--template", SNOW)
+    assert sampled(command) == spec
+    assert ("--backbone" in command) == (backbone != "micro")
+    usual = sample_spec(strategy, [SNOW], 0, spec.num_steps, backbone=backbone, class_name="dog")
+    assert ("--param" in command) == (usual != spec)
+    assert ("--steps" in command) == bool(steps) and "--scheduler" not in command
+
+
+def test_steps_and_scheduler_are_said_where_they_are_not_the_backbones():
+    spec = sample_spec(
+        "mixed", [SNOW], 0, 30, backbone="pixart", class_name="dog", scheduler="ddim", concept_scale=1
+    )
+    row = option("mixed", spec.parameters, backbone="pixart", num_steps=30, scheduler="ddim")
+    assert sampled(sample_command(row)) == spec
+
+
+def test_a_backbone_that_is_not_here_has_all_parameters_said():
+    spec = sample_spec("mixed", [SNOW], 0, class_name="dog")
+    command = sample_command(option("mixed", spec.parameters, backbone="no/such folder"))
+    assert command.startswith("persongen sample --strategy mixed --backbone 'no/such folder' --param")
+    assert command.count("--param") == len(spec.parameters)
+
+
+@pytest.mark.parametrize("backbone", ["micro", "sdxl"])
+def test_python_lines_make_what_the_table_has(backbone):
+    spec = sample_spec(
+        "masked", [SNOW], 0, backbone=backbone, class_name="dog", superclass_weights="original"
+    )
+    lines, loaded = python_lines(option("masked", spec.parameters, backbone=backbone)), []
+    names = {"make_strategy": make_strategy, "load_backbone": loaded.append}
+    exec(lines, names)
+    assert canonical_json(names["strategy"].parameters()) == canonical_json(spec.parameters)
+    assert loaded == ([] if backbone == "micro" else [backbone])
+
+
+def test_the_command_line_recommends_with_the_tables_backbone(tmp_path, capsys):
+    """A table of sdxl whose parameters are partly those of micro, and partly sdxl's own."""
+    labels = {"base": {"guidance_scale": 3.5}, "mixed": {}}
+    specs = {
+        name: sample_spec(name, [SNOW], 0, backbone="sdxl", class_name="dog", **own)
+        for name, own in labels.items()
+    }
+    rows = [
+        {
+            "label": name, "strategy": name, "parameters": canonical_json(spec.parameters), "backbone": "sdxl",
+            "num_steps": spec.num_steps, "scheduler": spec.scheduler, "concept": f"c{concept}", "template": SNOW,
+            "evaluations": 100, "identity": 0.9, "prompt_right": 0.5 + 0.1 * len(name),
+        }
+        for name, spec in specs.items() for concept in range(3)
+    ]  # fmt: skip
+    path = tmp_path / "sdxl.parquet"
+    pd.DataFrame(rows).to_parquet(path)
+    assert cli.main(["recommend", "--results", str(path)]) == 0
+    commands = [line.strip() for line in capsys.readouterr().out.splitlines() if "persongen sample" in line]
+    assert commands == [
+        "persongen sample --strategy mixed --backbone sdxl",
+        "persongen sample --strategy base --backbone sdxl --param guidance_scale=3.5",
+    ]
+    assert [sampled(command) for command in commands] == [specs["mixed"], specs["base"]]
+
+
+def test_advice_says_what_to_type():
+    names = {"identity": "identity", "leak": "leak"}
+    scores = {f"{name}{end}": 0.65 for name in names for end in ("", "_low", "_high")}
+    own = {"reference_prompt": "superclass", "superclass_weights": "original"}
+    parameters = [{"concept_scale": scale, "superclass_scale": 1.75, **own} for scale in (1.75, 1.0)]
+    found = pd.DataFrame(
+        {
+            "label": ["mixed, original", "mixed 1"], "strategy": "mixed", "backbone": "micro",
+            "parameters": [json.dumps(one) for one in parameters], "evaluations": 100.0,
+            "reason": ["it is the best", "it is the next"], **scores,
+        }
+    )  # fmt: skip
+    command = sample_command(found.iloc[0])
+    assert command == "persongen sample --strategy mixed --param superclass_weights=original"
+    words = advice("Prompt first", found, names, "cat")
+    assert words.startswith(
+        "**Prompt first: mixed, original.** Expect identity 0.65 [0.65, 0.65], leak 0.65 [0.65, 0.65], "
+        "100 evaluations per image. It is the best. Next: mixed 1 (it is the next)."
+    )
+    assert f"{command} --concept cat --template" in words
+    line = 'strategy = make_strategy("mixed", concept_scale=1.75, superclass_scale=1.75, superclass_weights="original")'
+    assert f"```python\n{line}\n```" in words
