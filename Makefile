@@ -28,7 +28,6 @@ book: $(READY) ## fine-tune, sample, measure and build the book: book/_build/htm
 check: $(READY) ## check style, docstrings and types, and that the notebooks hold no output
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pydoclint --quiet persongen_lib
 	$(BIN)/mypy
 	$(STRIP) --verify notebooks/*.ipynb
 

@@ -55,7 +55,8 @@ def install(modules: Mapping[str, nn.Module], overlay: Mapping[str, Tensor]) -> 
     """Point the named parameters at the overlay's tensors; returns the tensors they pointed at."""
     displaced = {}
     for name, tensor in overlay.items():
-        parameter = parameter_of(modules, name)
+        module, _, rest = name.partition(".")
+        parameter = modules[module].get_parameter(rest)
         displaced[name] = parameter.data
         parameter.data = tensor
     return displaced

@@ -28,7 +28,10 @@ class TableRows(Kind):
 
     def change(self, modules, tensors, scale, changed):
         for name, tensor in tensors.items():
-            table, row = split_row(name)
+            place = split_row(name)
+            if place is None:
+                raise misfit(name)
+            table, row = place
             own = known_parameter(modules, table)
             if own.shape[1:] != tensor.shape or row >= len(own):
                 raise misfit(name)

@@ -74,7 +74,8 @@ def check_claims(table: pd.DataFrame, claims: Sequence[Claim], **bootstrap) -> p
     rows = []
     for claim in claims:
         part = table[table["label"].isin((claim.one, claim.other))]
-        if part["label"].nunique() < 2 or claim.metric not in part or part[claim.metric].isna().all():
+        missing = claim.metric not in part or part[claim.metric].isna().all()
+        if claim.other is None or part["label"].nunique() < 2 or missing:
             continue
         found = paired_differences(part, [claim.metric], claim.other, **bootstrap).iloc[0]
         values = Interval(*found[["mean", "low", "high"]])

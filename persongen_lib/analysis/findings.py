@@ -36,7 +36,7 @@ def with_prompt_kind(table: pd.DataFrame) -> pd.DataFrame:
     """
     known = {kind: column for kind, column in KINDS.items() if column in table}
     if not known:
-        require(table, KINDS.values())
+        require(table, list(KINDS.values()))
     asked = pd.DataFrame({kind: table[column].notna() for kind, column in known.items()})
     kinds = asked.idxmax(axis=1).where(asked.any(axis=1), "plain")
     return table.assign(prompt_kind=kinds.where(asked.sum(axis=1) < 2, "combination"))

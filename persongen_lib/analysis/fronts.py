@@ -32,7 +32,8 @@ def front(points: np.ndarray) -> np.ndarray:
     """
     points = _numbers(points)
     one, other = points[..., :, None, :], points[..., None, :, :]
-    return ~((other >= one).all(-1) & (other > one).any(-1)).any(-1)
+    dominated = (other >= one).all(-1) & (other > one).any(-1)
+    return ~np.any(dominated, axis=-1)
 
 
 def hypervolume(points: np.ndarray, reference: Sequence[float]) -> np.ndarray:
@@ -50,10 +51,10 @@ def hypervolume(points: np.ndarray, reference: Sequence[float]) -> np.ndarray:
 
     Zitzler and Thiele 1998.
     """
-    points, reference = _numbers(points), _numbers(reference)
-    if reference.shape != (2,) or points.shape[-1] != 2:
+    points, corner = _numbers(points), _numbers(reference)
+    if corner.shape != (2,) or points.shape[-1] != 2:
         raise UserError("a hypervolume needs two objectives and a reference of two numbers")
-    sides = np.maximum(points - reference, 0)
+    sides = np.maximum(points - corner, 0)
     order = np.argsort(-sides[..., 0], axis=-1)
     width, height = (np.take_along_axis(sides[..., axis], order, axis=-1) for axis in (0, 1))
     steps = np.diff(np.maximum.accumulate(height, axis=-1), axis=-1, prepend=0)

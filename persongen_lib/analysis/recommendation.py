@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ ASKED = ("context_right", "accessory_right", "colour_right")
 SHARES = ("prompt_right", "leak")
 REFERENCE_RUN = "superclass"
 """The strategy that never names the subject: a reference of what the prompt alone gives, and no option."""
-Scores = np.ndarray | pd.DataFrame
+Scores = TypeVar("Scores", np.ndarray, pd.DataFrame, pd.Series)
 OPTION = ("label", "strategy", "parameters")
 ABOUT = ("strategy", "parameters", "backbone", "num_steps", "scheduler")
 """What a recommended option says of itself, where the table does."""
@@ -80,8 +81,7 @@ class Preferences:
         return worth
 
     def merit(self, worth: Scores, identity: Scores, text: Scores) -> Scores:
-        """What options are ranked by: the mean of their utility, lowered beyond all others where a mean misses a
-        minimum."""
+        """What options are ranked by: their mean utility, lowered beyond all others if a mean misses a minimum."""
         for mean, least in ((identity, self.min_identity), (text, self.min_text)):
             if least is not None:
                 worth = worth - BROKEN * (mean < least - 1e-9)
@@ -244,7 +244,7 @@ def regret(
     table = with_prompt_right(table)
     labels = {**default_labels(table), **{label: label for label in table["label"].unique()}}
     check_known("label or strategy", always, labels)
-    lost = {name: [] for name in ("recommended", *always)}
+    lost: dict[str, list[pd.Series]] = {name: [] for name in ("recommended", *always)}
     for wanted in preferences:
         possible = allowed(table, wanted)
         scores = _scores(table, wanted)

@@ -127,19 +127,19 @@ class ResumableTraining(ABC):
         self.optimizer.step()
         self.synchronize()
         if self.average is not None:
-            self._follow(self.decay())
+            self._follow(self.average, self.decay())
         for name, value in {"loss": loss.item(), **reported}.items():
             values = self.history.pop(name, [])
             values.append(value)
             self.history[name] = values
 
     @torch.no_grad()
-    def _follow(self, decay: float) -> None:
+    def _follow(self, average: Mapping[str, Tensor], decay: float) -> None:
         floating = [name for name, value in self.values.items() if value.is_floating_point()]
-        own, new = ([tensors[name] for name in floating] for tensors in (self.average, self.values))
+        own, new = ([tensors[name] for name in floating] for tensors in (average, self.values))
         torch._foreach_lerp_(own, new, 1 - decay)
         for name in self.values.keys() - set(floating):
-            self.average[name].copy_(self.values[name])
+            average[name].copy_(self.values[name])
 
     def _breakdown(self) -> str:
         kept = f"the checkpoint of step {self.saved} stays in {self.path.parent}"
@@ -171,9 +171,9 @@ class ResumableTraining(ABC):
         for name, tensor in _part(tensors, "state.").items():
             key, _, parameter = name.partition(".")
             states.setdefault(parameter, {})[key] = tensor
-        for name, parameter in self.parameters.items():
-            self.optimizer.state[parameter] = {
-                key: value.to(parameter.device if value.ndim else "cpu")
+        for name, trained in self.parameters.items():
+            self.optimizer.state[trained] = {
+                key: value.to(trained.device if value.ndim else "cpu")
                 for key, value in states.get(name, {}).items()
             }
         self.history.update({name: values.tolist() for name, values in _part(tensors, "history.").items()})

@@ -1,5 +1,7 @@
-"""Study files: YAML that names backbones, fine-tunings, concepts and strategies, with a cell for every combination, or
-that includes other studies."""
+"""Study files: YAML that names backbones, fine-tunings, concepts and strategies, or includes other studies.
+
+There is a cell for every combination.
+"""
 
 from __future__ import annotations
 

@@ -22,8 +22,10 @@ SIDES = {"sd": 768, "sdxl": 1024, "pixart": 1024}
 
 @dataclass(frozen=True)
 class Need:
-    """Cells and pictures to do, and bytes: of the pictures, of the fine-tunings (None where no adapter of the kind
-    is there to go by), free on the disk."""
+    """Cells and pictures to do, and bytes: of the pictures, of the fine-tunings, and free on the disk.
+
+    The bytes of the fine-tunings are None if there is no adapter of the kind to go by.
+    """
 
     cells: int
     pictures: int

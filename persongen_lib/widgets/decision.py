@@ -32,8 +32,9 @@ YOURS = ("--concept", "my_dog/", "--class-name", "dog", "--template", "a photo o
 
 
 class DecisionForm(widgets.VBox):
-    """Preferences to fill in; below them the best options, the reason for the first, and the commands that give the
-    ranking and use it.
+    """Preferences to fill in; below them the best options.
+
+    The reason for the first option is given, and the commands that give the ranking and use it.
 
     Args:
         results: The file of a results table.

@@ -18,8 +18,10 @@ SMALL = 128
 
 
 def picture(image: Image.Image, caption: str = "", alt: str | None = None, width: int = 150) -> str:
-    """A figure of up to `width` CSS pixels with a caption below; `alt`, by default the caption, is for those who
-    can't see it."""
+    """A figure of up to `width` CSS pixels with a caption below.
+
+    `alt`, by default the caption, is for those who cannot see it.
+    """
     sharp = "image-rendering:pixelated;" if image.width <= SMALL else ""
     words = f'<figcaption style="line-height:1.3">{escape(caption)}</figcaption>' if caption else ""
     return (

@@ -29,11 +29,10 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 330, 46, 16, 12, 42
 
 
 class ParetoExplorer(widgets.VBox):
-    """A point for every label of a results table, at its mean scores, larger on the front; below, images of the point
-    that was clicked.
+    """A point for every label of a results table, at its mean scores; below, images of the point that was clicked.
 
-    The images are those of the table if `runs` holds them, as files or on a contact sheet; otherwise they are sampled
-    now, from the concept's fine-tuning.
+    Points on the front are larger. The images are those of the table if `runs` holds them, as files or on a contact
+    sheet; otherwise they are sampled now, from the concept's fine-tuning.
 
     Args:
         table: A results table.

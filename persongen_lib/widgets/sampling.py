@@ -32,8 +32,10 @@ OWN = "your own, below"
 
 
 class SamplingExplorer(widgets.Box):
-    """Concept, prompt, strategy, its parameters and seeds to choose, on one side; on the other the references, the
-    pictures beside those of base and superclass sampling from the same noise, and curves over the steps.
+    """Concept, prompt, strategy, its parameters and seeds to choose, and what sampling gives.
+
+    Shown are the references, the pictures beside those of base and superclass sampling from the same noise, and
+    curves over the steps.
 
     There is a choice of every fine-tuning of this backbone that `runs` holds, and of every shipped concept, which a
     button then fine-tunes by `method`. It begins with `concept` (a name, or a folder with its `class_name`).

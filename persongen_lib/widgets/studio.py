@@ -25,8 +25,10 @@ from persongen_lib.study.models import shared_backbone
 
 @dataclass(frozen=True)
 class Shown:
-    """What a sample spec gives: `images`, `latents` (pictures, N + 1, C, H, W) float16
-    before each step and at the end, `evaluations` a picture, and `seconds` that it took.
+    """What a sample spec gives.
+
+    `images`; `latents` (pictures, N + 1, C, H, W), float16, before each step and at the end; `evaluations` per
+    picture; and `seconds` that it took.
 
     `distance` (N,) is the mean over pictures and pixels of the channel norm of c - s, `cosine` (N,) that of c - u with
     s - u; both are NaN at steps at which the strategy did not ask for these predictions.

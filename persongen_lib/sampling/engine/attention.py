@@ -29,8 +29,10 @@ class AttentionControl(ABC):
 
     @abstractmethod
     def attend(self, layer: str, cross: bool, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """The layer's output before its projection, (rows, heads, queries, d), as q; k and v are
-        (rows, heads, keys, d), `mask` is added to the scores."""
+        """The layer's output before its projection, of q's shape.
+
+        q is (rows, heads, queries, d); k and v are (rows, heads, keys, d); `mask` is added to the scores.
+        """
 
 
 class WordAttention(AttentionControl):

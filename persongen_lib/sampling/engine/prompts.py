@@ -38,8 +38,11 @@ class Prompts:
         return filled[branch]
 
     def span(self, what: Literal["token", "concept", "superclass"], backbone: Backbone) -> tuple[int, int]:
-        """Positions [start, stop) in the conditioning: of the placeholder or of placeholder and class word in the
-        concept prompt, or of the class word in the superclass prompt."""
+        """Positions [start, stop) of words in the conditioning.
+
+        They are those of the placeholder ("token") or of placeholder and class word ("concept") in the concept
+        prompt, or of the class word in the superclass prompt ("superclass").
+        """
         words = {
             "token": self.token,
             "concept": f"{self.token} {self.class_name}",
