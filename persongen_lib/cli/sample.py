@@ -1,23 +1,31 @@
-"""`persongen sample`: pictures of a concept by a strategy, fine-tuning first where that is not done yet."""
+"""`persongen sample`: pictures of a concept by a strategy, fine-tuning first if that is not done yet."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from persongen_lib.cli.arguments import add_run_arguments, parse_parameters
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
-from persongen_lib.core.specs import FineTuneSpec
+
+if TYPE_CHECKING:
+    from persongen_lib.core.specs import FineTuneSpec
+    from persongen_lib.data.concepts import Concept
+    from persongen_lib.sampling.engine.specs import SampleSpec
+
+TEMPLATE = "a photo of {}"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Define the command's options."""
-    parser.add_argument(
-        "--strategy",
-        required=True,
-        help="base, superclass, switching, mixed, multistage, masked, photoswap or profusion",
-    )
+    """Define the command's options; every list of names in their help comes from the library."""
+    from persongen_lib.backbones.solvers import SCHEDULERS
+    from persongen_lib.backbones.sources import list_backbones
+    from persongen_lib.data.prompts import list_prompts
+    from persongen_lib.finetune.engine.method import list_methods
+    from persongen_lib.sampling.engine.strategy import list_strategies
+
+    parser.add_argument("--strategy", required=True, help=", ".join(list_strategies()))
     parser.add_argument(
         "--param",
         action="append",
@@ -30,20 +38,30 @@ def add_arguments(parser: ArgumentParser) -> None:
     source.add_argument("--adapter", metavar="FOLDER", help="a finished fine-tuning, instead of --concept")
     parser.add_argument("--class-name", metavar="WORD", help="what is in your pictures, such as dog")
     parser.add_argument("--token", help="the placeholder word (default: the concept's, or sks)")
-    parser.add_argument("--method", default="dreambooth", help="of the fine-tuning (default: dreambooth)")
-    parser.add_argument("--backbone", help="micro (default), sd2, sdxl, pixart, a folder or a hub id")
+    parser.add_argument(
+        "--method",
+        default="dreambooth",
+        help=f"of the fine-tuning: {', '.join(list_methods())} (default: dreambooth)",
+    )
+    parser.add_argument(
+        "--backbone", help=f"{', '.join(list_backbones())}, a folder or a hub id (default: micro)"
+    )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--template", action="append", help="such as 'a photo of {} in the snow'; repeatable")
     what.add_argument(
-        "--prompts", metavar="SET|FILE", help="live, object, auto, or a file with a template a line"
+        "--template",
+        action="append",
+        help=f"such as 'a photo of {{}} in the snow'; repeatable (default: {TEMPLATE})",
+    )
+    what.add_argument(
+        "--prompts",
+        metavar="SET|FILE",
+        help=f"{', '.join(list_prompts())}, auto, or a file with one template per line",
     )
     parser.add_argument(
-        "--seeds", default="0-3", help="0-7 or 0,5,9: one picture each a template (default: 0-3)"
+        "--seeds", default="0-3", help="0-7 or 0,5,9: one picture each per template (default: 0-3)"
     )
-    parser.add_argument(
-        "--steps", type=int, metavar="N", help="sampling steps (default: the backbone's, 25 of micro)"
-    )
-    parser.add_argument("--scheduler", help="ddim, dpm++ or euler (default: the backbone's)")
+    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the backbone's)")
+    parser.add_argument("--scheduler", help=f"{', '.join(SCHEDULERS)} (default: the backbone's)")
     parser.add_argument(
         "--batch-size", type=int, default=8, metavar="N", help="pictures at a time (default: 8)"
     )
@@ -53,40 +71,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Check everything first, then fine-tune where needed, sample, and copy the pictures out."""
+    """Check everything first, then fine-tune if needed, sample, and copy the pictures out."""
     from persongen_lib.core.checks import check_steps
     from persongen_lib.core.store import Store
-    from persongen_lib.data.concepts import load_concept
-    from persongen_lib.data.prompts import load_prompts
-    from persongen_lib.finetune.engine.method import fine_tune_spec
     from persongen_lib.finetune.engine.run import finetune
     from persongen_lib.sampling.engine.run import check_output, export, run_sample
-    from persongen_lib.sampling.engine.specs import sample_spec
 
-    store, concept, fine_tune = Store(args.runs), None, None
-    if args.adapter:
-        fine_tune = _adapter_spec(args)
-    elif args.concept:
-        concept = load_concept(args.concept, args.class_name)
-        fine_tune = fine_tune_spec(concept, args.backbone or "micro", args.method, token=args.token)
-    elif not args.class_name:
-        raise UserError("give --concept or --adapter, or --class-name to sample the model as it is")
-    kind = concept.kind if concept else None
-    spec = sample_spec(
-        args.strategy,
-        prompts=load_prompts(args.prompts or args.template or ["a photo of {}"], kind),
-        seeds=args.seeds,
-        num_steps=args.steps,
-        fine_tune=fine_tune,
-        backbone=args.backbone,
-        class_name=args.class_name,
-        token=args.token or "sks",
-        scheduler=args.scheduler,
-        **parse_parameters(args.param),
-    )
+    concept, fine_tune = _source(args)
+    spec = _spec(args, concept, fine_tune)
     check_steps(args.batch_size, what="the batch size")
     if args.output:
         check_output(spec, args.output)
+    store = Store(args.runs)
     if concept and not store.find("sample", spec):
         finetune(fine_tune, concept, Runtime(store, args.device))
     folder = run_sample(
@@ -99,15 +95,47 @@ def run(args: Namespace) -> int:
     return 0
 
 
+def _source(args: Namespace) -> tuple[Concept | None, FineTuneSpec | None]:
+    """The concept, and the fine-tuning of it that is asked for; neither for the model as it is."""
+    from persongen_lib.data.concepts import load_concept
+    from persongen_lib.finetune.engine.method import fine_tune_spec
+
+    if args.adapter:
+        return None, _adapter_spec(args)
+    if args.concept:
+        concept = load_concept(args.concept, args.class_name)
+        return concept, fine_tune_spec(concept, args.backbone or "micro", args.method, token=args.token)
+    if args.class_name:
+        return None, None
+    raise UserError("give --concept or --adapter, or --class-name to sample the model as it is")
+
+
 def _adapter_spec(args: Namespace) -> FineTuneSpec:
+    """What `--adapter` holds; options that contradict it are refused."""
     from persongen_lib.adapters.files import read_adapter_spec
 
-    if not (Path(args.adapter) / "adapter.safetensors").is_file():
-        raise UserError(f"{args.adapter} is no adapter folder: it has no adapter.safetensors")
     spec = read_adapter_spec(args.adapter)
     for option in ("backbone", "class_name", "token"):
         given, own = getattr(args, option), getattr(spec, option)
-        if given is not None and given != own:
+        if given not in (None, own):
             name = option.replace("_", "-")
             raise UserError(f"the adapter was made with --{name} {own}, not {given}: leave --{name} out")
     return spec
+
+
+def _spec(args: Namespace, concept: Concept | None, fine_tune: FineTuneSpec | None) -> SampleSpec:
+    from persongen_lib.data.prompts import load_prompts
+    from persongen_lib.sampling.engine.specs import sample_spec
+
+    return sample_spec(
+        args.strategy,
+        prompts=load_prompts(args.prompts or args.template or [TEMPLATE], concept and concept.kind),
+        seeds=args.seeds,
+        num_steps=args.steps,
+        fine_tune=fine_tune,
+        backbone=args.backbone,
+        class_name=args.class_name,
+        token=args.token or "sks",
+        scheduler=args.scheduler,
+        **parse_parameters(args.param),
+    )

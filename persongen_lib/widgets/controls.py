@@ -7,42 +7,46 @@ from typing import Any, Literal
 
 import ipywidgets as widgets
 
-from persongen_lib.core.parameters import Scale
+from persongen_lib.core.parameters import Scale, Steps
 from persongen_lib.sampling.engine.specs import default_strategy
-from persongen_lib.sampling.engine.strategy import Strategy
 
-REFINEMENTS = 3
-"""Refinements a step that can be chosen; each costs as much as two steps of base sampling."""
+COUNT = 3
+"""Counts that are no steps of the run, such as refinements per step, go up to this or to twice their default."""
 
 
 def parameter_controls(
     strategy_name: str, usual: dict[str, Any], num_steps: int
 ) -> dict[str, widgets.Widget]:
-    """A control a parameter of the strategy of that name, at the values of `usual` (`sampling_defaults`).
+    """A control for each parameter of a strategy, at the default of the backbone.
 
-    Whole numbers go up to `num_steps`, scales up to twice the usual guidance scale, other numbers up to 1.
+    Args:
+        strategy_name: One of `list_strategies`.
+        usual: The backbone's `sampling_defaults`.
+        num_steps: The run's steps, up to which whole numbers go; scales go up to twice the backbone's total guidance,
+            other numbers up to 1.
+
+    Returns:
+        The controls by the parameters' names, those that choose a word last.
     """
-    strategy = default_strategy(strategy_name, usual)
-    strongest = 2 * usual["strategies"]["base"]["guidance_scale"]
+    strategy = default_strategy(strategy_name, usual, num_steps)
+    strongest = 2 * usual["guidance_scale"]
     hints = typing.get_type_hints(type(strategy))
     values = strategy.parameters()
     numbers_first = sorted(values, key=lambda name: typing.get_origin(hints[name]) is Literal)
-    return {
-        name: _control(strategy, name, hints[name], values[name], num_steps, strongest)
-        for name in numbers_first
-    }
+    return {name: _control(name, hints[name], values[name], num_steps, strongest) for name in numbers_first}
 
 
-def _control(strategy: Strategy, name: str, hint: Any, value: Any, num_steps: int, strongest: float):
+def _control(name: str, hint: Any, value: Any, num_steps: int, strongest: float) -> widgets.Widget:
     about = {
         "description": name.replace("_", " "),
         "value": value,
         "style": {"description_width": "45%"},
         "layout": {"width": "auto"},
     }
+    if hint == Steps:
+        return widgets.IntSlider(max=max(num_steps, value), continuous_update=False, **about)
     if hint is int:
-        most = REFINEMENTS if name == "refine_steps" else num_steps
-        return widgets.IntSlider(max=max(most, value), continuous_update=False, **about)
+        return widgets.IntSlider(max=max(COUNT, 2 * value), continuous_update=False, **about)
     if hint == Scale:
         return widgets.FloatSlider(max=max(strongest, value), step=0.25, continuous_update=False, **about)
     if hint is float:

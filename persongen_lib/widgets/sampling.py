@@ -58,7 +58,7 @@ class SamplingExplorer(widgets.Box):
     ) -> None:
         self.studio, self.prompts = Studio(runs, device), prompts
         self.usual = sampling_defaults(backbone)
-        self.num_steps = num_steps or self.usual["num_steps"]
+        self.num_steps = self.usual["num_steps"] if num_steps is None else check_steps(num_steps)
         own = load_concept(concept, class_name)
         self.concepts = {own.name: own}
         self.tunings = fine_tunings(self.studio.runtime.store, own, backbone, method)

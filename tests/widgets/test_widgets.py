@@ -29,10 +29,14 @@ from persongen_lib.cli import recommend as recommend_cli
 from persongen_lib.cli import sample as sample_cli
 from persongen_lib.cli.arguments import parse_parameters
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.parameters import Fraction, Scale, Steps, Total
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.finetune import finetune
 from persongen_lib.sampling.engine.contact_sheets import open_picture, pack, picture_name
 from persongen_lib.sampling.engine.run import run_sample
+from persongen_lib.sampling.engine.specs import default_strategy
+from persongen_lib.sampling.engine.strategy import STRATEGIES
+from persongen_lib.sampling.strategies.base import Base
 from persongen_lib.study.advice import sample_command
 from persongen_lib.study.models import shared_backbone
 from persongen_lib.trajectories import TrajectoryRecorder
@@ -147,8 +151,19 @@ def test_every_strategy_has_a_control_for_each_parameter_at_its_usual_value(name
     usual = sampling_defaults(backbone)
     controls = parameter_controls(name, usual, usual["num_steps"])
     values = {parameter: control.value for parameter, control in controls.items()}
-    assert make_strategy(name, **values) == make_strategy(name, **usual["strategies"].get(name, {}))
+    assert make_strategy(name, **values) == default_strategy(name, usual)
     assert set(values) == {field.name for field in dataclasses.fields(make_strategy(name))}
+
+
+def test_a_strategy_that_names_no_model_has_controls_at_the_models_scale_and_steps(monkeypatch):
+    fields = [("scale", Scale, Total(0.5)), ("begin", Steps, Fraction(0.2)), ("count", int, 2)]
+    faint = dataclasses.make_dataclass("Faint", fields, bases=(Base,), frozen=True, kw_only=True)
+    monkeypatch.setitem(STRATEGIES._classes, "faint", faint)
+    monkeypatch.setitem(STRATEGIES._orders, "faint", 0)
+    controls = parameter_controls("faint", sampling_defaults("micro"), 10)
+    assert {name: (one.value, one.max) for name, one in controls.items()} == {
+        "guidance_scale": (3.5, 7.0), "scale": (1.75, 7.0), "begin": (2, 10), "count": (2, 4),
+    }  # fmt: skip
 
 
 def test_a_moved_slider_changes_the_picture_and_only_that_is_sampled(explorer, rows):
