@@ -32,7 +32,7 @@ check: $(READY) ## check style, docstrings and types, and that the notebooks hol
 	$(STRIP) --verify notebooks/*.ipynb
 
 test: check ## the same, and every test of the library and the notebooks, in two processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-book: $(READY) ## look at every page of the built book in a browser (Chromium)
 	$(BIN)/python -m pytest tests/book/test_book_pages.py

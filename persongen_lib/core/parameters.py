@@ -10,7 +10,7 @@ import re
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
@@ -38,10 +38,15 @@ class Fraction:
         return f"{100 * self.share:.15g}%"
 
 
-Scale = float | tuple[float, ...] | Total
-"""A guidance scale: one number, a schedule of one number per step, or a share of the usual total guidance."""
-Steps = int | Fraction
-"""A number of steps, or a fraction of those that the run has."""
+if TYPE_CHECKING:
+    # A strategy computes with the numbers of its run, which the sampler puts in the place of shares and schedules.
+    Scale = Any
+    Steps = Any
+else:
+    Scale = float | tuple[float, ...] | Total
+    """A guidance scale: one number, a schedule of one number per step, or a share of the usual total guidance."""
+    Steps = int | Fraction
+    """A number of steps, or a fraction of those that the run has."""
 
 
 @dataclass(frozen=True)

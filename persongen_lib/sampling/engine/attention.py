@@ -82,7 +82,7 @@ class Swap(AttentionControl):
         cross_maps: bool,
         placeholders: Sequence[tuple[int, int]] | None = None,
     ) -> None:
-        self.source, self.target, self.placeholders = source, target, placeholders
+        self.source, self.target, self.placeholders = source, target, placeholders or ()
         self.outputs, self.self_maps, self.cross_maps = outputs, self_maps, cross_maps
         self._lent: dict[str, tuple[Tensor, Tensor, Tensor, Tensor | None]] = {}
 
@@ -106,7 +106,8 @@ class Swap(AttentionControl):
             values = self._without_placeholders(own_v)
             extra = F.scaled_dot_product_attention(own_q, own_k, own_v * inside, own_mask)
         q, k, v = (_put(whole, here, part) for whole, part in ((q, lent_q), (k, lent_k), (v, values)))
-        mask = mask if mask is None else _put(mask, here, lent_mask)
+        if mask is not None and lent_mask is not None:
+            mask = _put(mask, here, lent_mask)
         output = F.scaled_dot_product_attention(q, k, v, mask)
         return output if extra is None else _put(output, here, output[here] + extra)
 
@@ -142,7 +143,7 @@ def controlled(network: nn.Module, control: AttentionControl | None, rows: Rows)
     own = {name: module.processor for name, module in layers.items()}
     try:
         for name, module in layers.items():
-            module.set_processor(_Controlled(control, name))
+            module.set_processor(_Controlled(control, name))  # type: ignore[arg-type]  # diffusers names its own
         yield
     finally:
         for name, module in layers.items():

@@ -72,17 +72,18 @@ def trajectory(
         now, evaluations = strategy.at(step), 0
         predict = Predictions(encoder, prompts, latents, step, memory)
         for k in range(now.refine_steps):
+            assert refine_noise is not None, "a strategy that refines is given noise"
             latents = now.refine(latents, step, predict, refine_noise[k, step.index])
             evaluations += predict.evaluations
             predict = Predictions(encoder, prompts, latents, step, memory)
         beside = now.companion(step)
         if beside:
-            predict.companion = Predictions(encoder, prompts, its_latents, step, its_memory)
+            its_predict = predict.companion = Predictions(encoder, prompts, its_latents, step, its_memory)
         guided = _guided(now(latents, step, predict))
         if beside:
-            its_guided = _guided(beside(its_latents, step, predict.companion))
+            its_guided = _guided(beside(its_latents, step, its_predict))
             its_latents = its.advance(its_guided.prediction, step, its_latents, its_guided.renoise)
-            evaluations += predict.companion.evaluations
+            evaluations += its_predict.evaluations
         after = own.advance(guided.prediction, step, latents, guided.renoise)
         evaluations += predict.evaluations
         images = range(first, first + len(latents))

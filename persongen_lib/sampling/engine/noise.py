@@ -13,9 +13,7 @@ def initial_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
     return torch.stack([torch.randn(shape, generator=_generator(seed)) for seed in seeds])
 
 
-def refinement_noise(
-    seeds: Sequence[int], shape: tuple[int, int, int], refine_steps: int, num_steps: int
-) -> Tensor:
+def refinement_noise(seeds: Sequence[int], shape: Sequence[int], refine_steps: int, num_steps: int) -> Tensor:
     """What each picture's generator gives after its initial noise, (refine_steps, num_steps, len(seeds), C, H, W)."""
     draws = []
     for seed in seeds:

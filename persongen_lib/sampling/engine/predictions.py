@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -148,7 +148,9 @@ def check_weights(weights: Weights) -> Weights:
         return weights
     if not 0 <= weights <= 1:
         raise UserError(f"weights between original and personalized are a number from 0 to 1, not {weights}")
-    return {0.0: "original", 1.0: "personalized"}.get(float(weights), float(weights))
+    if weights == 0:
+        return "original"
+    return "personalized" if weights == 1 else float(weights)
 
 
 def evaluate(jobs: Iterable[tuple[Predictions, Branch]], control: AttentionControl | None = None) -> None:
@@ -165,7 +167,7 @@ def _evaluate(
     backbone, pictures = first.encoder.backbone, len(first.latents)
     texts = [prompts[branch] for predict, (branch, _) in jobs for prompts in predict.prompts]
     latents = torch.cat([predict.latents for predict, _ in jobs])
-    rows = {job: slice(k * pictures, (k + 1) * pictures) for k, job in enumerate(jobs)}
+    rows: dict[Hashable, slice] = {job: slice(k * pictures, (k + 1) * pictures) for k, job in enumerate(jobs)}
     with backbone.using(weights), controlled(backbone.modules["network"], control, rows):
         outputs = backbone.predict(latents, first.step, first.encoder(texts, weights))
     for (predict, branch), output in zip(jobs, outputs.split(pictures), strict=True):

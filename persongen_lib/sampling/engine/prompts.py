@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.checks import check_template, check_words
@@ -37,7 +36,7 @@ class Prompts:
         }
         return filled[branch]
 
-    def span(self, what: Literal["token", "concept", "superclass"], backbone: Backbone) -> tuple[int, int]:
+    def span(self, what: str, backbone: Backbone) -> tuple[int, int]:
         """Positions [start, stop) of words in the conditioning.
 
         They are those of the placeholder ("token") or of placeholder and class word ("concept") in the concept

@@ -69,13 +69,15 @@ def ready_backbone(
     adapter: str | Path | None = None,
 ) -> Backbone:
     """The spec's backbone with the spec's fine-tuning loaded, reusing `backbone` when it is given."""
-    folder = Path(adapter) if adapter else spec.fine_tune and runtime.store.find("finetune", spec.fine_tune)
+    folder = Path(adapter) if adapter else None
+    if spec.fine_tune and folder is None:
+        folder = runtime.store.find("finetune", spec.fine_tune)
     if spec.fine_tune and folder is None:
         raise UserError(
             f"the concept {spec.fine_tune.concept!r} is not fine-tuned yet in {runtime.store.root}: fine-tune first"
         )
     backbone = backbone or load_backbone(spec.backbone, device=runtime.device, dtype=runtime.dtype)
-    if not spec.fine_tune:
+    if not spec.fine_tune or folder is None:
         backbone.unload_adapter()
     elif backbone.adapter != (folder.resolve(), 1.0):
         backbone.load_adapter(folder)
@@ -150,7 +152,7 @@ def _sample_batch(
         encoder=encoder,
     )
     wanted = [(index, seed) for index in indices for seed in seeds]
-    for (index, seed), image in zip(wanted, result.images, strict=True):
+    for (index, seed), image in zip(wanted, result.images or (), strict=True):
         name, template = picture_name(index, seed), spec.prompts[index]
         row = {
             "file": name,
@@ -171,4 +173,4 @@ def _save(path: Path, image: Image.Image, row: dict[str, Any]) -> None:
 
 def _row(path: Path) -> dict[str, Any]:
     with Image.open(path) as image:
-        return json.loads(image.text["persongen"])
+        return json.loads(image.info["persongen"])

@@ -23,7 +23,7 @@ class ProFusion(ReferenceStrategy):
 
     concept_scale: Scale = Total(1 / 2)
     superclass_scale: Scale = Total(1 / 2)
-    refine_steps: int = 1
+    refine_steps: int = 1  # type: ignore[misc]  # a constant of the strategies that do not refine
     refine_eta: float = 1.0
     refine_guidance_scale: Scale = Total(1)
 
