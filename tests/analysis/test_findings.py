@@ -21,7 +21,8 @@ from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
 from persongen_lib.core.parameters import Scale
-from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy, make_strategy
+from persongen_lib.sampling.engine.specs import default_strategy
+from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 from persongen_lib.study import load_study
 from persongen_lib.study.advice import sample_command
 
@@ -52,8 +53,7 @@ def table(settings, concepts=6, spread=0.0):
 
 def usual(strategy):
     """The micro model's parameters of a strategy, as a results table has them."""
-    own = sampling_defaults("micro")["strategies"].get(strategy, {})
-    return canonical_json(make_strategy(strategy, **own).parameters())
+    return canonical_json(default_strategy(strategy, sampling_defaults("micro")).parameters())
 
 
 def mixed(concept, superclass, **others):

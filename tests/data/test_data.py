@@ -387,9 +387,11 @@ def test_prompts_from_a_file_a_list_and_one_template(tmp_path):
     assert load_prompts(["{}"]) == load_prompts("{}") == ("{}",)
 
 
-def test_prompt_sets_have_25_templates():
-    assert list_prompts() == ("live", "object", "dreambooth_live", "dreambooth_object")
-    assert all(len(set(load_prompts(name))) == 25 for name in list_prompts())
+def test_prompt_sets_have_25_templates_and_chapters_8_of_them():
+    assert list_prompts() == ("live", "object", "chapter", "dreambooth_live", "dreambooth_object")
+    sizes = {name: len(set(load_prompts(name))) for name in list_prompts()}
+    assert sizes.pop("chapter") == 8 and set(sizes.values()) == {25}
+    assert set(load_prompts("chapter")) <= set(load_prompts("live"))
     assert load_prompts("auto", "object") == load_prompts("object") != load_prompts("dreambooth_object")
 
 

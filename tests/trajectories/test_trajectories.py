@@ -53,7 +53,7 @@ def alike(one: Trajectory, other: Trajectory):
 
 @torch.no_grad()
 def test_every_quantity_is_what_the_predictions_say(backbone):
-    strategy, noise = make_strategy("base"), torch.randn(1, *backbone.latent_shape)
+    strategy, noise = make_strategy("base", guidance_scale=7), torch.randn(1, *backbone.latent_shape)
     kept = run(backbone, strategy, [0], None, latents=noise).records["trajectory"][0]
     prompts = [Prompts(TEMPLATE, "sks", "dog")]
     assert list(kept.frames) == [0, 2, 4]
