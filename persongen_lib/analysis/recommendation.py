@@ -80,8 +80,7 @@ class Preferences:
         return worth
 
     def merit(self, worth: Scores, identity: Scores, text: Scores) -> Scores:
-        """What options are ranked by: the mean of their utility, lowered beyond all others where a mean misses a
-        minimum."""
+        """What options are ranked by: their mean utility, below that of all others if a mean misses a minimum."""
         for mean, least in ((identity, self.min_identity), (text, self.min_text)):
             if least is not None:
                 worth = worth - BROKEN * (mean < least - 1e-9)

@@ -1,5 +1,4 @@
-"""Study files: YAML that names backbones, fine-tunings, concepts and strategies, with a cell for every combination, or
-that includes other studies."""
+"""Study files: YAML with a cell for every combination of what it names, or that includes other studies."""
 
 from __future__ import annotations
 

@@ -68,7 +68,8 @@ def test_the_notebooks_parameters_are_the_quick_preset(path):
             assert tuple(given["prompts"]) == job.sample.prompts
             assert parse_seeds(given["seeds"]) == job.sample.seeds
             own = given["strategies"][cell.strategy] if path.stem == "compare" else given
-            assert {name: own[name] for name in cell.parameters} == cell.parameters
+            taken = {name: value for name, value in own.items() if name in job.sample.parameters}
+            assert taken and taken == {name: job.sample.parameters[name] for name in taken}
 
 
 def test_a_study_can_run_every_strategys_notebook():

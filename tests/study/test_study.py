@@ -599,7 +599,8 @@ def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys, monkeypatch
 def test_the_shipped_studies_are_sound():
     names = [path.stem for path in grid.STUDIES.glob("*.yaml")]
     assert {"quick", "phenomenon"} <= set(names) and results.RESULTS.parent == data.DATA
-    phenomenon = load_study("phenomenon")
+    phenomenon, quick = load_study("phenomenon"), load_study("quick")
+    assert {job.sample.hash for job in quick.jobs} < {job.sample.hash for job in phenomenon.jobs}
     assert {cell.name for cell in phenomenon.cells} == set(list_strategies())
     assert len({cell.concept for cell in phenomenon.cells}) >= 6
 
