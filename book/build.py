@@ -183,7 +183,7 @@ def world_figures() -> dict[str, Figure]:
             class_name=name,
             context=CONTEXT_NAMES[k % len(CONTEXT_NAMES)],
             accessory=accessories[k % len(accessories)],
-            colour=None,
+            color=None,
         )
         for k, name in enumerate(CLASSES)
     ]

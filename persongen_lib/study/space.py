@@ -22,9 +22,15 @@ SIDES = {"sd": 768, "sdxl": 1024, "pixart": 1024}
 
 @dataclass(frozen=True)
 class Need:
-    """Cells and pictures to do, and bytes: of the pictures, of the fine-tunings, and free on the disk.
+    """What a study still needs.
 
-    The bytes of the fine-tunings are None if there is no adapter of the kind to go by.
+    Args:
+        cells: The number of cells to do.
+        pictures: The number of their pictures.
+        picture_bytes: The bytes of these pictures.
+        fine_tunings: The number of fine-tunings to do.
+        adapter_bytes: The bytes of their adapters; None where no adapter of the kind is there to go by.
+        free: The bytes that are free on the disk.
     """
 
     cells: int
@@ -43,9 +49,17 @@ class Need:
 
 
 def disk_need(study: Study, runs: str | Path = "runs", keep_pictures: bool = False) -> Need:
-    """What the unfinished cells of a study will need. UserError where the disk has less.
+    """What the unfinished cells of a study will need.
 
     Adapters are taken to be as large as one of the same backbone and method that `runs` holds.
+
+    Args:
+        study: The study.
+        runs: The folder of finished work.
+        keep_pictures: Whether pictures stay as files, see `run_cell`.
+
+    Raises:
+        UserError: The disk has less.
     """
     store = Store(runs)
     jobs = [job for job in study.jobs if not find_scores(job, store)]

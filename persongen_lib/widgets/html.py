@@ -55,7 +55,7 @@ def sentence(text: str, wrong: bool = False) -> str:
 
 
 def data_uri(image: Image.Image) -> str:
-    """The picture as a JPEG, its colours at full resolution, in a `data:` address."""
+    """The picture as a JPEG, its colors at full resolution, in a `data:` address."""
     image = image.convert("RGB")
     image.thumbnail((LARGEST, LARGEST))
     buffer = io.BytesIO()

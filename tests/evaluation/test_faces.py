@@ -120,7 +120,7 @@ def test_an_incomplete_pack_is_told_in_one_sentence(pack, tmp_path):
         face_pack(str(folder))
 
 
-def test_a_missing_pack_is_told_with_its_licence(tmp_path, monkeypatch):
+def test_a_missing_pack_is_told_with_its_license(tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path))
     (tmp_path / "models" / "buffalo_l").mkdir(parents=True)
     with pytest.raises(UserError, match=r"no face networks.*buffalo_l.*non-commercial.*model.download"):

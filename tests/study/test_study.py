@@ -350,7 +350,7 @@ def test_a_study_may_ask_for_all_strategies_and_all_methods(place, tmp_path):
         ({"strategies": "every"}, "strategies .* must be a list of at least one, not 'every'"),
         ({"strategies": ["all", "base"]}, "are called 'base'"),
         ({"fine_tunings": "every"}, "fine_tunings .* must be a list"),
-        ({"colour": "red"}, "unknown key in .*small.yaml: colour; known: .*concepts"),
+        ({"color": "red"}, "unknown key in .*small.yaml: color; known: .*concepts"),
         ({"strategies": ["magic"]}, "unknown strategy: magic; known: .*mixed"),
         ({"strategies": [{"strategy": "base", "parameters": {"power": 1}}]}, "unknown parameter.*power"),
         ({"strategies": [{"strategy": "base", "scale": 1}]}, "unknown key of a strategy.*scale"),
@@ -605,7 +605,8 @@ def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys, monkeypatch
 def test_the_shipped_studies_are_sound():
     names = [path.stem for path in grid.STUDIES.glob("*.yaml")]
     assert {"quick", "phenomenon"} <= set(names) and results.RESULTS.parent == data.DATA
-    phenomenon = load_study("phenomenon")
+    phenomenon, quick = load_study("phenomenon"), load_study("quick")
+    assert {job.sample.hash for job in quick.jobs} < {job.sample.hash for job in phenomenon.jobs}
     assert {cell.name for cell in phenomenon.cells} == set(list_strategies())
     assert len({cell.concept for cell in phenomenon.cells}) >= 6
 
