@@ -34,6 +34,7 @@ class LatentDiffusion(Backbone):
     - `text_projections`: the last names of the attention projections of its text encoders;
     - `kohya_modules`, `kohya_layers`: the prefix of each module and the layers named otherwise in kohya's LoRA files;
       without prefixes there is no such form;
+    - `largest_side`: pixels of a side of the largest images that its models make;
     - `embedding_keys`: the key of each text encoder in a file of learned embeddings, for families with several.
     """
 
@@ -53,6 +54,7 @@ class LatentDiffusion(Backbone):
     kohya_modules: ClassVar[Mapping[str, str]] = {}
     kohya_layers: ClassVar[Mapping[str, str]] = {}
     embedding_keys: ClassVar[Mapping[str, str]] = {}
+    largest_side: ClassVar[int] = 1024
 
     def __init__(self, pipeline, name: str = "", device: torch.device | None = None) -> None:
         super().__init__()

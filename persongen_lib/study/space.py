@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.sources import locate
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.store import Store
@@ -16,8 +17,6 @@ from persongen_lib.study.scores import find_scores
 TILE_PIXELS = 256 * 256
 PNG, SHEET = 2.0, 0.6
 """Bytes a pixel of a picture in a file of its own and on a contact sheet: somewhat more than was measured."""
-SIDES = {"sd": 768, "sdxl": 1024, "pixart": 1024}
-"""Pixels of a side of the largest pictures that a family makes."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,8 @@ def _side(backbone: str) -> int:
             vae = json.loads(decoder.read_text(encoding="utf-8"))
             stages = vae.get("block_out_channels") or vae["decoder_block_out_channels"]
             return (max(size) if isinstance(size, list) else size) * 2 ** (len(stages) - 1)
-    return SIDES.get(source.family, max(SIDES.values()))
+    known = [family for family in FAMILIES.values() if family.family == source.family]
+    return max(family.largest_side for family in known or FAMILIES.values())
 
 
 def _adapter_sizes(store: Store) -> dict[tuple[str, str], int]:
