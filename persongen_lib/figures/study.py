@@ -67,7 +67,7 @@ def curves(
 
 @styled
 def parameters(effects: pd.DataFrame, width: float = WIDTH) -> Figure:
-    """What each numeric parameter does: a row of panels a parameter, a column a metric, with 95 % intervals.
+    """What each numeric parameter does: one row of panels per parameter, one column per metric, with 95 % intervals.
 
     `effects`: see `findings.parameter_effects`. The dotted line marks the strategy's default.
     """
@@ -102,7 +102,7 @@ def parameters(effects: pd.DataFrame, width: float = WIDTH) -> Figure:
 
 @styled
 def equal_cost(found: pd.DataFrame, width: float = WIDTH) -> Figure:
-    """Hypervolume at equal cost (`findings.equal_cost`): a panel a budget, a line a strategy, 95 % intervals."""
+    """Hypervolume at equal cost (`findings.equal_cost`): one panel per budget, one line per strategy, 95 % intervals."""
     budgets = list(found["max_evaluations"].unique())
     count = found.groupby("max_evaluations").size()
     figure, axes = plt.subplots(

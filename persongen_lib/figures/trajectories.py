@@ -149,7 +149,7 @@ def decided(table: pd.DataFrame, mark: int | None = None, width: float = WIDTH) 
 
 @styled
 def power_spectrum(spectra: np.ndarray, ylabel: str = "power", width: float = WIDTH) -> Figure:
-    """Power by spatial frequency, a line a step from dark (first) to light (last).
+    """Power by spatial frequency, one line per step from dark (first) to light (last).
 
     `spectra`: (steps, B), see `trajectories.power_spectrum`.
     """

@@ -44,7 +44,7 @@ def photo(pack):
 
 @pytest.fixture(scope="module")
 def people(pack, photo):
-    """Three of them, one a picture."""
+    """Three of them, one per image."""
     boxes, _ = face_pack(str(pack)).detector.detect(np.asarray(photo)[:, :, ::-1].copy())
     assert len(boxes) == 6
     return [

@@ -36,7 +36,7 @@ TRUTHS = ("same_identity", "class_right", "context_right", "accessory_right", "c
 class Trial:
     """One individual as a concept, pictures of it and of others, and a template for each.
 
-    `truth` has a row a picture: the `kind` of picture and the columns `TRUTHS`, 1.0 or 0.0, missing where the
+    `truth` has one row per image: the `kind` of picture and the columns `TRUTHS`, 1.0 or 0.0, missing where the
     prompt does not ask.
     """
 

@@ -35,7 +35,7 @@ CLIPTextModel trained jointly, a CLIPTokenizer with the world's {words} words as
 - autoencoder: PSNR {autoencoder[psnr]:.1f} dB on 512 renders;
 - 400 superclass samples at 25 steps (half of them ask for an accessory), read by micro-oracle:
 
-| guidance scale | class right | context right | accessory right | seconds a picture (2 cores, batch 8) |
+| guidance scale | class right | context right | accessory right | seconds per image (2 cores, batch 8) |
 |---|---|---|---|---|
 {generator_rows}
 
