@@ -102,7 +102,7 @@ def parameters(effects: pd.DataFrame, width: float = WIDTH) -> Figure:
 
 @styled
 def equal_cost(found: pd.DataFrame, width: float = WIDTH) -> Figure:
-    """Hypervolume at equal cost (`findings.equal_cost`): one panel per budget, one line per strategy, 95 % intervals."""
+    """Hypervolume at equal cost (`findings.equal_cost`), one panel per budget, with 95 % intervals."""
     budgets = list(found["max_evaluations"].unique())
     count = found.groupby("max_evaluations").size()
     figure, axes = plt.subplots(
