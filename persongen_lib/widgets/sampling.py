@@ -18,8 +18,8 @@ from persongen_lib.core.store import Store, read_spec
 from persongen_lib.data.concepts import Concept, list_concepts, load_concept
 from persongen_lib.data.prompts import load_prompts
 from persongen_lib.figures.style import look, title
-from persongen_lib.finetune.engine.method import fine_tune_spec
 from persongen_lib.finetune.engine.run import finetune
+from persongen_lib.finetune.engine.specs import fine_tune_spec
 from persongen_lib.sampling.engine.specs import SampleSpec, sample_spec
 from persongen_lib.sampling.engine.strategy import list_strategies
 from persongen_lib.widgets.controls import parameter_controls

@@ -15,8 +15,8 @@ from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
 from persongen_lib.export.run import export_adapter, formats
-from persongen_lib.finetune.engine.method import fine_tune_spec
 from persongen_lib.finetune.engine.run import finetune
+from persongen_lib.finetune.engine.specs import fine_tune_spec
 from persongen_lib.sampling import sample, sample_spec
 
 FILE = '''"""Models whose pipeline guides by attention, with the parts of Stable Diffusion."""
