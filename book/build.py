@@ -24,6 +24,7 @@ import checks
 import nbformat
 import numpy as np
 import reading
+import registered
 import yaml
 from matplotlib.figure import Figure
 from PIL import Image
@@ -148,12 +149,13 @@ def stage(executed: dict[str, Path]) -> None:
 
 
 def stage_site(folder: Path, address: str | None) -> None:
-    """Copy the prose, the styles and the scripts, and write the settings.
+    """Copy the prose, the styles and the scripts, and write the settings and the lists of the API pages.
 
     With the `address` of the repository on GitHub every page has a button to its source there, and every notebook
     one that opens it in Colab.
     """
     shutil.copytree(ROOT / "book", folder / "book", ignore=NOT_PAGES)
+    registered.write_lists(folder / "book" / "api")
     settings = yaml.safe_load((ROOT / "_config.yml").read_text())
     if address:
         settings |= {
@@ -181,7 +183,7 @@ def world_figures() -> dict[str, Figure]:
             class_name=name,
             context=CONTEXT_NAMES[k % len(CONTEXT_NAMES)],
             accessory=accessories[k % len(accessories)],
-            colour=None,
+            color=None,
         )
         for k, name in enumerate(CLASSES)
     ]

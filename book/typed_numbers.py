@@ -19,8 +19,9 @@ CONSTANTS = {
     "0.8 of what the reference pictures": "an aim that was set before, not what came out",
     "A share of 0.8 is what we ask": "the same aim",
     "a weight of 0.05 and 0.1": "parameters, data/fine_tune_defaults.json",
-    "whether it is 0.98 or more": "the threshold of a copy, persongen_lib/evaluation/copying.py",
+    "whether it is 0.98 or more": "the threshold of a copy, persongen_lib/evaluation/metrics/copying.py",
     "about 5 GB, downloaded once": "the size of a download",
+    "the whole environment then takes about 7 GB": "the size of an installation",
     "a quantile of 0 and of 0.9": "parameters, notebooks/explore.ipynb",
     "**0.5** is blind": "what an area under the ROC curve means",
 }

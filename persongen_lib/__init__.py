@@ -1,4 +1,4 @@
-"""Personalised text-to-image sampling: strategies that trade concept fidelity for prompt adherence."""
+"""Personalized text-to-image sampling: strategies that trade concept fidelity for prompt adherence."""
 
 from __future__ import annotations
 

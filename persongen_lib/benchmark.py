@@ -53,14 +53,14 @@ def benchmark(
     class_name: str = "dog",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Time strategies and diffusers' pipeline in paired repeats; one row a strategy and repeat.
+    """Time strategies and diffusers' pipeline in paired repeats; one row per strategy and repeat.
 
     `strategies`: all by default; base is always among them, and its guidance scale is the pipeline's. All
     sample `pictures` in one batch by DDIM in `num_steps`. `compile` compiles the backbone's network in place.
 
     Columns: strategy ("diffusers" is the pipeline), repeat, place (in the repeat's order), seconds and
     cpu_seconds (of the whole batch, by the wall's clock and by the process's, all threads added), evaluations
-    (network rows a picture), rows_per_second, ratio_to_diffusers and ratio_to_base (of seconds in the same
+    (NFE per image), rows_per_second, ratio_to_diffusers and ratio_to_base (of seconds in the same
     repeat), peak_memory (bytes that torch holds at most during a run beyond what it held before, from a run that
     is not timed), model_memory (bytes of the modules' weights), the strategy's parameters (JSON), and about the
     run: those of `RUN`, the device's name, processors, threads, versions, git commit and date. UserError for
@@ -104,7 +104,7 @@ def benchmark(
 def summarize(
     table: pd.DataFrame, clock: str = "wall", num_resamples: int = 4000, seed: int = 0
 ) -> pd.DataFrame:
-    """One row a run (see `RUN`) and strategy, by increasing time on a clock of `CLOCKS`.
+    """One row per run (see `RUN`) and strategy, by increasing time on a clock of `CLOCKS`.
 
     Columns: seconds_per_picture (median), evaluations, repeats, peak_memory (bytes, the largest), and for each of
     `RATIOS` its median with `_low` and `_high`, a 95 % percentile bootstrap of the median over repeats.
@@ -131,7 +131,7 @@ def summarize(
 
 
 def to_text(summary: pd.DataFrame) -> str:
-    """The summary of one run, to print: a line a strategy."""
+    """The summary of one run, to print: one line per strategy."""
     width = max(map(len, summary["strategy"]))
     lines = [
         f"{'':{width}}  s/picture  evaluations  to diffusers           to base                peak memory"

@@ -34,7 +34,7 @@ def test_every_contestant_is_in_every_repeat(table):
 def test_evaluations_are_those_of_sample(table):
     counted = table.groupby("strategy")["evaluations"].unique()
     for name, parameters in QUICK.items():
-        strategy = make_strategy(name, **parameters)
+        strategy = make_strategy(name, **parameters).resolved(7, 3)
         assert (
             json.loads(table.set_index("strategy").loc[name, "parameters"].iloc[0]) == strategy.parameters()
         )
@@ -177,5 +177,6 @@ def test_random_models_of_the_same_form_but_small_are_benchmarked(name, monkeypa
     assert set(table["strategy"]) == {PIPELINE, "base", "mixed", "masked"}
     noise = initial_noise([0], backbone.latent_shape)
     own = pipeline_sampler(backbone, Prompts(*PROMPT)["concept"], noise, 2, 7.0)()
-    ours = sample(backbone, make_strategy("base"), *PROMPT, num_steps=2, latents=noise, output="latents")
+    base = make_strategy("base", guidance_scale=7)
+    ours = sample(backbone, base, *PROMPT, num_steps=2, latents=noise, output="latents", scheduler="ddim")
     assert torch.allclose(own.latents, ours.latents, atol=1e-3, rtol=1e-3)

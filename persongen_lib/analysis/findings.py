@@ -21,7 +21,7 @@ from persongen_lib.analysis.statistics import (
 from persongen_lib.core.errors import UserError
 
 PLANE = ("identity", "prompt_right")
-KINDS = {"context": "asked_context", "accessory": "asked_accessory", "property": "asked_colour"}
+KINDS = {"context": "asked_context", "accessory": "asked_accessory", "property": "asked_color"}
 """What a prompt can ask for, and the column of a results table with the word that it asks with."""
 INTERVAL = ("mean", "low", "high")
 

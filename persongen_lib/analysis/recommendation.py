@@ -23,7 +23,7 @@ from persongen_lib.core.errors import UserError
 PENALTY = 3.0
 BROKEN = 1e3
 """More than utilities of options can differ by."""
-ASKED = ("context_right", "accessory_right", "colour_right")
+ASKED = ("context_right", "accessory_right", "color_right")
 SHARES = ("prompt_right", "leak")
 REFERENCE_RUN = "superclass"
 """The strategy that never names the subject: a reference of what the prompt alone gives, and no option."""
@@ -81,7 +81,7 @@ class Preferences:
         return worth
 
     def merit(self, worth: Scores, identity: Scores, text: Scores) -> Scores:
-        """What options are ranked by: their mean utility, lowered beyond all others if a mean misses a minimum."""
+        """What options are ranked by: their mean utility, below that of all others if a mean misses a minimum."""
         for mean, least in ((identity, self.min_identity), (text, self.min_text)):
             if least is not None:
                 worth = worth - BROKEN * (mean < least - 1e-9)

@@ -73,7 +73,7 @@ def ends(table: pd.DataFrame) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def short(label: str, strategy: str) -> str:
-    """A label without what its strategy's colour says: "switching switch_step=4" is "step 4", "mixed 1 + 2" is "1 + 2".
+    """A label without what its strategy's color says: "switching switch_step=4" is "step 4", "mixed 1 + 2" is "1 + 2".
 
     It is the strategy's name itself where there is nothing else.
     """

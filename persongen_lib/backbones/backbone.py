@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from persongen_lib.adapters import overlay
 from persongen_lib.adapters.adapted import adapted
 from persongen_lib.adapters.files import read_adapter
+from persongen_lib.backbones.attention import AttentionControl, Rows
 from persongen_lib.backbones.noise import NoiseModel
 from persongen_lib.backbones.solvers import Solver, Step
 
@@ -135,6 +136,10 @@ class Backbone(ABC):
         model = self.noise_model
         level = model.level(timesteps)
         return level.mix(latents, noise), model.target(latents, noise, level)
+
+    @abstractmethod
+    def controlled(self, control: AttentionControl | None, rows: Rows) -> AbstractContextManager[None]:
+        """Let `control` compute the denoiser's attention, for calls with these `rows` inside the block."""
 
     def load_adapter(self, folder: str | Path, scale: float = 1.0) -> None:
         """Put a fine-tuning's weights in place, in exchange for an adapter loaded before.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,7 +14,9 @@ from PIL import ImageOps
 from PIL.Image import Image, Resampling
 from torch import Tensor
 
+from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
 from persongen_lib.backbones.backbone import Backbone, Conditioning
+from persongen_lib.backbones.noise import NoiseModel
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 
@@ -31,6 +34,7 @@ class LatentDiffusion(Backbone):
     - `text_projections`: the last names of the attention projections of its text encoders;
     - `kohya_modules`, `kohya_layers`: the prefix of each module and the layers named otherwise in kohya's LoRA files;
       without prefixes there is no such form;
+    - `largest_side`: pixels of a side of the largest images that its models make;
     - `embedding_keys`: the key of each text encoder in a file of learned embeddings, for families with several.
     """
 
@@ -50,11 +54,13 @@ class LatentDiffusion(Backbone):
     kohya_modules: ClassVar[Mapping[str, str]] = {}
     kohya_layers: ClassVar[Mapping[str, str]] = {}
     embedding_keys: ClassVar[Mapping[str, str]] = {}
+    largest_side: ClassVar[int] = 1024
 
     def __init__(self, pipeline, name: str = "", device: torch.device | None = None) -> None:
         super().__init__()
         self.name = name
         self.scheduler = pipeline.scheduler
+        NoiseModel.of(self.scheduler)  # refused here where it is not understood
         self.modules = {module: getattr(pipeline, part) for module, part in self.original_parts.items()}
         for module in (*self.modules.values(), pipeline.vae):
             module.eval().requires_grad_(False)
@@ -118,6 +124,9 @@ class LatentDiffusion(Backbone):
             latents.to(self.dtype), timestep=timesteps, added_cond_kwargs=added, return_dict=False, **text
         )[0]
         return output[:, : self.latent_shape[0]].float()
+
+    def controlled(self, control: AttentionControl | None, rows: Rows) -> AbstractContextManager[None]:
+        return controlled(self.modules["network"], control, rows)
 
     def decode(self, latents: Tensor) -> list[Image]:
         vae = self._pipeline.vae

@@ -14,6 +14,7 @@ class StableDiffusion(LatentDiffusion):
     """Wraps a `diffusers.StableDiffusionPipeline`. Conditioning: encoder_hidden_states (rows, 77, D)."""
 
     family = "sd"
+    largest_side = 768
     pipeline_class = "StableDiffusionPipeline"
     load_options = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     original_parts = {"network": "unet", "text_encoder": "text_encoder"}

@@ -32,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
     parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: the backbone's; bf16 of a random one)")
-    parser.add_argument("--output", type=Path, metavar="FILE.parquet", help="one row a strategy and repeat")
+    parser.add_argument("--output", type=Path, metavar="FILE.parquet", help="one row per strategy and repeat")
 
 
 def run(args: Namespace) -> int:
@@ -68,5 +68,5 @@ def run(args: Namespace) -> int:
     )
     if args.output:
         write_atomic(args.output, lambda path: table.to_parquet(path, index=False))
-        print(f"{len(table)} rows, one a strategy and repeat: {args.output}")
+        print(f"{len(table)} rows, one per strategy and repeat: {args.output}")
     return 0

@@ -54,8 +54,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Fine-tune, or find the finished fine-tuning, and say where the adapter is."""
     from persongen_lib.data.concepts import load_concept
-    from persongen_lib.finetune.engine.method import fine_tune_spec
     from persongen_lib.finetune.engine.run import finetune
+    from persongen_lib.finetune.engine.specs import fine_tune_spec
     from persongen_lib.finetune.engine.validation import VALIDATION
 
     concept = load_concept(args.concept, args.class_name)

@@ -64,7 +64,7 @@ def _parser(argv: Sequence[str]):
     """The parser, with the options of the chosen command only, and that command's function."""
     parser = Parser(
         prog="persongen",
-        description="Personalised text-to-image sampling strategies: fine-tune, sample, evaluate, study.",
+        description="Personalized text-to-image sampling strategies: fine-tune, sample, evaluate, study.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -98,7 +98,7 @@ def run(args: Namespace) -> int:
 def _source(args: Namespace) -> tuple[Concept | None, FineTuneSpec | None]:
     """The concept, and the fine-tuning of it that is asked for; neither for the model as it is."""
     from persongen_lib.data.concepts import load_concept
-    from persongen_lib.finetune.engine.method import fine_tune_spec
+    from persongen_lib.finetune.engine.specs import fine_tune_spec
 
     if args.adapter:
         return None, _adapter_spec(args)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from persongen_lib.cli.arguments import add_run_arguments
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.study.grid import Study, load_study, shard
 from persongen_lib.study.local import Failure, run_study
 from persongen_lib.study.results import collect, study_status, update_table
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(study: Study, args: argparse.Namespace) -> int:
     part = shard(study, args.shard) if args.shard else study
     print(disk_need(part, args.runs, args.keep_pictures))
-    settings = (args.runs, args.device, args.dtype, args.keep_pictures)
+    settings = (Runtime.at(args.runs, args.device, args.dtype), args.keep_pictures)
     try:
         if args.engine == "ray":
             from persongen_lib.study.distributed import run_study_ray

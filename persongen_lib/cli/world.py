@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render.add_argument("--output", default="world", help="folder for the pictures and captions.jsonl")
 
     concepts = actions.add_parser("concepts", help="write the thirty concepts' reference pictures")
-    concepts.add_argument("--output", default="concepts", help="folder for one folder a concept")
+    concepts.add_argument("--output", default="concepts", help="folder for one folder per concept")
 
     train = actions.add_parser(
         "train", help="train one of the embedded models, or all; goes on where it was killed"
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--pictures", type=int, default=65_536, help="rendered training pictures")
     train.add_argument("--steps", type=int, help="steps of the plan; may be changed when resuming")
-    train.add_argument("--batch-size", type=int, help="pictures a step and worker")
+    train.add_argument("--batch-size", type=int, help="images per step and worker")
     train.add_argument("--learning-rate", type=float)
     train.add_argument("--family", default="sd", help="shape of the generator's network (sd)")
     train.add_argument("--workers", type=int, default=2, help="training processes, one thread each")
@@ -70,9 +70,9 @@ def _render(args: argparse.Namespace) -> int:
         scene = scene_at(k, args.seed)
         picture = Image.fromarray(render(scene)[0])
         write_atomic(folder / f"{k:05d}.png", lambda path, picture=picture: picture.save(path))
-        words = (scene.identity.class_name, scene.context, scene.accessory, scene.colour)
+        words = (scene.identity.class_name, scene.context, scene.accessory, scene.color)
         text = caption(*words, np.random.default_rng((args.seed, k, 3)))
-        truth = dict(zip(("class", "context", "accessory", "colour"), words, strict=True))
+        truth = dict(zip(("class", "context", "accessory", "color"), words, strict=True))
         lines.append(json.dumps({"file": f"{k:05d}.png", "caption": text, **truth}))
     write_atomic(folder / "captions.jsonl", "\n".join(lines) + "\n")
     print(f"{args.pictures} pictures in {folder}")

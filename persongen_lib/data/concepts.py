@@ -23,7 +23,7 @@ class Concept:
     `kind` is "live" or "object" and `context` the word for the background of its pictures; both are None
     where unknown, as is `token`, the placeholder proposed for it. `images` are RGB and of any size, but the
     shorter side has at most 2048 pixels. `masks` (mode "L", of the picture's size, 255 = the concept) and
-    `captions` (templates with one `{}`) hold one a picture, None where there is none. `digest` is 12
+    `captions` (templates with one `{}`) hold one per image, None where there is none. `digest` is 12
     hexadecimal digits of the picture files and of what masks, crops and captions there are.
     """
 

@@ -19,7 +19,7 @@ from persongen_lib.data.images import UnreadablePicture, attempt, read_picture, 
 
 SOURCE = "https://github.com/google/dreambooth"
 PROMPTS_AND_CLASSES = "prompts_and_classes.txt"
-LICENCES = "references_and_licenses.txt"
+LICENSES = "references_and_licenses.txt"
 LIVE_CLASSES = ("cat", "dog")
 TOKEN = "sks"
 
@@ -68,8 +68,8 @@ def import_dreambooth(folder: str | Path, output: str | Path) -> list[Path]:
     for kind, templates in (("live", said.live), ("object", said.object)):
         lines = (f"# {kind} prompts of {SOURCE}", *templates, "")
         _write_once(output / "prompts" / f"{kind}.txt", "\n".join(lines).encode())
-    if (licences := text.with_name(LICENCES)).is_file():
-        _write_once(output / LICENCES, licences.read_bytes())
+    if (licenses := text.with_name(LICENSES)).is_file():
+        _write_once(output / LICENSES, licenses.read_bytes())
     if broken:
         raise UserError(f"{unreadable(broken, source)}, and import again; the other subjects are in {output}")
     return [output / subject for subject in said.classes]

@@ -39,7 +39,7 @@ QUESTIONS = (
     Question("context", "same, as asked", "same, elsewhere"),
     Question("no leak", "same, elsewhere", "same, at home"),
     Question("accessory", "same, wearing it", "same, wearing another"),
-    Question("colour", "in the colour", "in another colour"),
+    Question("color", "in the color", "in another color"),
     Question("copy", "copy", "same, at home"),
 )
 

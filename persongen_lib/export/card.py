@@ -48,7 +48,7 @@ is here, is loaded so:
   of the base model, whose errors and biases it has too.
 - The longer the training, the more it repeats its pictures and the less it follows the rest of the prompt.
 - Who owns the pictures, and whether a person in them agreed, is not known to the tool that wrote this: whoever
-  publishes it must know. The base model's licence holds for what is made from it.
+  publishes it must know. The base model's license holds for what is made from it.
 """
 
 
@@ -81,7 +81,7 @@ def model_card(
     facts = {
         "concept": f"{spec.concept}, {spec.class_name}; {pictures}, digest {spec.concept_digest}",
         "base model": f"{base}, weights {spec.weights or 'unknown'}",
-        "licence of the base model": full_name(license),
+        "license of the base model": full_name(license),
         "method": f"{spec.method}, {spec.num_steps} steps, seed {spec.seed}",
         "parameters": ", ".join(f"{name} {value}" for name, value in spec.parameters.items()) or "none",
         **({"made with": _made_with(provenance)} if provenance else {}),

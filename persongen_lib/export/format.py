@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from safetensors.torch import save
@@ -34,6 +35,22 @@ class Format(Parameters):
     @abstractmethod
     def loading(self, tuned: Tuned) -> tuple[str, str]:
         """For the model card: the files, in words, and Python lines that load them from "FOLDER"."""
+
+
+class ModelFormat(Format):
+    """A form of the whole model, which must be loaded for it and is too large to be held in memory twice."""
+
+    holds = "model"
+
+    def fits(self, tuned: TunedWeights) -> bool:
+        return True
+
+    def files(self, tuned: TunedWeights) -> dict[str, bytes]:
+        return {}
+
+    @abstractmethod
+    def write(self, tuned: TunedWeights, output: Path, device: str, beside: Mapping[str, bytes]) -> None:
+        """Load the model on `device` and write it with the files `beside` into the empty or new folder `output`."""
 
 
 FORMATS: Registry[Format] = Registry("format", "persongen_lib.export.formats")

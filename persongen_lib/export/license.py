@@ -1,4 +1,4 @@
-"""The licence of a base model."""
+"""The license of a base model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def license_of(place: Source) -> str | None:
 
 
 def full_name(license: str | None) -> str:
-    """A licence's full name, or that it is not known."""
+    """A license's full name, or that it is not known."""
     return FULL_NAMES.get(license, license) or UNKNOWN
 
 

@@ -15,7 +15,7 @@ from persongen_lib.core.files import write_atomic
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept
 from persongen_lib.export.card import model_card
-from persongen_lib.export.format import FORMATS, Format, every_format
+from persongen_lib.export.format import FORMATS, Format, ModelFormat, every_format
 from persongen_lib.export.tuned import TunedWeights
 
 CARD = "README.md"
@@ -58,8 +58,8 @@ def export_adapter(
     if output.exists() and not output.is_dir():
         raise UserError(f"the output {output} is a file: give a folder")
     card = {CARD: model_card(tuned.spec, _names(fitting), provenance=_provenance(tuned.folder)).encode()}
-    for whole in (one for one in chosen if one.holds == "model"):
-        whole.write(tuned, output, device, card)
+    if chosen and isinstance(chosen[0], ModelFormat):
+        chosen[0].write(tuned, output, device, card)
         return output
     files = card | _files(tuned, chosen)
     for name, content in files.items():

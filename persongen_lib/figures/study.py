@@ -26,7 +26,7 @@ def curves(
 ) -> Figure:
     """Every setting of a results table in the plane of two scores, those along one parameter joined by a line.
 
-    Faint bars are 95 % intervals over concepts, of the defaults alone; the grey staircase is the front of the means
+    Faint bars are 95 % intervals over concepts, of the defaults alone; the gray staircase is the front of the means
     (`pareto.front`): no setting is better in both. Hollow points differ from their strategy's default in a word
     (`settings.sweeps`). At the ends of a line stand its least and its greatest value, the first where several
     parameters move together.
@@ -67,7 +67,7 @@ def curves(
 
 @styled
 def parameters(effects: pd.DataFrame, width: float = WIDTH) -> Figure:
-    """What each numeric parameter does: a row of panels a parameter, a column a metric, with 95 % intervals.
+    """What each numeric parameter does: one row of panels per parameter, one column per metric, with 95 % intervals.
 
     `effects`: see `findings.parameter_effects`. The dotted line marks the strategy's default.
     """
@@ -102,7 +102,7 @@ def parameters(effects: pd.DataFrame, width: float = WIDTH) -> Figure:
 
 @styled
 def equal_cost(found: pd.DataFrame, width: float = WIDTH) -> Figure:
-    """Hypervolume at equal cost (`findings.equal_cost`): a panel a budget, a line a strategy, 95 % intervals."""
+    """Hypervolume at equal cost (`findings.equal_cost`), one panel per budget, with 95 % intervals."""
     budgets = list(found["max_evaluations"].unique())
     count = found.groupby("max_evaluations").size()
     figure, axes = plt.subplots(
@@ -120,7 +120,7 @@ def equal_cost(found: pd.DataFrame, width: float = WIDTH) -> Figure:
 def decision_chart(best: pd.DataFrame, width: float = WIDTH) -> Figure:
     """Which option is best (`study.decision.best_options`): a row a budget, a tile a weight of identity.
 
-    Neighbours with the same option are one tile in its strategy's colour, with its parameters as the label has them
+    Neighbors with the same option are one tile in its strategy's color, with its parameters as the label has them
     (upright where the tile is narrow); the strategies' names are above.
     """
     budgets = sorted(best["max_evaluations"].unique())
@@ -171,7 +171,7 @@ def _strategies(figure: Figure, names: Sequence[str], marker: str | None = None)
 
 
 def _ink(color: str) -> str:
-    """White or black, whichever is easier to read on a colour (WCAG's relative luminance)."""
+    """White or black, whichever is easier to read on a color (WCAG's relative luminance)."""
     red, green, blue = (
         value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in to_rgb(color)
     )

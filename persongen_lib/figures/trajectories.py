@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from persongen_lib.trajectories.trajectory import Trajectory
 
 FOOT = 0.63
-"""Inches that a colour bar below pictures takes."""
+"""Inches that a color bar below pictures takes."""
 
 
 @styled
@@ -44,7 +44,7 @@ def film_strip(
 def distance_maps(
     maps: Mapping[str, np.ndarray], steps: Sequence[int], columns: int = 6, width: float = WIDTH
 ) -> Figure:
-    """Where concept and superclass disagree: maps of the branch distance, all on one colour scale.
+    """Where concept and superclass disagree: maps of the branch distance, all on one color scale.
 
     `maps`: arrays of shape (steps, height, width) a name, one map for every entry of `steps`.
     """
@@ -68,7 +68,7 @@ def attention_film(
 ) -> Figure:
     """A film strip, below it where the network looks for the concept's words, and what a mask lets through.
 
-    `film`: predicted pictures, `attention`: maps (steps, H, W) on one colour scale, `masks`: (steps, H, W) true inside,
+    `film`: predicted pictures, `attention`: maps (steps, H, W) on one color scale, `masks`: (steps, H, W) true inside,
     shown as the film darkened outside; all as long as `steps`, of which `columns` evenly spaced ones are shown.
     """
     for name, given in (("film", film), ("attention", attention), ("masks", masks)):
@@ -149,7 +149,7 @@ def decided(table: pd.DataFrame, mark: int | None = None, width: float = WIDTH) 
 
 @styled
 def power_spectrum(spectra: np.ndarray, ylabel: str = "power", width: float = WIDTH) -> Figure:
-    """Power by spatial frequency, a line a step from dark (first) to light (last).
+    """Power by spatial frequency, one line per step from dark (first) to light (last).
 
     `spectra`: (steps, B), see `trajectories.power_spectrum`.
     """
@@ -165,7 +165,7 @@ def power_spectrum(spectra: np.ndarray, ylabel: str = "power", width: float = WI
 
 
 def _lines(axis, table, by, value, colors, mark, foot=False) -> None:
-    """A colour an entry of the column `by`: thin lines over `step` single pictures, thick lines their mean.
+    """A color an entry of the column `by`: thin lines over `step` single pictures, thick lines their mean.
 
     The step to `mark` is named at the top of its line, or at its `foot`.
     """

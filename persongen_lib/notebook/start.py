@@ -1,17 +1,13 @@
-"""What every notebook begins with and shows, and running one with papermill."""
+"""What every notebook begins with: its parameters are checked, and the repository is the working folder."""
 
 from __future__ import annotations
 
 import ast
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.paths import ROOT
-
-if TYPE_CHECKING:
-    pass
 
 INJECTED = "# Parameters\n"
 

@@ -24,7 +24,7 @@ class Cell:
         parameters: Parameters of the strategy; those left out have the backbone's defaults.
         prompts: The prompts, see `load_prompts`.
         seeds: The seeds, see `parse_seeds`; every prompt is sampled with each of them.
-        num_steps: The number of sampling steps.
+        num_steps: The number of sampling steps; None takes the backbone's usual number.
         class_name: The class word; None takes the concept's own.
         token: The placeholder word; None takes the concept's own, or else "sks".
         method_parameters: Parameters of the fine-tuning method; those left out have their defaults.
@@ -42,7 +42,7 @@ class Cell:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     prompts: str | Sequence[str] = "auto"
     seeds: str | int | Sequence[int] = "0-3"
-    num_steps: int = 50
+    num_steps: int | None = None
     class_name: str | None = None
     token: str | None = None
     method_parameters: Mapping[str, Any] = field(default_factory=dict)

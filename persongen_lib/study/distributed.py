@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from pathlib import Path
+from dataclasses import replace
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
+from persongen_lib.core.store import Store
 from persongen_lib.study.grid import Study
 from persongen_lib.study.job import Job, training_lengths
 from persongen_lib.study.local import Failure
@@ -16,23 +17,19 @@ from persongen_lib.study.run import run_job
 
 def run_study_ray(
     study: Study,
-    runs: str | Path = "runs",
-    device: str = "auto",
-    dtype: str | None = None,
+    runtime: Runtime,
     keep_pictures: bool = True,
     gpus_per_cell: float = 1.0,
 ) -> tuple[Failure, ...]:
     """`run_study` with one process per core, or `1 / gpus_per_cell` processes per GPU where ray finds one.
 
-    The environment variable RAY_ADDRESS names a running cluster, whose machines share `runs`; without it ray runs on
+    The environment variable RAY_ADDRESS names a running cluster, whose machines share the store; without it ray runs on
     this machine for as long as the study does, without a dashboard and reachable from here only. Cells of a
     fine-tuning begin when its first cell has ended, so that nothing is trained twice.
 
     Args:
         study: What to run.
-        runs: The folder of finished work.
-        device: As in `run_cell`.
-        dtype: As in `run_cell`.
+        runtime: Where finished work is kept, which every machine must reach, and what computes the rest.
         keep_pictures: As in `run_cell`.
         gpus_per_cell: The share of a GPU that a cell takes, above 0.
 
@@ -46,15 +43,15 @@ def run_study_ray(
 
     ray = _start(os.environ.get("RAY_ADDRESS"))
     try:
-        gpus = gpus_per_cell if ray.cluster_resources().get("GPU") and device != "cpu" else 0
+        gpus = gpus_per_cell if ray.cluster_resources().get("GPU") and runtime.device != "cpu" else 0
         task = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus)(_run)
-        runtime = Runtime.at(Path(runs).resolve(), device, dtype)
+        shared = replace(runtime, store=Store(runtime.store.root.resolve()))
         lengths = training_lengths(study.jobs)
         waiting, running, reasons = defaultdict(list), {}, {}
 
         def begin(place: int) -> None:
             job = study.jobs[place]
-            settings = runtime, keep_pictures, lengths[job.fine_tune.hash]
+            settings = shared, keep_pictures, lengths[job.fine_tune.hash]
             running[task.remote(job, *settings)] = place
 
         for place, job in enumerate(study.jobs):

@@ -1,7 +1,4 @@
-"""Study files: YAML that names backbones, fine-tunings, concepts and strategies, or includes other studies.
-
-There is a cell for every combination.
-"""
+"""Study files: YAML with a cell for every combination of what it names, or that includes other studies."""
 
 from __future__ import annotations
 

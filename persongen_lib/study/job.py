@@ -58,7 +58,7 @@ def resolve_all(cells: Iterable[Cell]) -> tuple[Job, ...]:
 
 
 def _tuning(cell: Cell) -> tuple[Concept, FineTuneSpec]:
-    from persongen_lib.finetune.engine.method import fine_tune_spec
+    from persongen_lib.finetune.engine.specs import fine_tune_spec
 
     concept = load_concept(cell.concept, cell.class_name, pictures=False)
     spec = fine_tune_spec(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
@@ -32,12 +31,10 @@ class Failure:
 
 def run_study(
     study: Study,
-    runs: str | Path = "runs",
-    device: str = "auto",
-    dtype: str | None = None,
+    runtime: Runtime,
     keep_pictures: bool = True,
 ) -> tuple[Failure, ...]:
-    """Run every cell that `runs` does not hold yet.
+    """Run every cell that the store does not hold yet.
 
     A cell that fails does not stop the others. A study may be killed at any moment and run again: finished cells are
     kept, and the others continue where they were. Cells of one fine-tuning follow each other, so that models are
@@ -45,9 +42,7 @@ def run_study(
 
     Args:
         study: What to run.
-        runs: The folder of finished work.
-        device: As in `run_cell`.
-        dtype: As in `run_cell`.
+        runtime: Where finished work is kept, and what computes the rest.
         keep_pictures: As in `run_cell`.
 
     Returns:
@@ -55,7 +50,6 @@ def run_study(
     """
     from tqdm.auto import tqdm
 
-    runtime = Runtime.at(runs, device, dtype)
     failures, lengths = [], training_lengths(study.jobs)
     with tqdm(study.jobs, desc=study.name, unit="cell") as bar:
         for job in bar:

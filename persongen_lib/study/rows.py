@@ -28,7 +28,7 @@ def result_rows(job: Job, sample: Path, adapter: Path, scores: pd.DataFrame) -> 
         adapter: The folder of its fine-tuning.
         scores: One row per picture, see `evaluate_run`.
     """
-    from persongen_lib.adapters.adapted import adapter_size
+    from persongen_lib.adapters.files import adapter_size
 
     spec, tune, concept = job.sample, job.fine_tune, job.concept
     made, trained = _provenance(sample), _provenance(adapter)

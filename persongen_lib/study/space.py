@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.sources import locate
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.store import Store
@@ -16,15 +17,19 @@ from persongen_lib.study.scores import find_scores
 TILE_PIXELS = 256 * 256
 PNG, SHEET = 2.0, 0.6
 """Bytes a pixel of a picture in a file of its own and on a contact sheet: somewhat more than was measured."""
-SIDES = {"sd": 768, "sdxl": 1024, "pixart": 1024}
-"""Pixels of a side of the largest pictures that a family makes."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """Cells and pictures to do, and bytes: of the pictures, of the fine-tunings, and free on the disk.
+    """What a study still needs.
 
-    The bytes of the fine-tunings are None if there is no adapter of the kind to go by.
+    Args:
+        cells: The number of cells to do.
+        pictures: The number of their pictures.
+        picture_bytes: The bytes of these pictures.
+        fine_tunings: The number of fine-tunings to do.
+        adapter_bytes: The bytes of their adapters; None where no adapter of the kind is there to go by.
+        free: The bytes that are free on the disk.
     """
 
     cells: int
@@ -43,9 +48,17 @@ class Need:
 
 
 def disk_need(study: Study, runs: str | Path = "runs", keep_pictures: bool = False) -> Need:
-    """What the unfinished cells of a study will need. UserError where the disk has less.
+    """What the unfinished cells of a study will need.
 
     Adapters are taken to be as large as one of the same backbone and method that `runs` holds.
+
+    Args:
+        study: The study.
+        runs: The folder of finished work.
+        keep_pictures: Whether pictures stay as files, see `run_cell`.
+
+    Raises:
+        UserError: The disk has less.
     """
     store = Store(runs)
     jobs = [job for job in study.jobs if not find_scores(job, store)]
@@ -87,7 +100,8 @@ def _side(backbone: str) -> int:
             vae = json.loads(decoder.read_text(encoding="utf-8"))
             stages = vae.get("block_out_channels") or vae["decoder_block_out_channels"]
             return (max(size) if isinstance(size, list) else size) * 2 ** (len(stages) - 1)
-    return SIDES.get(source.family, max(SIDES.values()))
+    known = [family for family in FAMILIES.values() if family.family == source.family]
+    return max(family.largest_side for family in known or FAMILIES.values())
 
 
 def _adapter_sizes(store: Store) -> dict[tuple[str, str], int]:

@@ -1,4 +1,4 @@
-"""What recorded trajectories tell: how far runs are apart, and when layout, colour and detail are decided."""
+"""What recorded trajectories tell: how far runs are apart, and when layout, color and detail are decided."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def decided(followed: Followed, layout: int = 2, shapes: int = 5) -> pd.DataFram
         share_i = 1 - sum_k |F(z_i)_k - F(z)_k|^2 / sum_k |F(z)_k|^2
 
     summed over channels: 1 where the band is final, 0 where it is no better than latents of zero, below 0 where it is
-    worse. The bands, in cycles a picture: "overall colour" 0, "layout" up to `layout`, "shapes" up to `shapes`,
+    worse. The bands, in cycles a picture: "overall color" 0, "layout" up to `layout`, "shapes" up to `shapes`,
     "detail" above.
     """
     if not 1 <= layout < shapes:
@@ -54,7 +54,7 @@ def decided(followed: Followed, layout: int = 2, shapes: int = 5) -> pd.DataFram
         missing = np.fft.fft2(one.clean.astype(np.float32)) - final
         ring = rings(*final.shape[1:])
         for name, low, high in (
-            ("overall colour", 0, 0),
+            ("overall color", 0, 0),
             (f"layout (1–{layout})", 1, layout),
             (f"shapes ({layout + 1}–{shapes})", layout + 1, shapes),
             (f"detail (over {shapes})", shapes + 1, ring.max()),

@@ -69,7 +69,7 @@ class TrajectoryRecorder:
         return dict(sorted(self._finished.items()))
 
     def _keep(self, numbers: list[int], arrived: Mapping[str, np.ndarray], length: int, at: int) -> None:
-        """Put a value a picture in its place among `length`; latents have one more, the last."""
+        """Put one value per image in its place among `length`; latents have one more, the last."""
         for name, values in arrived.items():
             for number, value in zip(numbers, values, strict=True):
                 arrays = self._under_way.setdefault(number, {})

@@ -18,9 +18,13 @@ SMALL = 128
 
 
 def picture(image: Image.Image, caption: str = "", alt: str | None = None, width: int = 150) -> str:
-    """A figure of up to `width` CSS pixels with a caption below.
+    """A figure with a caption below.
 
-    `alt`, by default the caption, is for those who cannot see it.
+    Args:
+        image: The image; it is embedded as a JPEG of at most `LARGEST` pixels.
+        caption: Text below it.
+        alt: Text for screen readers, by default the caption.
+        width: CSS pixels that it takes at most.
     """
     sharp = "image-rendering:pixelated;" if image.width <= SMALL else ""
     words = f'<figcaption style="line-height:1.3">{escape(caption)}</figcaption>' if caption else ""
@@ -32,7 +36,7 @@ def picture(image: Image.Image, caption: str = "", alt: str | None = None, width
 
 
 def row(parts: Iterable[str], wrap: bool = False) -> str:
-    """Parts side by side; they shrink where there is little room, or go to the next line with `wrap`."""
+    """Parts side by side; they shrink if there is little room, or go to the next line with `wrap`."""
     flow = "wrap" if wrap else "nowrap"
     return (
         f'<div style="display:flex;flex-wrap:{flow};gap:8px;margin:4px 0;align-items:flex-start">'
@@ -46,12 +50,12 @@ def gallery(images: Sequence[Image.Image], captions: Sequence[str], width: int =
 
 
 def sentence(text: str, wrong: bool = False) -> str:
-    """A line of text; of an error, which is read out aloud too."""
+    """A line of text; an error (`wrong`) is also read aloud by screen readers."""
     return f'<div role="alert" style="color:#C00000"><b>{escape(text)}</b></div>' if wrong else escape(text)
 
 
 def data_uri(image: Image.Image) -> str:
-    """The picture as a JPEG, its colours at full resolution, in a `data:` address."""
+    """The picture as a JPEG, its colors at full resolution, in a `data:` address."""
     image = image.convert("RGB")
     image.thumbnail((LARGEST, LARGEST))
     buffer = io.BytesIO()
@@ -66,7 +70,7 @@ def curves(
     mark: int | None = None,
     xlabel: str = "step",
 ) -> str:
-    """An SVG of values over steps, a line a name, gaps where they are NaN; `mark` points at a step."""
+    """An SVG of values over steps, one line per name, with gaps where values are NaN; `mark` points at a step."""
     width, height, left, right, top, bottom = 320, 170, 38, 8, 34, 30
     known = np.concatenate([np.asarray(values, float) for values in lines.values()])
     low, high = min(0.0, np.nanmin(known)), max(np.nanmax(known), 1e-6)

@@ -19,7 +19,7 @@ from persongen_lib.core.hashing import canonical_json, short_hash
 from persongen_lib.data.concepts import load_concept
 from persongen_lib.data.prompts import load_prompts
 from persongen_lib.figures.style import look, title
-from persongen_lib.finetune.engine.method import fine_tune_spec
+from persongen_lib.finetune.engine.specs import fine_tune_spec
 from persongen_lib.sampling.engine.contact_sheets import open_picture
 from persongen_lib.sampling.engine.specs import sample_spec
 from persongen_lib.widgets.html import picture, row, sentence

@@ -18,8 +18,8 @@ from persongen_lib.core.store import Store, read_spec
 from persongen_lib.data.concepts import Concept, list_concepts, load_concept
 from persongen_lib.data.prompts import load_prompts
 from persongen_lib.figures.style import look, title
-from persongen_lib.finetune.engine.method import fine_tune_spec
 from persongen_lib.finetune.engine.run import finetune
+from persongen_lib.finetune.engine.specs import fine_tune_spec
 from persongen_lib.sampling.engine.specs import SampleSpec, sample_spec
 from persongen_lib.sampling.engine.strategy import list_strategies
 from persongen_lib.widgets.controls import parameter_controls
@@ -32,15 +32,26 @@ OWN = "your own, below"
 
 
 class SamplingExplorer(widgets.Box):
-    """Concept, prompt, strategy, its parameters and seeds to choose, and what sampling gives.
+    """Controls for a sample run on one side, its images and curves on the other.
 
-    Shown are the references, the pictures beside those of base and superclass sampling from the same noise, and
-    curves over the steps.
+    Concept, prompt, strategy, parameters and seeds can be chosen. The images stand beside those of base and superclass
+    sampling from the same noise, below the references. The concepts offered are every fine-tuning of the backbone that
+    `runs` holds, and every shipped concept, which a button fine-tunes.
 
-    There is a choice of every fine-tuning of this backbone that `runs` holds, and of every shipped concept, which a
-    button then fine-tunes by `method`. It begins with `concept` (a name, or a folder with its `class_name`).
-    `prompts`: see `load_prompts`. `num_steps`: None is the backbone's usual number. UserError for a wrong argument;
-    what is wrong later is told in the explorer.
+    Args:
+        concept: The concept to begin with, a name or a folder with its `class_name`.
+        prompts: The templates offered, see `load_prompts`.
+        strategy: The strategy to begin with.
+        seeds: The seeds to begin with, at most 8, see `parse_seeds`.
+        num_steps: The number of sampling steps; None takes the backbone's.
+        backbone: A short name, a diffusers folder or a hub id.
+        method: The fine-tuning method of concepts that are not fine-tuned yet.
+        class_name: The class word of a folder.
+        runs: The folder of finished work.
+        device: "auto", "cpu", "cuda", "cuda:1" ...
+
+    Raises:
+        UserError: An argument is not valid. What is wrong later is shown in the explorer.
     """
 
     def __init__(
@@ -87,7 +98,7 @@ class SamplingExplorer(widgets.Box):
         return found if found and found.digest == self.tuning.concept_digest else None
 
     def spec(self) -> SampleSpec:
-        """What is asked for. UserError for a wrong template or seeds."""
+        """What is asked for; a UserError if the template or the seeds are not valid."""
         template = self.template.value if self.prompt.value == OWN else self.prompt.value
         values = {name: control.value for name, control in self.parameters.items()}
         spec = self._sampled(self.strategy.value, template, **values)
@@ -111,7 +122,7 @@ class SamplingExplorer(widgets.Box):
         self.pictures.value = _pictures(spec, shown, beside)
         self.trajectory.value = _trajectory(spec, shown, beside)
         self.message.value = sentence(
-            f"{spec.strategy.name}: {shown.evaluations} network evaluations a picture, {shown.seconds:.2f} s"
+            f"{spec.strategy.name}: {shown.evaluations} network evaluations per image, {shown.seconds:.2f} s"
         )
 
     def choose_concept(self, _change=None) -> None:
@@ -228,7 +239,7 @@ def fine_tunings(store: Store, own: Concept, backbone: str, method: str) -> list
 
 
 def _pictures(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str:
-    """A row a seed: the strategy's picture beside those it is compared with."""
+    """One row per seed: the strategy's image beside those it is compared with."""
     columns = {name: one.images for name, one in beside.items()} | {spec.strategy.name: shown.images}
     prompt = spec.prompts[0].format(f"{spec.token} {spec.class_name}")
     return "".join(
@@ -241,7 +252,7 @@ def _pictures(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str:
 
 
 def _trajectory(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str:
-    """Distance of the latents to the runs beside, and what concept and superclass branch disagreed about."""
+    """Distance of the latents to the runs beside, and the disagreement of concept and superclass branch."""
     away = {f"to {name}": _distance(shown.latents, one.latents) for name, one in beside.items()}
     mark = spec.parameters.get("switch_step")
     parts = [curves(away, [look(name)[0] for name in beside], title("latents"), mark)]

@@ -1,4 +1,4 @@
-"""A slider over pages that are there already: it works without a kernel, on a static page too."""
+"""A slider over finished pages, which works without a kernel and on a static page."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import ipywidgets as widgets
 
 
 def slideshow(pages: Mapping[str, str], description: str = "", start: int = 0) -> widgets.VBox:
-    """One of the `pages`, HTML by label, at a time; a slider and a play button choose which.
+    """One page at a time, chosen by a slider or a play button.
 
     Slider, button and pages are linked in the browser, so that no Python runs when they move.
+
+    Args:
+        pages: HTML by label.
+        description: What the slider is labeled with.
+        start: The index of the first page shown.
     """
     last = len(pages) - 1
     shown = widgets.Stack([widgets.HTML(page) for page in pages.values()], selected_index=start)

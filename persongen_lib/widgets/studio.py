@@ -1,4 +1,4 @@
-"""Pictures as fast as they can be had: models stay loaded, and pictures once made are remembered."""
+"""Images cached for interactive use: models stay loaded, and results are kept."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ from persongen_lib.study.models import shared_backbone
 
 @dataclass(frozen=True)
 class Shown:
-    """What a sample spec gives.
+    """The result of a sample spec with P images and N steps.
 
-    `images`; `latents` (pictures, N + 1, C, H, W), float16, before each step and at the end; `evaluations` per
-    picture; and `seconds` that it took.
-
-    `distance` (N,) is the mean over pictures and pixels of the channel norm of c - s, `cosine` (N,) that of c - u with
-    s - u; both are NaN at steps at which the strategy did not ask for these predictions.
+    Args:
+        images: The images.
+        latents: Before each step and at the end, (P, N + 1, C, H, W) float16.
+        distance: The mean over images and pixels of the channel norm of c - s, (N,); NaN at steps at which the
+            strategy did not ask for these predictions.
+        cosine: The cosine of c - u with s - u, mean over images, (N,); NaN as `distance`.
+        evaluations: Network evaluations per image.
+        seconds: The wall time that sampling took.
     """
 
     images: list[Image]
@@ -43,7 +46,14 @@ class Shown:
 
 
 class Studio:
-    """Samples specs whose fine-tuning `runs` holds; the last `kept` results are remembered."""
+    """Samples specs whose fine-tuning is in the store, and remembers the results.
+
+    Args:
+        runs: The folder of finished work.
+        device: "auto", "cpu", "cuda", "cuda:1" ...
+        dtype: fp32, bf16 or fp16; None chooses by the device.
+        kept: How many results are remembered; the one used longest ago is forgotten first.
+    """
 
     def __init__(
         self, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None, kept: int = 48
@@ -53,7 +63,7 @@ class Studio:
         self._encoder: Encoder | None = None
 
     def __call__(self, spec: SampleSpec) -> Shown:
-        """Sampled now where it is not remembered. UserError where the concept is not fine-tuned yet."""
+        """The result, sampled now if it is not remembered; a UserError if the concept is not fine-tuned yet."""
         if spec.hash not in self._shown:
             self._shown[spec.hash] = self._sample(spec)
             while len(self._shown) > self.kept:
@@ -62,7 +72,7 @@ class Studio:
         return self._shown[spec.hash]
 
     def remembers(self, spec: SampleSpec) -> bool:
-        """Whether the spec's pictures come without sampling."""
+        """Whether the spec needs no sampling."""
         return spec.hash in self._shown
 
     def _sample(self, spec: SampleSpec) -> Shown:
@@ -81,7 +91,7 @@ class Studio:
 
 
 class StepCurves:
-    """Keeps latents, and distance and cosine where a step's predictions give them: it asks for no further ones."""
+    """Keeps latents, and distance and cosine at steps whose predictions give them; it asks for no further ones."""
 
     name = "curves"
 

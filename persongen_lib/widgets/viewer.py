@@ -1,4 +1,4 @@
-"""The trajectory viewer: what each branch foresees at every step of a film strip."""
+"""The trajectory viewer: the predicted clean images at every step of a film strip."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ from persongen_lib.widgets.html import curves, picture, row
 from persongen_lib.widgets.slideshow import slideshow
 
 FILMS = {
-    "film_guided": "foreseen by the guided prediction",
-    "film_concept": "by the concept branch",
-    "film_superclass": "by the superclass branch",
+    "film_guided": "predicted image: guided",
+    "film_concept": "concept branch",
+    "film_superclass": "superclass branch",
 }
 
 
 def trajectory_viewer(one: Trajectory, others: Mapping[str, Trajectory] | None = None) -> widgets.VBox:
-    """A slider over the steps of the film strip of `one`, which works without a kernel.
+    """A slider over the steps of a film strip, which works without a kernel.
 
-    At each step: the finished picture as each prediction foresees it, the attention to the concept's words, the mask
-    where there is one, and a curve with the step marked: the distance of the latents to the runs in `others` (by
-    strategy, from the same noise), without any the distance of concept and superclass branch.
+    Each step shows the clean image that each prediction implies, the attention to the concept's words, the mask if
+    there is one, and a curve with the step marked.
+
+    Args:
+        one: The trajectory whose film strip is shown.
+        others: Trajectories from the same noise, by strategy. The curve is the distance of the latents to theirs;
+            without any, the distance of concept and superclass branch.
     """
     others = others or {}
     lines = {f"to {name}": latent_distance(one, other) for name, other in others.items()}

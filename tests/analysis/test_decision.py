@@ -97,7 +97,7 @@ def test_rows_say_what_to_expect_and_why():
 
 def test_prompt_right_is_the_share_of_what_is_asked():
     seen = pd.DataFrame(
-        {"context_right": [1, 0, None], "accessory_right": [0, None, None], "colour_right": [None] * 3}
+        {"context_right": [1, 0, None], "accessory_right": [0, None, None], "color_right": [None] * 3}
     )
     assert with_prompt_right(seen)["prompt_right"].fillna(-1).tolist() == [0.5, 0, -1]
 

@@ -21,7 +21,8 @@ from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
 from persongen_lib.core.parameters import Scale
-from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy, make_strategy
+from persongen_lib.sampling.engine.specs import default_strategy
+from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 from persongen_lib.study import load_study
 from persongen_lib.study.advice import sample_command
 
@@ -40,7 +41,7 @@ def table(settings, concepts=6, spread=0.0):
             "concept": f"c{concept}", "kind": "live" if concept % 2 else "object", "template": template, "seed": 0,
             "fine_tune": f"f{concept}", "identity": identity + spread * concept, "evaluations": cost,
             "prompt_right": right + 0.1 * place, "leak": None if place else 1 - right, "method": "dreambooth",
-            "asked_context": None if place else "snow", "asked_colour": "red" if place else None,
+            "asked_context": None if place else "snow", "asked_color": "red" if place else None,
             "default": usual(strategy) == canonical_json(parameters),
         }
         for label, strategy, parameters, identity, right, cost in settings
@@ -52,8 +53,7 @@ def table(settings, concepts=6, spread=0.0):
 
 def usual(strategy):
     """The micro model's parameters of a strategy, as a results table has them."""
-    own = sampling_defaults("micro")["strategies"].get(strategy, {})
-    return canonical_json(make_strategy(strategy, **own).parameters())
+    return canonical_json(default_strategy(strategy, sampling_defaults("micro")).parameters())
 
 
 def mixed(concept, superclass, **others):
@@ -116,7 +116,7 @@ def test_a_grid_of_two_parameters_is_swept_through_the_default():
     }
 
 
-def test_short_labels_leave_out_what_the_colour_says():
+def test_short_labels_leave_out_what_the_color_says():
     assert short("switching switch_step=4, original weights", "switching") == "step 4, original weights"
     assert short("masked quantile=0.5", "masked") == "quantile 0.5"
     assert short("photoswap 3, 8, 10", "photoswap") == "3, 8, 10" and short("base", "base") == "base"
@@ -142,7 +142,7 @@ def test_the_kind_of_a_prompt_is_what_it_asks_for():
         ("snow", "hat", None),
         (None,) * 3,
     ]
-    columns = ["asked_context", "asked_accessory", "asked_colour"]
+    columns = ["asked_context", "asked_accessory", "asked_color"]
     rows = pd.DataFrame(asked, columns=columns).astype("string")
     kinds = with_prompt_kind(rows)["prompt_kind"]
     assert list(kinds) == ["context", "accessory", "property", "combination", "plain"]
@@ -152,7 +152,7 @@ def test_the_kind_of_a_prompt_is_what_it_asks_for():
         "context",
         "plain",
     ]
-    with pytest.raises(UserError, match="no column asked_context, asked_accessory, asked_colour"):
+    with pytest.raises(UserError, match="no column asked_context, asked_accessory, asked_color"):
         with_prompt_kind(pd.DataFrame({"template": ["a photo of a {}"]}))
 
 

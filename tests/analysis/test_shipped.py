@@ -1,12 +1,14 @@
 """The shipped tables give the findings that were recorded from them before the analysis knew tables only."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from persongen_lib.analysis import statistics
 from persongen_lib.analysis.findings import by_kind, equal_cost, parameter_effects, with_prompt_kind
 from persongen_lib.analysis.recommendation import (
     Preferences,
@@ -33,6 +35,13 @@ def shipped(request):
     """A shipped table and what was recorded from it."""
     table = pd.read_parquet(RESULTS / f"{request.param}.parquet")
     return with_prompt_kind(with_prompt_right(table)), RECORDED[request.param]
+
+
+def test_the_analysis_knows_tables_only():
+    """It imports nothing of the library but itself and the core, where it could look up a default."""
+    sources = [path.read_text(encoding="utf-8") for path in Path(statistics.__file__).parent.glob("*.py")]
+    rooms = {name for source in sources for name in re.findall(r"persongen_lib\.(\w+)", source)}
+    assert rooms == {"analysis", "core"}
 
 
 def same(found, recorded, *columns):

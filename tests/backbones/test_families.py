@@ -15,12 +15,13 @@ from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
 from persongen_lib.export.run import export_adapter, formats
-from persongen_lib.finetune.engine import defaults
-from persongen_lib.finetune.engine.method import fine_tune_spec
 from persongen_lib.finetune.engine.run import finetune
+from persongen_lib.finetune.engine.specs import fine_tune_spec
+from persongen_lib.sampling import sample, sample_spec
 
 FILE = '''"""Models whose pipeline guides by attention, with the parts of Stable Diffusion."""
 
+from persongen_lib.backbones.backbone import Usual
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.sd import StableDiffusion
 
@@ -30,6 +31,7 @@ class AttentionGuided(StableDiffusion):
     """Wraps a `diffusers.StableDiffusionSAGPipeline`."""
 
     family = "sag"
+    usual = Usual(num_steps=4, guidance_scale=3.0)
     pipeline_class = "StableDiffusionSAGPipeline"
     layers = {**StableDiffusion.layers, "attention": (".attn2.to_v.",)}
     kohya_modules = {"network": "lora_sag", "text_encoder": "lora_te"}
@@ -49,8 +51,6 @@ def family(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="is a StableDiffusionSAGPipeline; known: StableDiffusionPipeline, "):
         load_backbone(tmp_path / "model", device="cpu")
     monkeypatch.setattr(backbones, "__path__", [*backbones.__path__, str(folder)])
-    usual = {"num_steps": 4, "scheduler": "ddim", "strategies": {"base": {"guidance_scale": 3.0}}}
-    monkeypatch.setattr(defaults, "sampling_defaults", lambda _: usual)
     yield tmp_path / "model"
     FAMILIES._classes.pop("StableDiffusionSAGPipeline", None)
     sys.modules.pop("persongen_lib.backbones.sag", None)
@@ -60,6 +60,9 @@ def test_a_new_family_is_one_file(family, tmp_path):
     backbone = load_backbone(family, device="cpu")
     assert backbone.family == "sag" and list(FAMILIES)[-1] == "StableDiffusionSAGPipeline"
     assert isinstance(backbone._pipeline, diffusers.StableDiffusionSAGPipeline)
+    mixed = sample_spec("mixed", ["a {}"], 0, backbone=str(family), class_name="dog")
+    assert (mixed.num_steps, mixed.scheduler, mixed.parameters["concept_scale"]) == (4, "ddim", 1.5)
+    assert sample(backbone, mixed.strategy, "a {}", "sks", "dog").evaluations == 3 * 4
     concept = load_concept(save_pictures(tmp_path / "rex"), "dog")
     spec = fine_tune_spec(concept, str(family), "lora", num_steps=1)
     assert spec.parameters["class_num_steps"] == 4 and spec.parameters["class_guidance_scale"] == 3.0

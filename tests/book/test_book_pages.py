@@ -120,11 +120,11 @@ def test_search_finds_a_word(browser, html):
 def test_the_theme_can_be_switched(browser, html):
     with watched(browser, viewport=WIDE, color_scheme="light") as (page, log):
         visit_front(page, html)
-        colours = set()
+        colors = set()
         for _ in range(3):
             page.locator("button.theme-switch-button").first.click()
-            colours.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-        assert len(colours) == 2
+            colors.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert len(colors) == 2
         assert not log.errors
 
 

@@ -65,18 +65,18 @@ def test_pictures_are_turned_upright(tmp_path, orientation, suffix):
     assert picture.size == (64, 32) and np.abs(np.subtract(picture, upright, dtype=int)).mean() < 6
 
 
-COLOUR = (200, 40, 90)
+COLOR = (200, 40, 90)
 GRAY = (200, 200, 200)
 
 
-def picture_of(mode, colour):
-    return Image.new(mode, (40, 20), colour)
+def picture_of(mode, color):
+    return Image.new(mode, (40, 20), color)
 
 
 def half_palette():
-    """The left half of the given colour, the right half see-through."""
+    """The left half of the given color, the right half see-through."""
     picture = Image.new("P", (40, 20), 1)
-    picture.putpalette([*GRAY, *COLOUR])
+    picture.putpalette([*GRAY, *COLOR])
     picture.paste(0, (20, 0, 40, 20))
     return picture
 
@@ -84,34 +84,34 @@ def half_palette():
 @pytest.mark.parametrize(
     ("picture", "suffix", "options", "left", "right"),
     [
-        (picture_of("RGBA", (*COLOUR, 255)), "png", {}, COLOUR, COLOUR),
+        (picture_of("RGBA", (*COLOR, 255)), "png", {}, COLOR, COLOR),
         (picture_of("RGBA", (0, 0, 0, 0)), "webp", {}, (255,) * 3, (255,) * 3),
         (picture_of("LA", (0, 55)), "png", {}, GRAY, GRAY),
-        (half_palette(), "png", {}, COLOUR, GRAY),
-        (half_palette(), "png", {"transparency": 0}, COLOUR, (255,) * 3),
-        (half_palette(), "png", {"transparency": b"\0\xff"}, COLOUR, (255,) * 3),
-        (picture_of("RGB", COLOUR), "png", {"transparency": COLOUR}, (255,) * 3, (255,) * 3),
+        (half_palette(), "png", {}, COLOR, GRAY),
+        (half_palette(), "png", {"transparency": 0}, COLOR, (255,) * 3),
+        (half_palette(), "png", {"transparency": b"\0\xff"}, COLOR, (255,) * 3),
+        (picture_of("RGB", COLOR), "png", {"transparency": COLOR}, (255,) * 3, (255,) * 3),
         (picture_of("1", 1), "png", {}, (255,) * 3, (255,) * 3),
         (picture_of("1", 0), "bmp", {}, (0,) * 3, (0,) * 3),
         (picture_of("L", 200), "jpg", {}, GRAY, GRAY),
         (picture_of("I;16", 200 * 257), "png", {}, GRAY, GRAY),
         (picture_of("I;16", 200 * 256), "png", {}, GRAY, GRAY),
-        (picture_of("RGB", COLOUR).convert("CMYK"), "jpg", {}, COLOUR, COLOUR),
-        (picture_of("RGB", COLOUR), "jpg", {"progressive": True}, COLOUR, COLOUR),
-        (picture_of("RGB", COLOUR), "jpg", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x09"}, COLOUR, COLOUR),
+        (picture_of("RGB", COLOR).convert("CMYK"), "jpg", {}, COLOR, COLOR),
+        (picture_of("RGB", COLOR), "jpg", {"progressive": True}, COLOR, COLOR),
+        (picture_of("RGB", COLOR), "jpg", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x09"}, COLOR, COLOR),
     ],
 )
 def test_pictures_of_all_modes(tmp_path, picture, suffix, options, left, right, recwarn):
     picture.save(tmp_path / f"0.{suffix}", **options)
     image = load_concept(tmp_path, "dog").images[0]
     assert image.mode == "RGB" and image.size == (40, 20) and not recwarn
-    for place, colour in (((2, 10), left), ((37, 10), right)):
-        assert np.abs(np.subtract(image.getpixel(place), colour)).max() <= 3
+    for place, color in (((2, 10), left), ((37, 10), right)):
+        assert np.abs(np.subtract(image.getpixel(place), color)).max() <= 3
 
 
 def test_a_jpeg_may_be_named_png(tmp_path):
-    picture_of("RGB", COLOUR).save(tmp_path / "0.png", "JPEG")
-    assert np.abs(np.subtract(load_concept(tmp_path, "dog").images[0].getpixel((9, 9)), COLOUR)).max() <= 3
+    picture_of("RGB", COLOR).save(tmp_path / "0.png", "JPEG")
+    assert np.abs(np.subtract(load_concept(tmp_path, "dog").images[0].getpixel((9, 9)), COLOR)).max() <= 3
 
 
 def test_masks_of_16_bits_are_shades(rex):
@@ -122,10 +122,10 @@ def test_masks_of_16_bits_are_shades(rex):
 
 
 def test_pictures_of_40_megapixels_are_shrunk(tmp_path):
-    Image.new("RGB", (8000, 5000), COLOUR).save(tmp_path / "0.jpg")
+    Image.new("RGB", (8000, 5000), COLOR).save(tmp_path / "0.jpg")
     picture = load_concept(tmp_path, "dog").images[0]
     assert picture.size == (3277, 2048)
-    assert np.abs(np.subtract(picture.getpixel((3000, 9)), COLOUR)).max() <= 3
+    assert np.abs(np.subtract(picture.getpixel((3000, 9)), COLOR)).max() <= 3
 
 
 def test_pictures_and_masks_are_cropped_and_then_shrunk(rex, monkeypatch):
@@ -387,9 +387,11 @@ def test_prompts_from_a_file_a_list_and_one_template(tmp_path):
     assert load_prompts(["{}"]) == load_prompts("{}") == ("{}",)
 
 
-def test_prompt_sets_have_25_templates():
-    assert list_prompts() == ("live", "object", "dreambooth_live", "dreambooth_object")
-    assert all(len(set(load_prompts(name))) == 25 for name in list_prompts())
+def test_prompt_sets_have_25_templates_and_chapters_8_of_them():
+    assert list_prompts() == ("live", "object", "chapter", "dreambooth_live", "dreambooth_object")
+    sizes = {name: len(set(load_prompts(name))) for name in list_prompts()}
+    assert sizes.pop("chapter") == 8 and set(sizes.values()) == {25}
+    assert set(load_prompts("chapter")) <= set(load_prompts("live"))
     assert load_prompts("auto", "object") == load_prompts("object") != load_prompts("dreambooth_object")
 
 

@@ -20,7 +20,7 @@ from persongen_lib.evaluation import runs
 from persongen_lib.evaluation.evaluators import Evaluators, choose_evaluators
 from persongen_lib.evaluation.metric import METRICS, Batch, Column, Metric, catalogue
 from persongen_lib.evaluation.metrics.clip import FULL_SIZE, Clip, OpenClip, open_clip_model
-from persongen_lib.evaluation.metrics.color import Colour
+from persongen_lib.evaluation.metrics.color import Color
 from persongen_lib.evaluation.metrics.copying import NEAR_COPY, Copying
 from persongen_lib.evaluation.metrics.dino import dino_network
 from persongen_lib.evaluation.metrics.identity import Identity
@@ -180,13 +180,13 @@ def halves(left, right):
     return image
 
 
-def test_the_colour_is_asked_only_where_the_prompt_names_one(tmp_path):
-    colour = Colour(make_concept(tmp_path), find_left)
+def test_the_color_is_asked_only_where_the_prompt_names_one(tmp_path):
+    color = Color(make_concept(tmp_path), find_left)
     images = [halves((200, 0, 0), "blue"), halves((0, 0, 0), "blue"), halves((200, 0, 0), "blue")]
     prompts = ["a photo of a red {}", "a photo of a red {}", "a photo of a {} on blue fabric"]
-    scores = colour(Batch(images, prompts))
-    assert scores["colour_right"] == [1, 0, None]
-    assert scores["asked_colour"] == ["red", "red", None] and scores["seen_colour"] == ["red", "none", "red"]
+    scores = color(Batch(images, prompts))
+    assert scores["color_right"] == [1, 0, None]
+    assert scores["asked_color"] == ["red", "red", None] and scores["seen_color"] == ["red", "none", "red"]
 
 
 class Red(Metric):
@@ -315,7 +315,7 @@ def test_metrics_of_one_network_share_one_look_at_a_batch(tmp_path):
 def test_metrics_that_name_the_same_network_are_given_one(run):
     loaded = choose_evaluators(run).load(make_concept(run))
     assert loaded["identity"].network is loaded["truth"].network
-    assert loaded["colour"].network is loaded["masked"].network
+    assert loaded["color"].network is loaded["masked"].network
     assert loaded["copying"].network is None
 
 
@@ -345,7 +345,7 @@ def test_what_is_not_a_number_is_refused(run, clip_folder, dino_folder, tmp_path
     with pytest.raises(UserError, match="features that are not numbers"):
         Oracle(Constant(*SUBJECTS, "identity", value=torch.nan))([picture()])
     with pytest.raises(UserError, match="masks that are not numbers"):
-        Segmenter(Constant("mask", "colour", value=torch.nan))([picture()])
+        Segmenter(Constant("mask", "color", value=torch.nan))([picture()])
 
 
 def test_the_digest_follows_the_weights(clip_folder, tmp_path):

@@ -44,7 +44,7 @@ def photo(pack):
 
 @pytest.fixture(scope="module")
 def people(pack, photo):
-    """Three of them, one a picture."""
+    """Three of them, one per image."""
     boxes, _ = face_pack(str(pack)).detector.detect(np.asarray(photo)[:, :, ::-1].copy())
     assert len(boxes) == 6
     return [
@@ -120,7 +120,7 @@ def test_an_incomplete_pack_is_told_in_one_sentence(pack, tmp_path):
         face_pack(str(folder))
 
 
-def test_a_missing_pack_is_told_with_its_licence(tmp_path, monkeypatch):
+def test_a_missing_pack_is_told_with_its_license(tmp_path, monkeypatch):
     monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path))
     (tmp_path / "models" / "buffalo_l").mkdir(parents=True)
     with pytest.raises(UserError, match=r"no face networks.*buffalo_l.*non-commercial.*model.download"):

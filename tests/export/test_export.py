@@ -115,7 +115,7 @@ def ours(model, adapter=None, token="sks"):
     noise = initial_noise((3,), backbone.latent_shape)
     made = sample(
         backbone, make_strategy("base", guidance_scale=5), "a photo of {}", token, "dog", 4, latents=noise,
-        output="latents",
+        output="latents", scheduler="ddim",
     )  # fmt: skip
     return made.latents
 

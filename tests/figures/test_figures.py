@@ -1,4 +1,4 @@
-"""Figures show what the table says: values, colours, labels, and the right picture in the right place."""
+"""Figures show what the table says: values, colors, labels, and the right picture in the right place."""
 
 from types import SimpleNamespace
 
@@ -107,7 +107,7 @@ def test_a_grid_of_nothing_is_refused(table, tmp_path):
         figures.picture_grid(table, tmp_path, seed=77)
 
 
-def test_points_stand_at_the_means_in_their_colours(table):
+def test_points_stand_at_the_means_in_their_colors(table):
     axis = figures.identity_text(table, num_resamples=50).axes[0]
     assert found_points(axis) == {
         figures.look(label)[0]: [pytest.approx((0.3 - index / 10, index / 2))]
@@ -283,7 +283,7 @@ def methods_table(table):
     return pd.concat(parts, ignore_index=True)
 
 
-def test_effects_stand_at_the_differences_in_the_methods_colours(table):
+def test_effects_stand_at_the_differences_in_the_methods_colors(table):
     last = methods_table(table).query("fine_tune_num_steps == 20")
     paired = pd.concat(
         [paired_differences(part, ["identity"]).assign(method=name) for name, part in last.groupby("method")]

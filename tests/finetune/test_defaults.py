@@ -22,7 +22,7 @@ def test_the_usual_parameters_are_the_recorded_ones(case, tmp_path):
 
 
 def test_class_pictures_follow_the_familys_sampling(tmp_path, monkeypatch):
-    usual = {"num_steps": 31, "strategies": {"base": {"guidance_scale": 2.5}}}
+    usual = {"num_steps": 31, "guidance_scale": 2.5}
     monkeypatch.setattr("persongen_lib.finetune.engine.defaults.sampling_defaults", lambda _: usual)
     concept = load_concept(save_pictures(tmp_path / "rex"), "dog")
     made = fine_tune_spec(concept, "sdxl", "lora").parameters

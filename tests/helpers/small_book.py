@@ -44,12 +44,12 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-def picture(colour):
+def picture(color):
     content = io.BytesIO()
-    Image.new("RGB", (96, 96), colour).save(content, "PNG")
+    Image.new("RGB", (96, 96), color).save(content, "PNG")
     return widgets.Image(value=content.getvalue())
 
-pictures = [picture(colour) for colour in tqdm(["red", "green", "blue", "white"])]
+pictures = [picture(color) for color in tqdm(["red", "green", "blue", "white"])]
 """,
         "",
     ),

@@ -1,6 +1,8 @@
 """The notebooks as files, and their running: refused parameters, whole outputs, pages that are missing."""
 
 import ast
+import dataclasses
+from dataclasses import replace
 
 import nbformat
 import pytest
@@ -8,11 +10,15 @@ import yaml
 from small_book import builder
 from tiny_notebook import write_notebook
 
-from persongen_lib.core.checks import parse_seeds
+from persongen_lib import list_strategies, make_strategy
+from persongen_lib.backbones import sampling_defaults
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import ROOT
+from persongen_lib.data import load_prompts
+from persongen_lib.notebook.cells import complete, parameter_table
 from persongen_lib.notebook.start import check_parameters
-from persongen_lib.study import load_study
+from persongen_lib.sampling import default_strategy
+from persongen_lib.study import Cell, load_study
 from persongen_lib.study.notebooks import notebook_of, notebook_parameters
 from persongen_lib.study.papermill import run_notebook
 
@@ -58,17 +64,53 @@ def test_notebook_narrates_and_calls(path):
                 assert node.end_lineno - node.lineno < 10
 
 
+def parameters(path):
+    """What a notebook's parameters cell says, by name."""
+    body = ast.parse(code_cells(path)[0].source).body
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in body}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_chapter_leaves_every_parameter_of_its_strategy_to_the_backbone(strategy):
+    given = parameters(ROOT / "notebooks" / f"{STRATEGIES[strategy]}.ipynb")
+    fields = {field.name for field in dataclasses.fields(make_strategy(strategy))}
+    assert set(given) == {*COMMON, "method", "class_name", "settings", *fields}
+    assert all(given[name] is None for name in (*fields, "num_steps"))
+
+
+@pytest.mark.parametrize("strategy", list_strategies())
+def test_chapters_and_comparison_sample_the_quick_preset(strategy):
+    (preset,) = [complete(cell) for cell in load_study("quick").cells if cell.strategy == strategy]
+    for name in {"compare", STRATEGIES.get(strategy, "compare")}:
+        given = parameters(ROOT / "notebooks" / f"{name}.ipynb")
+        shared = {
+            key: given[key] for key in ("concept", "prompts", "seeds", "num_steps", "backbone", "method")
+        }
+        assert complete(Cell(strategy=strategy, **shared)) == replace(preset, label=None)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_notebooks_parameters_are_the_quick_preset(path):
-    given = {n.targets[0].id: ast.literal_eval(n.value) for n in ast.parse(code_cells(path)[0].source).body}
-    for job in load_study("quick").jobs:
-        cell = job.cell
-        if path.stem in ("compare", STRATEGIES.get(cell.strategy)):
-            assert given["concept"] == cell.concept and given["num_steps"] == cell.num_steps
-            assert tuple(given["prompts"]) == job.sample.prompts
-            assert parse_seeds(given["seeds"]) == job.sample.seeds
-            own = given["strategies"][cell.strategy] if path.stem == "compare" else given
-            assert {name: own[name] for name in cell.parameters} == cell.parameters
+def test_the_chapters_templates_are_named_not_repeated(path):
+    prompts = parameters(path).get("prompts")
+    assert prompts in (None, "chapter") or not set(load_prompts("chapter")) <= set(prompts)
+
+
+def test_a_completed_cell_has_the_defaults_of_its_backbone_where_nothing_is_given():
+    given = {"concept_scale": None, "superclass_scale": 4, "reference_prompt": None}
+    cell = Cell(concept="dog", strategy="mixed", num_steps=None, parameters=given)
+    usual = sampling_defaults("micro")
+    for backbone, values in {"micro": usual, "sd2": sampling_defaults("sd2")}.items():
+        found = complete(replace(cell, backbone=backbone))
+        defaults = default_strategy("mixed", values).parameters()
+        assert found.parameters == {**defaults, "superclass_scale": 4.0}
+        assert found.num_steps == values["num_steps"] and found.seeds == (0, 1, 2, 3)
+        assert found.prompts == load_prompts("live")
+        table = parameter_table(found)["mixed"]
+        assert dict(table) == {"num_steps": found.num_steps, **found.parameters}
+    switched = replace(cell, strategy="switching", num_steps=50, parameters={"switch_step": "20%"})
+    assert complete(switched).parameters["switch_step"] == 10
+    with pytest.raises(UserError, match="unknown parameter of strategy mixed: switch_step"):
+        complete(replace(cell, parameters={"switch_step": 3}))
 
 
 def test_a_study_can_run_every_strategys_notebook():

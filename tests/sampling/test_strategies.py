@@ -9,6 +9,7 @@ from tiny import tiny_backbone
 from persongen_lib.core.errors import UserError
 from persongen_lib.sampling import list_strategies, make_strategy, refinement_noise, sample
 from persongen_lib.sampling.engine.attention import Swap
+from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 from persongen_lib.sampling.strategies.masked import Masked
 
 TEMPLATE = "a photo of {} in the snow"
@@ -23,6 +24,7 @@ SHORT = {
     "switching": {"switch_step": 2},
 }  # fmt: skip
 """Parameters that make each strategy do all it does within STEPS steps."""
+WITH_REFERENCE = [name for name in list_strategies() if issubclass(STRATEGIES[name], ReferenceStrategy)]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -98,7 +100,7 @@ def test_limits(backbone, weight):
             close(ours.latents, theirs.latents)
 
 
-@pytest.mark.parametrize("name", [name for name in list_strategies() if name != "base"])
+@pytest.mark.parametrize("name", WITH_REFERENCE)
 def test_original_weights_are_the_personalized_ones_under_an_adapter_of_scale_zero(backbone, name, tmp_path):
     layer, own = attention_layer(backbone)
     save_file({layer: own.clone()}, tmp_path / "adapter.safetensors")
@@ -384,7 +386,7 @@ def test_profusion_needs_ddim(backbone):
 
 
 @pytest.mark.parametrize("scheduler", ["dpm++", "euler"])
-@pytest.mark.parametrize("name", [name for name in list_strategies() if name != "profusion"])
+@pytest.mark.parametrize("name", [name for name in list_strategies() if not STRATEGIES[name].schedulers])
 def test_other_schedulers_in_batches(backbone, name, scheduler):
     options = {"parameters": SHORT.get(name), "scheduler": scheduler, "seeds": range(4)}
     alone, together = (run(backbone, name, batch_size=size, **options) for size in (1, 3))

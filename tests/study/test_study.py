@@ -209,7 +209,7 @@ def test_a_study_runs_to_one_table(place, tmp_path, tiny_judge):
     assert not before["scored"].any() and before["pictures"].sum() == 8
     with pytest.raises(UserError, match="4 of 4 cells"):
         collect(study, runs)
-    assert run_study(study, runs, device="cpu") == ()
+    assert run_study(study, Runtime.at(runs, "cpu")) == ()
     assert study_status(study, runs)["sampled"].sum() == 8
     (path,) = collect(study, runs, tmp_path / "table.parquet")
     table = pd.read_parquet(path)
@@ -274,11 +274,11 @@ def test_ray_makes_the_same_table_and_tells_what_failed(place, tmp_path):
     shutil.copytree(place / "tom", bad)
     values = {"clip_model": f"local-dir:{place / 'clip'}", "concepts": [str(place / "rex"), str(bad)]}
     study = load_study(study_file(place, tmp_path, **values))
-    run_study(study, tmp_path / "local", device="cpu")
+    run_study(study, Runtime.at(tmp_path / "local", "cpu"))
     table = pd.read_parquet(*collect(study, tmp_path / "local", tmp_path / "local.parquet"))
     for picture in bad.glob("*.png"):
         picture.unlink()
-    failures = run_study_ray(study, tmp_path / "ray", device="cpu")
+    failures = run_study_ray(study, Runtime.at(tmp_path / "ray", "cpu"))
     assert [failure.cell for failure in failures] == list(study.cells[2:])
     assert all("bad" in failure.reason and "pictures" in failure.reason for failure in failures)
     good = replace(study, jobs=study.jobs[:2])
@@ -311,9 +311,9 @@ def test_an_interrupted_study_goes_on(place, tmp_path, tiny_judge, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(local, "run_job", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run_study(study, runs, device="cpu")
+            run_study(study, Runtime.at(runs, "cpu"))
     kept = {path: path.stat().st_mtime_ns for path in runs.rglob("*.png")}
-    assert run_study(study, runs, device="cpu") == ()
+    assert run_study(study, Runtime.at(runs, "cpu")) == ()
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     assert study_status(study, runs)["scored"].all()
 
@@ -333,7 +333,7 @@ def test_a_grid_gives_every_combination_a_label(place, tmp_path):
 
 def test_a_study_may_ask_for_all_strategies_and_all_methods(place, tmp_path):
     study = load_study(study_file(place, tmp_path, strategies="all", fine_tunings="all"))
-    assert {job.sample.strategy for job in study.jobs} == set(list_strategies())
+    assert {job.sample.strategy.name for job in study.jobs} == set(list_strategies())
     assert {job.fine_tune.method for job in study.jobs} == set(list_methods())
     assert len(study.jobs) == len(list_strategies()) * len(list_methods()) * 2
     alone = load_study(study_file(place, tmp_path, strategies=["masked"], fine_tunings=[{"method": "lora"}]))
@@ -350,7 +350,7 @@ def test_a_study_may_ask_for_all_strategies_and_all_methods(place, tmp_path):
         ({"strategies": "every"}, "strategies .* must be a list of at least one, not 'every'"),
         ({"strategies": ["all", "base"]}, "are called 'base'"),
         ({"fine_tunings": "every"}, "fine_tunings .* must be a list"),
-        ({"colour": "red"}, "unknown key in .*small.yaml: colour; known: .*concepts"),
+        ({"color": "red"}, "unknown key in .*small.yaml: color; known: .*concepts"),
         ({"strategies": ["magic"]}, "unknown strategy: magic; known: .*mixed"),
         ({"strategies": [{"strategy": "base", "parameters": {"power": 1}}]}, "unknown parameter.*power"),
         ({"strategies": [{"strategy": "base", "scale": 1}]}, "unknown key of a strategy.*scale"),
@@ -471,14 +471,14 @@ def test_a_study_of_studies_has_a_table_of_each(place, tmp_path):
 def test_seeds_added_as_a_group_leave_finished_cells(place, tmp_path):
     changes = {"concepts": [str(place / "rex")], "clip_model": f"local-dir:{place / 'clip'}"}
     first = load_study(study_file(place, tmp_path, seeds="0", **changes))
-    assert run_study(first, tmp_path / "grown", device="cpu") == ()
+    assert run_study(first, Runtime.at(tmp_path / "grown", "cpu")) == ()
     grown = load_study(study_file(place, tmp_path, seeds=[0, "1-2"], **changes))
     assert [cell.name for cell in grown.cells] == ["base", "base", "mixed", "mixed"]
     assert study_status(grown, tmp_path / "grown")["scored"].tolist() == [True, False, True, False]
     whole = load_study(study_file(place, tmp_path, seeds="0-2", **changes))
     tables = []
     for study, runs in ((grown, tmp_path / "grown"), (whole, tmp_path / "whole")):
-        assert run_study(study, runs, device="cpu") == ()
+        assert run_study(study, Runtime.at(runs, "cpu")) == ()
         [path] = collect(study, runs, tmp_path / "table.parquet")
         tables.append(pd.read_parquet(path)[["label", "seed", "evaluations", "clip_image", "clip_text"]])
     assert len(tables[0]) == 6
@@ -493,7 +493,7 @@ def test_lengths_come_from_one_training(place, tmp_path, monkeypatch):
     monkeypatch.setattr(
         tuning, "finetune", lambda spec, *args, **how: trained.append(spec) or real(spec, *args, **how)
     )
-    assert run_study(study, tmp_path / "together", device="cpu") == ()
+    assert run_study(study, Runtime.at(tmp_path / "together", "cpu")) == ()
     assert [spec.num_steps for spec in trained] == [3]
     for cell in study.cells:
         alone = run_cell(cell, tmp_path / "alone", device="cpu")
@@ -509,7 +509,7 @@ def test_the_disk_need_is_said_and_checked(place, tmp_path, tiny_judge, monkeypa
     assert (need.cells, need.pictures, need.fine_tunings, need.adapter_bytes) == (4, 8, 2, None)
     assert disk_need(study, runs, keep_pictures=True).picture_bytes == 8 * space.PNG * 16 * 16
     first = replace(study, jobs=study.jobs[:2])
-    run_study(first, runs, device="cpu", keep_pictures=False)
+    run_study(first, Runtime.at(runs, "cpu"), keep_pictures=False)
     need = disk_need(study, runs)
     assert (need.cells, need.pictures, need.fine_tunings) == (2, 4, 1) and need.adapter_bytes > 0
     assert "2 cells to do" in str(need) and disk_need(first, runs).picture_bytes == 0
@@ -538,7 +538,7 @@ def test_two_runs_on_one_store_make_the_same_table(place, tmp_path):
     ]
     assert [process.wait() for process in both] == [0, 0]
     study = load_study(path)
-    run_study(study, tmp_path / "alone", device="cpu")
+    run_study(study, Runtime.at(tmp_path / "alone", "cpu"))
     tables = [
         pd.read_parquet(*collect(study, tmp_path / name, tmp_path / f"{name}.parquet"))
         for name in ("shared", "alone")
@@ -562,7 +562,7 @@ def test_notebooks_run_over_finished_cells(place, tmp_path, monkeypatch):
     names = [*notebook_parameters(resolve(make_cell(place)), runs, "cpu")]
     write_notebook(root / "notebooks" / "01_base.ipynb", "\n".join(f"{name} = None" for name in names), body)
     study = load_study(study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}"))
-    assert run_study(study, runs, device="cpu") == ()
+    assert run_study(study, Runtime.at(runs, "cpu")) == ()
     samples = set(path for path in (runs / "sample").iterdir() if path.is_dir())
     assert run_notebooks(study, [Failure(study.cells[2], "")], runs, "cpu") == ()
     (done,) = (runs / "notebooks").glob("*.ipynb")
@@ -605,7 +605,8 @@ def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys, monkeypatch
 def test_the_shipped_studies_are_sound():
     names = [path.stem for path in grid.STUDIES.glob("*.yaml")]
     assert {"quick", "phenomenon"} <= set(names) and results.RESULTS.parent == data.DATA
-    phenomenon = load_study("phenomenon")
+    phenomenon, quick = load_study("phenomenon"), load_study("quick")
+    assert {job.sample.hash for job in quick.jobs} < {job.sample.hash for job in phenomenon.jobs}
     assert {cell.name for cell in phenomenon.cells} == set(list_strategies())
     assert len({cell.concept for cell in phenomenon.cells}) >= 6
 

@@ -53,7 +53,7 @@ def alike(one: Trajectory, other: Trajectory):
 
 @torch.no_grad()
 def test_every_quantity_is_what_the_predictions_say(backbone):
-    strategy, noise = make_strategy("base"), torch.randn(1, *backbone.latent_shape)
+    strategy, noise = make_strategy("base", guidance_scale=7), torch.randn(1, *backbone.latent_shape)
     kept = run(backbone, strategy, [0], None, latents=noise).records["trajectory"][0]
     prompts = [Prompts(TEMPLATE, "sks", "dog")]
     assert list(kept.frames) == [0, 2, 4]
@@ -281,7 +281,7 @@ def test_bands_are_decided_one_after_the_other():
     table = decided({(1, 0): still(clean, clean[-1])})
     shares = table.pivot(index="step", columns="band", values="share")[list(table["band"].unique())]
     np.testing.assert_allclose(shares, np.tril(np.ones((4, 4))), atol=1e-6)
-    assert list(shares.columns) == ["overall colour", "layout (1–2)", "shapes (3–5)", "detail (over 5)"]
+    assert list(shares.columns) == ["overall color", "layout (1–2)", "shapes (3–5)", "detail (over 5)"]
     assert set(table["picture"]) == {"prompt 1, seed 0"}
     half = decided({(1, 0): still(clean[-1:] / 2, clean[-1])})
     np.testing.assert_allclose(half["share"], 0.75, atol=1e-6)

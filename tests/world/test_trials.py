@@ -88,7 +88,7 @@ def test_the_truth_can_be_trusted(trusted):
         ("context", "context_right"),
         ("no leak", "leak"),
         ("accessory", "accessory_right"),
-        ("colour", "colour_right"),
+        ("color", "color_right"),
         ("copy", "copying"),
     ):
         assert trusted[question, column] > 0.85, (question, column)

@@ -17,7 +17,7 @@ from persongen_lib.data import DATA, list_concepts, load_concept, load_prompts
 from persongen_lib.world.draw.concepts import world_concepts
 from persongen_lib.world.draw.contexts import CONTEXTS
 from persongen_lib.world.draw.dataset import (
-    COLOUR_NAMES,
+    COLOR_NAMES,
     Pictures,
     labels_of,
     render_dataset,
@@ -28,7 +28,7 @@ from persongen_lib.world.draw.dataset import (
 from persongen_lib.world.draw.scene import (
     ACCESSORY_NAMES,
     CLASSES,
-    COLOURS,
+    COLORS,
     CONTEXT_NAMES,
     LIVE,
     Scene,
@@ -82,17 +82,17 @@ def test_a_scene_has_one_picture_and_any_size():
     assert np.abs(large - render(scene)[0]).mean() < 6
 
 
-def test_colours_agree_with_the_standard_library():
+def test_colors_agree_with_the_standard_library():
     import colorsys
 
     for key in [(0.0, 1.0, 1.0), (0.3, 0.5, 0.7), (0.61, 0.85, 0.9), (0.99, 0.2, 0.4)]:
         assert hsv(*key) == pytest.approx(colorsys.hsv_to_rgb(*key), abs=1e-6)
 
 
-def test_a_colour_word_colours_the_subject():
-    for name, (hue, *_) in COLOURS.items():
+def test_a_color_word_colors_the_subject():
+    for name, (hue, *_) in COLORS.items():
         scene = Scene.draw(
-            np.random.default_rng(1), class_name="vase", context="snow", accessory=None, colour=name
+            np.random.default_rng(1), class_name="vase", context="snow", accessory=None, color=name
         )
         picture, mask = render(scene.with_(warmth=0.0))
         pixels = Image.fromarray(picture[mask > 0.99][None]).convert("HSV")
@@ -107,9 +107,9 @@ def test_a_colour_word_colours_the_subject():
 def test_a_caption_is_read_back_as_its_scene():
     rng = np.random.default_rng(0)
     for scene in scenes(300):
-        words = (scene.identity.class_name, scene.context, scene.accessory, scene.colour)
+        words = (scene.identity.class_name, scene.context, scene.accessory, scene.color)
         read = parse(caption(*words, rng))
-        assert (read.class_name, read.accessory, read.colour) == (words[0], words[2], words[3])
+        assert (read.class_name, read.accessory, read.color) == (words[0], words[2], words[3])
         assert read.context in (None, scene.context)
         assert words_of(np.array(labels_of(scene))) == words
 
@@ -121,8 +121,8 @@ def test_every_prompt_says_what_the_world_knows():
         assert len(set(prompts)) == 25
         assert {r.context for r in read} >= set(CONTEXT_NAMES)
         assert {r.accessory for r in read} >= set(ACCESSORY_NAMES)
-        assert {r.colour for r in read} >= set(COLOUR_NAMES)
-        assert all(r.context or r.accessory or r.colour for r in read)
+        assert {r.color for r in read} >= set(COLOR_NAMES)
+        assert all(r.context or r.accessory or r.color for r in read)
 
 
 def test_every_word_is_one_token_and_the_placeholders_are_in_no_caption():
@@ -192,9 +192,9 @@ def test_the_segmenter_is_trained_on_the_renderers_masks(tmp_path, monkeypatch):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert sum(losses[-5:]) < 0.8 * sum(losses[:5]) and set(values) == {"iou", "colour"}
-    masks, colours = Segmenter(model)([Image.fromarray(picture) for picture in pictures[rows]])
-    assert masks.shape == (2, 64, 64) and masks.min() >= 0 and masks.max() <= 1 and len(colours) == 2
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5]) and set(values) == {"iou", "color"}
+    masks, colors = Segmenter(model)([Image.fromarray(picture) for picture in pictures[rows]])
+    assert masks.shape == (2, 64, 64) and masks.min() >= 0 and masks.max() <= 1 and len(colors) == 2
     with pytest.raises(UserError, match="no segmenter in .* train one with"):
         load_segmenter(tmp_path)
 
@@ -273,10 +273,10 @@ def test_the_identity_encoder_tells_individuals_apart(oracle, pipeline):
     assert measure.identity_auc(oracle, pipeline.vae, 8)["auc"] >= 0.9
 
 
-def test_the_segmenter_finds_subjects_and_their_colour_words(pipeline):
+def test_the_segmenter_finds_subjects_and_their_color_words(pipeline):
     for vae in (None, pipeline.vae):
         found = measure.segmenter_accuracy(load_segmenter(), vae, 200)
-        assert found["iou"] >= 0.85 and found["colour"] >= 0.85
+        assert found["iou"] >= 0.85 and found["color"] >= 0.85
 
 
 def test_the_autoencoder_keeps_pictures(pipeline):

@@ -9,19 +9,19 @@ from persongen_lib.evaluation.metric import METRICS, SHARE, Batch, Column, Metri
 from persongen_lib.evaluation.micro import SEGMENTER, load_segmenter
 
 
-@METRICS.register("colour", order=60)
-class Colour(Metric):
-    """`colour_right`: 1.0 or 0.0, None where the prompt names no color; beside it what was asked for and seen.
+@METRICS.register("color", order=60)
+class Color(Metric):
+    """`color_right`: 1.0 or 0.0, None where the prompt names no color; beside it what was asked for and seen.
 
-    `seen_colour` is "none" where the subject has colors of its own.
+    `seen_color` is "none" where the subject has colors of its own.
     """
 
     columns = (
         Column(
-            name="colour_right", title="correct color", range=SHARE, higher_is_better=True, needs="prompt", shown=130
+            name="color_right", title="correct color", range=SHARE, higher_is_better=True, needs="prompt", shown=130
         ),
-        Column(name="asked_colour", title="color asked for", kind="string"),
-        Column(name="seen_colour", title="color seen", kind="string"),
+        Column(name="asked_color", title="color asked for", kind="string"),
+        Column(name="seen_color", title="color seen", kind="string"),
     )  # fmt: skip
     micro_only = True
     default_source = SEGMENTER
@@ -30,10 +30,10 @@ class Colour(Metric):
     def __call__(self, batch: Batch) -> dict[str, list]:
         from persongen_lib.world.language.captions import parse
 
-        asked = [parse(template.format(self.concept.class_name)).colour for template in batch.templates]
+        asked = [parse(template.format(self.concept.class_name)).color for template in batch.templates]
         seen = batch.seen_by(self.network)[1]
         right = [
             None if wanted is None else float(wanted == found)
             for wanted, found in zip(asked, seen, strict=True)
         ]
-        return {"colour_right": right, "asked_colour": asked, "seen_colour": list(seen)}
+        return {"color_right": right, "asked_color": asked, "seen_color": list(seen)}

@@ -64,7 +64,7 @@ def face_folder(pack: str = PACK) -> Path:
     if not any(folder.glob("*.onnx")):
         raise UserError(
             f"there are no face networks (*.onnx) in {folder}: give a folder that has them or, if your use is "
-            "the non-commercial research that InsightFace's licence of its packs allows, get one with "
+            "the non-commercial research that InsightFace's license of its packs allows, get one with "
             f"`insightface-cli model.download {PACK} --root {home} --force`"
         )
     return folder

@@ -11,28 +11,19 @@ from pathlib import Path
 from persongen_lib.backbones.loading import load_backbone
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
-from persongen_lib.export.format import FORMATS, Format
+from persongen_lib.export.format import FORMATS, ModelFormat
 from persongen_lib.export.tuned import TunedWeights, load_pipeline
 
 
 @FORMATS.register("pipeline", order=50)
-class Pipeline(Format):
+class Pipeline(ModelFormat):
     """A model folder of diffusers, without a safety checker."""
-
-    holds = "model"
-
-    def fits(self, tuned):
-        return True
-
-    def files(self, tuned):
-        return {}
 
     def loading(self, tuned):
         prompt = json.dumps(tuned.prompt(tuned.spec.token))
         return "`model_index.json`, the whole model", f"{load_pipeline('FOLDER')}\npipe({prompt})"
 
     def write(self, tuned: TunedWeights, output: Path, device: str, beside: Mapping[str, bytes]) -> None:
-        """Write the model and the files `beside` under another name, and then rename the folder to `output`."""
         if output.exists() and any(output.iterdir()):
             raise UserError(f"the folder {output} is not empty: give another one for the whole model")
         backbone = load_backbone(tuned.spec.backbone, device=device, dtype="fp32")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.families import family_of
 from persongen_lib.backbones.sources import locate
 from persongen_lib.core.paths import DATA
-
-if TYPE_CHECKING:
-    from persongen_lib.finetune.engine.method import Method
+from persongen_lib.finetune.engine.method import Method
 
 
 def usual_values(method: type[Method], backbone: str | Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Recording attention, and lending it from one row of a batch to another, in any network of diffusers' attention.
+"""Recording attention, and lending it from one row of a batch to another.
 
 Controls compute with scaled_dot_product_attention wherever a map itself is not asked for: the attention of one
 row under the maps of another is attention with the other's queries and keys and its own values.
@@ -6,33 +6,13 @@ row under the maps of another is attention with the other's queries and keys and
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-Rows = Mapping[Hashable, slice]
-"""Which rows of a network call belong to what."""
-
-
-class AttentionControl(ABC):
-    """What happens in some attention layers during network calls; `rows` are those of the call under way."""
-
-    rows: Rows
-
-    @abstractmethod
-    def wants(self, cross: bool) -> bool:
-        """Whether cross-attention layers, or self-attention layers, go through `attend`."""
-
-    @abstractmethod
-    def attend(self, layer: str, cross: bool, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """The layer's output before its projection, of q's shape.
-
-        q is (rows, heads, queries, d); k and v are (rows, heads, keys, d); `mask` is added to the scores.
-        """
+from persongen_lib.backbones.attention import AttentionControl
 
 
 class WordAttention(AttentionControl):
@@ -124,50 +104,6 @@ class Swap(AttentionControl):
         for row, (start, stop) in zip(values, self.placeholders, strict=True):
             closed.append(F.pad(torch.cat([row[:, :start], row[:, stop:]], 1), (0, 0, 0, stop - start)))
         return torch.stack(closed)
-
-
-@contextmanager
-def controlled(network: nn.Module, control: AttentionControl | None, rows: Rows) -> Iterator[None]:
-    """Let `control` compute the attention layers it wants, for calls with these `rows` inside the block."""
-    from diffusers.models.attention_processor import Attention
-
-    if control is None:
-        yield
-        return
-    control.rows = rows
-    layers = {
-        name: module
-        for name, module in network.named_modules()
-        if isinstance(module, Attention) and control.wants(module.is_cross_attention)
-    }
-    own = {name: module.processor for name, module in layers.items()}
-    try:
-        for name, module in layers.items():
-            module.set_processor(_Controlled(control, name))  # type: ignore[arg-type]  # diffusers names its own
-        yield
-    finally:
-        for name, module in layers.items():
-            module.set_processor(own[name])
-
-
-class _Controlled:
-    """A processor of transformer blocks' attention layers, whose core is a control's."""
-
-    def __init__(self, control: AttentionControl, layer: str) -> None:
-        self.control, self.layer = control, layer
-
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, *_, **__):
-        cross = encoder_hidden_states is not None
-        states = encoder_hidden_states if cross else hidden_states
-        if cross and attn.norm_cross:
-            states = attn.norm_encoder_hidden_states(states)
-        q, k, v = attn.to_q(hidden_states), attn.to_k(states), attn.to_v(states)
-        q, k, v = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (q, k, v))
-        mask = attn.prepare_attention_mask(attention_mask, states.shape[1], len(states))
-        if mask is not None:
-            mask = mask.view(len(states), attn.heads, -1, mask.shape[-1])
-        output = self.control.attend(self.layer, cross, q, k, v, mask).transpose(1, 2).flatten(2)
-        return attn.to_out[1](attn.to_out[0](output.to(q.dtype))) / attn.rescale_output_factor
 
 
 def _put(whole: Tensor, rows: slice, part: Tensor) -> Tensor:

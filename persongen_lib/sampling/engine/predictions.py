@@ -7,11 +7,12 @@ from collections.abc import Hashable, Iterable, Sequence
 import torch
 from torch import Tensor
 
+from persongen_lib.backbones.attention import AttentionControl
 from persongen_lib.backbones.backbone import Backbone, Conditioning, Weights
 from persongen_lib.backbones.solvers import Step
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
-from persongen_lib.sampling.engine.attention import AttentionControl, Swap, WordAttention, controlled
+from persongen_lib.sampling.engine.attention import Swap, WordAttention
 from persongen_lib.sampling.engine.prompts import BRANCHES, Prompts
 
 Branch = tuple[str, Weights]
@@ -168,7 +169,7 @@ def _evaluate(
     texts = [prompts[branch] for predict, (branch, _) in jobs for prompts in predict.prompts]
     latents = torch.cat([predict.latents for predict, _ in jobs])
     rows: dict[Hashable, slice] = {job: slice(k * pictures, (k + 1) * pictures) for k, job in enumerate(jobs)}
-    with backbone.using(weights), controlled(backbone.modules["network"], control, rows):
+    with backbone.using(weights), backbone.controlled(control, rows):
         outputs = backbone.predict(latents, first.step, first.encoder(texts, weights))
     for (predict, branch), output in zip(jobs, outputs.split(pictures), strict=True):
         predict.evaluations += 1

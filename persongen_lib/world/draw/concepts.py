@@ -35,7 +35,7 @@ class WorldConcept:
     def references(self) -> list[Scene]:
         """Five scenes on the same background: small changes of place, size, tilt and light."""
         rng = np.random.default_rng((*self.seed, 1))
-        place = Scene.draw(rng, identity=self.identity, context=self.context, accessory=None, colour=None)
+        place = Scene.draw(rng, identity=self.identity, context=self.context, accessory=None, color=None)
         return [
             place.with_(
                 x=place.x + rng.uniform(-2.5, 2.5),

@@ -18,16 +18,16 @@ def _gradient(c: Canvas, top, bottom, start: float = 0.0, end: float = 64.0) -> 
 
 def _ground(c: Canvas, horizon: float, near, far, wave: float = 0.0, phase: float = 0.0) -> None:
     t = np.clip((c.y - horizon) / (64 - horizon), 0, 1)[..., None]
-    colour = np.asarray(far, np.float32) * (1 - t) + np.asarray(near, np.float32) * t
+    color = np.asarray(far, np.float32) * (1 - t) + np.asarray(near, np.float32) * t
     edge = horizon + wave * np.sin(c.x / 9.0 + phase)
-    c.paint(edge - c.y, colour)
+    c.paint(edge - c.y, color)
 
 
-def _pine(c: Canvas, x: float, base: float, size: float, colour, snow: bool) -> None:
+def _pine(c: Canvas, x: float, base: float, size: float, color, snow: bool) -> None:
     c.paint(c.box(x, base, size * 0.10, size * 0.25), (0.38, 0.26, 0.18))
     for k in range(3):
         y, w = base - size * (0.15 + 0.42 * k), size * (0.55 - 0.13 * k)
-        c.paint(c.polygon((x - w, y), (x + w, y), (x, y - size * 0.75)), colour)
+        c.paint(c.polygon((x - w, y), (x + w, y), (x, y - size * 0.75)), color)
         if snow:
             c.paint(
                 c.polygon(

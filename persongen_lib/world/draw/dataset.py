@@ -12,24 +12,24 @@ from persongen_lib.core.files import write_atomic
 from persongen_lib.world.draw.scene import (
     ACCESSORY_NAMES,
     CLASSES,
-    COLOURS,
+    COLORS,
     CONTEXT_NAMES,
     Identity,
     Scene,
     render,
 )
 
-COLOUR_NAMES = tuple(COLOURS)
+COLOR_NAMES = tuple(COLORS)
 SHARD = 4096
 PAIR = 2
 """Consecutive pictures of a pair show the same identity in two contexts (for the identity encoder)."""
 
 
 def labels_of(scene: Scene) -> tuple[int, int, int, int]:
-    """Class, context, accessory and colour as indices; 0 in the last two means none."""
+    """Class, context, accessory and color as indices; 0 in the last two means none."""
     accessory = 1 + ACCESSORY_NAMES.index(scene.accessory) if scene.accessory else 0
-    colour = 1 + COLOUR_NAMES.index(scene.colour) if scene.colour else 0
-    return CLASSES.index(scene.identity.class_name), CONTEXT_NAMES.index(scene.context), accessory, colour
+    color = 1 + COLOR_NAMES.index(scene.color) if scene.color else 0
+    return CLASSES.index(scene.identity.class_name), CONTEXT_NAMES.index(scene.context), accessory, color
 
 
 def scene_at(index: int, seed: int) -> Scene:
@@ -109,11 +109,11 @@ class Pictures:
 
 
 def words_of(labels: np.ndarray) -> tuple[str, str, str | None, str | None]:
-    """Class, context, accessory and colour words of a row of labels."""
-    class_index, context, accessory, colour = (int(v) for v in labels)
+    """Class, context, accessory and color words of a row of labels."""
+    class_index, context, accessory, color = (int(v) for v in labels)
     return (
         CLASSES[class_index],
         CONTEXT_NAMES[context],
         ACCESSORY_NAMES[accessory - 1] if accessory else None,
-        COLOUR_NAMES[colour - 1] if colour else None,
+        COLOR_NAMES[color - 1] if color else None,
     )

@@ -14,7 +14,7 @@ from persongen_lib.world.draw.subjects import LIVE, PATTERNS, SUBJECTS, Paint, p
 CLASSES = tuple(SUBJECTS)
 CONTEXT_NAMES = tuple(CONTEXTS)
 ACCESSORY_NAMES = tuple(ACCESSORIES)
-COLOURS = {
+COLORS = {
     "red": (0.0, 0.88, 0.88),
     "yellow": (0.145, 0.88, 0.96),
     "green": (0.36, 0.80, 0.66),
@@ -23,12 +23,12 @@ COLOURS = {
 }
 NUM_GENES = 6
 SPREAD = np.float32(0.15)
-"""Share of a pixel's light that falls on each neighbour: pictures are no sharper than a camera's."""
+"""Share of a pixel's light that falls on each neighbor: pictures are no sharper than a camera's."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """One individual of a class: colours as (hue, saturation, value), a coat pattern and shape genes in [-1, 1]."""
+    """One individual of a class: colors as (hue, saturation, value), a coat pattern and shape genes in [-1, 1]."""
 
     class_name: str
     primary: tuple[float, float, float]
@@ -42,7 +42,7 @@ class Identity:
 
     @classmethod
     def draw(cls, class_name: str, rng: np.random.Generator) -> Identity:
-        """A random individual. Its second colour differs visibly from its first."""
+        """A random individual. Its second color differs visibly from its first."""
         hue = rng.uniform()
         primary = (hue, rng.uniform(0.35, 0.95), rng.uniform(0.5, 0.98))
         if rng.uniform() < 0.4:
@@ -75,7 +75,7 @@ class Scene:
     identity: Identity
     context: str
     accessory: str | None = None
-    colour: str | None = None
+    color: str | None = None
     x: float = 32.0
     y: float = 57.0
     scale: float = 20.0
@@ -93,21 +93,21 @@ class Scene:
         identity: Identity | None = None,
         context: str | None = None,
         accessory: str | None | bool = True,
-        colour: str | None | bool = True,
+        color: str | None | bool = True,
     ) -> Scene:
-        """A random scene; what is given is kept. `True` draws an accessory (or colour) in a share of the scenes."""
+        """A random scene; what is given is kept. `True` draws an accessory (or color) in a share of the scenes."""
         if identity is None:
             identity = Identity.draw(class_name or str(rng.choice(CLASSES)), rng)
         context = context or str(rng.choice(CONTEXT_NAMES))
         if accessory is True:
             accessory = str(rng.choice(ACCESSORY_NAMES)) if rng.uniform() < 0.42 else None
-        if colour is True:
-            colour = str(rng.choice(list(COLOURS))) if rng.uniform() < 0.2 else None
+        if color is True:
+            color = str(rng.choice(list(COLORS))) if rng.uniform() < 0.2 else None
         return cls(
             identity,
             context,
             accessory or None,
-            colour or None,
+            color or None,
             x=rng.uniform(28, 36),
             y=rng.uniform(55.5, 59),
             scale=rng.uniform(18.5, 21.5),
@@ -141,8 +141,8 @@ def render(scene: Scene, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     canvas.to_local(scene.x, scene.y - scene.scale, scene.scale, scene.rotation)
     identity = scene.identity
     primary, second = hsv(*identity.primary), hsv(*identity.second)
-    if scene.colour:
-        hue, saturation, value = COLOURS[scene.colour]
+    if scene.color:
+        hue, saturation, value = COLORS[scene.color]
         primary = hsv(hue, saturation, value)
         second = hsv(hue, saturation * 0.75, value * 0.62)
     fill = patterned(canvas, primary, second, identity.pattern, identity.phase, identity.period)
@@ -158,4 +158,4 @@ def render(scene: Scene, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     return (rgb * 255 + 0.5).astype(np.uint8), lens(canvas.mask[..., None], size)[..., 0]
 
 
-__all__ = ["ACCESSORY_NAMES", "CLASSES", "COLOURS", "CONTEXT_NAMES", "LIVE", "Identity", "Scene", "render"]
+__all__ = ["ACCESSORY_NAMES", "CLASSES", "COLORS", "CONTEXT_NAMES", "LIVE", "Identity", "Scene", "render"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-Colour = tuple[float, float, float] | np.ndarray
+Color = tuple[float, float, float] | np.ndarray
 
 
 class Canvas:
@@ -41,22 +41,22 @@ class Canvas:
     def paint(
         self,
         distance: np.ndarray,
-        colour: Colour,
+        color: Color,
         opacity: float = 1.0,
         softness: float = 1.0,
         subject: bool = False,
     ) -> None:
-        """Blend `colour` (a triple or an (H, W, 3) array) over the picture inside the shape."""
+        """Blend `color` (a triple or an (H, W, 3) array) over the picture inside the shape."""
         alpha = self.coverage(distance, softness) * opacity
-        self.rgb += alpha[..., None] * (np.asarray(colour, np.float32) - self.rgb)
+        self.rgb += alpha[..., None] * (np.asarray(color, np.float32) - self.rgb)
         if subject:
             self.mask = np.maximum(self.mask, alpha)
 
-    def outlined(self, distance: np.ndarray, colour: Colour, width: float = 0.055) -> None:
+    def outlined(self, distance: np.ndarray, color: Color, width: float = 0.055) -> None:
         """Paint a part of the subject with a dark outline of `width` local units around it."""
-        ink = np.asarray(colour, np.float32).reshape(-1, 3).mean(0) * 0.28
+        ink = np.asarray(color, np.float32).reshape(-1, 3).mean(0) * 0.28
         self.paint(distance - width, ink, subject=True)
-        self.paint(distance, colour, subject=True)
+        self.paint(distance, color, subject=True)
 
     # shapes: every one returns signed distances on the current grid
 
@@ -102,11 +102,11 @@ class Canvas:
 
 
 def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
-    """RGB triple in [0, 1] of a colour given by hue, saturation and value in [0, 1]."""
+    """RGB triple in [0, 1] of a color given by hue, saturation and value in [0, 1]."""
     k = (np.array([5.0, 3.0, 1.0]) + hue * 6.0) % 6.0
     return (value - value * saturation * np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0)).astype(np.float32)
 
 
-def mix(a: Colour, b: Colour, amount: float) -> np.ndarray:
+def mix(a: Color, b: Color, amount: float) -> np.ndarray:
     a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
     return a + (b - a) * np.float32(amount)

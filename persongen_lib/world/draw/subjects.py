@@ -25,7 +25,7 @@ PATTERNS = ("plain", "stripes", "bands", "spots", "halves", "belly")
 
 @dataclass(frozen=True)
 class Paint:
-    """The colours of an identity at drawing time: `fill` carries the pattern, one colour a pixel."""
+    """The colors of an identity at drawing time: `fill` carries the pattern, one color a pixel."""
 
     fill: np.ndarray
     primary: np.ndarray

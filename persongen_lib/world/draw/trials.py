@@ -19,7 +19,7 @@ from persongen_lib.world.draw.concepts import WorldConcept
 from persongen_lib.world.draw.scene import (
     ACCESSORY_NAMES,
     CLASSES,
-    COLOURS,
+    COLORS,
     CONTEXT_NAMES,
     Identity,
     Scene,
@@ -29,14 +29,14 @@ from persongen_lib.world.language.captions import ACCESSORY_PHRASES, CONTEXT_PHR
 
 HELD_OUT = 0x7E57
 """Seed of every individual used here; training seeds are others."""
-TRUTHS = ("same_identity", "class_right", "context_right", "accessory_right", "colour_right", "leak", "copy")
+TRUTHS = ("same_identity", "class_right", "context_right", "accessory_right", "color_right", "leak", "copy")
 
 
 @dataclass(frozen=True)
 class Trial:
     """One individual as a concept, pictures of it and of others, and a template for each.
 
-    `truth` has a row a picture: the `kind` of picture and the columns `TRUTHS`, 1.0 or 0.0, missing where the
+    `truth` has one row per image: the `kind` of picture and the columns `TRUTHS`, 1.0 or 0.0, missing where the
     prompt does not ask.
     """
 
@@ -59,13 +59,13 @@ def _trial(class_name: str, seed: tuple[int, ...]) -> Trial:
     stranger = Identity.draw(str(rng.choice([name for name in CLASSES if name != class_name])), rng)
     home, asked, third = (str(name) for name in rng.choice(CONTEXT_NAMES, 3, replace=False))
     accessory, wrong_accessory = (str(name) for name in rng.choice(ACCESSORY_NAMES, 2, replace=False))
-    colour, wrong_colour = (str(name) for name in rng.choice(list(COLOURS), 2, replace=False))
+    color, wrong_color = (str(name) for name in rng.choice(list(COLORS), 2, replace=False))
     references = WorldConcept(f"{class_name}-{seed[-1]}", own, home, seed).references()
 
     def scene(
-        identity: Identity, context: str, accessory: str | None = None, colour: str | None = None
+        identity: Identity, context: str, accessory: str | None = None, color: str | None = None
     ) -> Scene:
-        return Scene.draw(rng, identity=identity, context=context, accessory=accessory, colour=colour)
+        return Scene.draw(rng, identity=identity, context=context, accessory=accessory, color=color)
 
     def at_home(identity: Identity) -> Scene:
         return scene(identity, home).with_(background_seed=references[0].background_seed)
@@ -74,7 +74,7 @@ def _trial(class_name: str, seed: tuple[int, ...]) -> Trial:
     copied = copied.with_(light=copied.light * rng.uniform(0.97, 1.03), x=copied.x + rng.uniform(-0.5, 0.5))
     place = f"a photo of a {{}} {CONTEXT_PHRASES[asked]}"
     wearing = f"a photo of a {{}} {ACCESSORY_PHRASES[accessory]}"
-    coloured = f"a photo of a {colour} {{}}"
+    colored = f"a photo of a {color} {{}}"
     shown = [
         ("same, as asked", place, scene(own, asked)),
         ("same, elsewhere", place, scene(own, third)),
@@ -86,8 +86,8 @@ def _trial(class_name: str, seed: tuple[int, ...]) -> Trial:
         ("stranger, as asked", place, scene(stranger, asked)),
         ("same, wearing it", wearing, scene(own, third, accessory)),
         ("same, wearing another", wearing, scene(own, third, wrong_accessory)),
-        ("in the colour", coloured, scene(own, third, colour=colour)),
-        ("in another colour", coloured, scene(own, third, colour=wrong_colour)),
+        ("in the color", colored, scene(own, third, color=color)),
+        ("in another color", colored, scene(own, third, color=wrong_color)),
     ]
     rows = []
     for kind, template, seen in shown:
@@ -95,11 +95,11 @@ def _trial(class_name: str, seed: tuple[int, ...]) -> Trial:
         rows.append(
             {
                 "kind": kind,
-                "same_identity": None if seen.colour else float(seen.identity == own),
+                "same_identity": None if seen.color else float(seen.identity == own),
                 "class_right": float(seen.identity.class_name == class_name),
                 "context_right": float(seen.context == asked) if for_place else None,
                 "accessory_right": float(seen.accessory == accessory) if template == wearing else None,
-                "colour_right": float(seen.colour == colour) if template == coloured else None,
+                "color_right": float(seen.color == color) if template == colored else None,
                 "leak": float(seen.context == home) if for_place else None,
                 "copy": float(kind == "copy"),
             }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES, COLOURS
+from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES, COLORS
 
 CONTEXT_PHRASES = {
     "beach": "on the beach",
@@ -41,14 +41,14 @@ class Parsed:
     class_name: str | None = None
     context: str | None = None
     accessory: str | None = None
-    colour: str | None = None
+    color: str | None = None
 
 
 def caption(
-    class_name: str, context: str | None, accessory: str | None, colour: str | None, rng: np.random.Generator
+    class_name: str, context: str | None, accessory: str | None, color: str | None, rng: np.random.Generator
 ) -> str:
     """A random wording of a scene; the context goes unmentioned in 12 % of the captions."""
-    words = [str(rng.choice(OPENINGS, p=(0.35, 0.2, 0.1, 0.25, 0.1))), colour or "", class_name]
+    words = [str(rng.choice(OPENINGS, p=(0.35, 0.2, 0.1, 0.25, 0.1))), color or "", class_name]
     if accessory:
         words.append(ACCESSORY_PHRASES[accessory])
     if context and rng.uniform() > 0.12:
@@ -57,20 +57,20 @@ def caption(
 
 
 def parse(text: str) -> Parsed:
-    """Read a prompt. A colour counts only where it stands before the class word (with or without a placeholder)."""
+    """Read a prompt. A color counts only where it stands before the class word (with or without a placeholder)."""
     text = text.lower()
     words = re.findall(r"[a-z]+", text)
     class_name = next((word for word in words if word in CLASSES), None)
     context = next((name for name, phrase in CONTEXT_PHRASES.items() if phrase in text), None)
     accessory = next((name for name in ACCESSORY_NAMES if name in words), None)
-    colour = next(
-        (word for k, word in enumerate(words) if word in COLOURS and words[k + 1 : k + 2] != ["fabric"]), None
+    color = next(
+        (word for k, word in enumerate(words) if word in COLORS and words[k + 1 : k + 2] != ["fabric"]), None
     )
-    return Parsed(class_name, context, accessory, colour)
+    return Parsed(class_name, context, accessory, color)
 
 
 def vocabulary() -> list[str]:
     """Every word of the language, in a fixed order, the placeholders last."""
-    phrases = [*OPENINGS, *CLASSES, *COLOURS, *CONTEXT_PHRASES.values(), *ACCESSORY_PHRASES.values()]
+    phrases = [*OPENINGS, *CLASSES, *COLORS, *CONTEXT_PHRASES.values(), *ACCESSORY_PHRASES.values()]
     words = dict.fromkeys(word for phrase in phrases for word in phrase.split())
     return [*words, *PLACEHOLDERS]

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES, COLOURS, CONTEXT_NAMES
+from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES, COLORS, CONTEXT_NAMES
 from persongen_lib.world.language.captions import vocabulary
 from persongen_lib.world.language.vocabulary import LENGTH
 
 HEADS = {"class": CLASSES, "context": CONTEXT_NAMES, "accessory": ("none", *ACCESSORY_NAMES)}
 IDENTITY_DIM = 64
-COLOURED = ("none", *COLOURS)
-"""What a colour word may have done to a subject."""
+COLORED = ("none", *COLORS)
+"""What a color word may have done to a subject."""
 
 
 class OracleNetwork(nn.Module):
@@ -46,9 +46,9 @@ class OracleNetwork(nn.Module):
 
 
 class SegmenterNetwork(nn.Module):
-    """A small U-Net (Ronneberger et al. 2015) that finds the subject, and a classifier of its colour word.
+    """A small U-Net (Ronneberger et al. 2015) that finds the subject, and a classifier of its color word.
 
-    Input (n, 3, 64, 64) in [-1, 1]. Output: "mask" logits (n, 64, 64), "colour" logits (n, len(COLOURED)).
+    Input (n, 3, 64, 64) in [-1, 1]. Output: "mask" logits (n, 64, 64), "color" logits (n, len(COLORED)).
     """
 
     WIDTHS = (16, 32, 64, 96)
@@ -62,7 +62,7 @@ class SegmenterNetwork(nn.Module):
             self.down.append(_convolutions(above, below))
             self.up.insert(0, _convolutions(above + below, above))
         self.mask = nn.Conv2d(first, 1, 1)
-        self.colour = nn.Linear(first + self.WIDTHS[-1], len(COLOURED))
+        self.color = nn.Linear(first + self.WIDTHS[-1], len(COLORED))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         levels = [self.down[0](x)]
@@ -74,8 +74,8 @@ class SegmenterNetwork(nn.Module):
         mask = self.mask(x)
         share = mask.detach().sigmoid() + 1e-4
         inside = (x * share).sum((2, 3)) / share.sum((2, 3))
-        colour = self.colour(torch.cat([inside, deepest.mean((2, 3))], dim=1))
-        return {"mask": mask[:, 0], "colour": colour}
+        color = self.color(torch.cat([inside, deepest.mean((2, 3))], dim=1))
+        return {"mask": mask[:, 0], "color": color}
 
 
 def _convolutions(before: int, after: int) -> nn.Sequential:

@@ -12,7 +12,7 @@ from textwrap import fill
 from persongen_lib.core.files import write_atomic
 from persongen_lib.world.training.notes import read_notes
 
-LICENCE = (
+LICENSE = (
     "MIT, as the repository. All pictures were drawn by this repository's renderer; no photograph was used."
 )
 
@@ -24,7 +24,7 @@ it is: AutoencoderTiny (8 x 16 x 16 latents), UNet2DConditionModel (v-prediction
 CLIPTextModel trained jointly, a CLIPTokenizer with the world's {words} words as single tokens, DDIM.
 
 **Data.** Rendered pictures of {classes} classes in {contexts} contexts with {kinds} accessories and \
-{colours} colour words
+{colors} color words
 (`persongen world render` shows some), captions after DreamBooth's prompts, {empty:g} % of them empty.
 
 **Recipe.** `persongen world train autoencoder`, then `persongen world train generator`:
@@ -35,7 +35,7 @@ CLIPTextModel trained jointly, a CLIPTokenizer with the world's {words} words as
 - autoencoder: PSNR {autoencoder[psnr]:.1f} dB on 512 renders;
 - 400 superclass samples at 25 steps (half of them ask for an accessory), read by micro-oracle:
 
-| guidance scale | class right | context right | accessory right | seconds a picture (2 cores, batch 8) |
+| guidance scale | class right | context right | accessory right | seconds per image (2 cores, batch 8) |
 |---|---|---|---|---|
 {generator_rows}
 
@@ -43,7 +43,7 @@ Each accessory, where it was asked for: {accessories}.
 
 **Limits.** It knows the words of the micro-world only; anything else is noise to it. Pictures look painted: small
 parts (laces, eyes, stars, the far end of a pattern) smear; more training helps:
-`persongen world train generator --start-from data/models`. Colour words bind loosely to accessories. It is a
+`persongen world train generator --start-from data/models`. Color words bind loosely to accessories. It is a
 laboratory animal for sampling strategies, and no statement about photographs.
 """,
     "micro-clip": """# micro-clip: the picture-and-text evaluator of the micro-world
@@ -87,21 +87,21 @@ of two individuals of a class. The individuals are new to the model.
 
 **Limits.** Every picture is given one of the known words, also one that shows nothing known.
 """,
-    "micro-segmenter": """# micro-segmenter: where the subject is, and in which colour
+    "micro-segmenter": """# micro-segmenter: where the subject is, and in which color
 
-A small U-Net that gives every pixel's chance to be the subject's, with a classifier of the subject's colour word;
+A small U-Net that gives every pixel's chance to be the subject's, with a classifier of the subject's color word;
 loaded by `persongen_lib.world.models.segmenter.load_segmenter`.
 
-**Data.** The generator's pictures as micro-clip sees them, with the renderer's masks and colour words.
+**Data.** The generator's pictures as micro-clip sees them, with the renderer's masks and color words.
 
-**Recipe.** `persongen world train segmenter`, cross entropy of masks and of colour words:
+**Recipe.** `persongen world train segmenter`, cross entropy of masks and of color words:
 {training}
 
-**Measured** on 1000 held-out scenes: intersection over union {segmenter[renders][iou]:.3f} and colour right
-{segmenter[renders][colour]:.3f} on renders, {segmenter[decoded][iou]:.3f} and {segmenter[decoded][colour]:.3f} after
+**Measured** on 1000 held-out scenes: intersection over union {segmenter[renders][iou]:.3f} and color right
+{segmenter[renders][color]:.3f} on renders, {segmenter[decoded][iou]:.3f} and {segmenter[decoded][color]:.3f} after
 the autoencoder.
 
-**Limits.** It finds the subjects of the micro-world only. "none" means colours of its own, so an individual that
+**Limits.** It finds the subjects of the micro-world only. "none" means colors of its own, so an individual that
 happens to be all red may be called red.
 """,
 }
@@ -109,7 +109,7 @@ happens to be all red may be called red.
 
 def write_cards(models: Path, figures: dict) -> None:
     """Write README.md into each model's folder from `figures`, as `measure` returns them."""
-    from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES, COLOURS, CONTEXT_NAMES
+    from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES, COLORS, CONTEXT_NAMES
     from persongen_lib.world.language.captions import vocabulary
     from persongen_lib.world.training.diffusion import EMPTY
     from persongen_lib.world.training.evaluators import BLURRED_SHARE, DECODED_SHARE
@@ -137,7 +137,7 @@ def write_cards(models: Path, figures: dict) -> None:
             "classes": len(CLASSES),
             "contexts": len(CONTEXT_NAMES),
             "kinds": len(ACCESSORY_NAMES),
-            "colours": len(COLOURS),
+            "colors": len(COLORS),
             "empty": 100 * EMPTY,
             "decoded": DECODED,
             "decoded_in_10": 10 * DECODED_SHARE,
@@ -145,7 +145,7 @@ def write_cards(models: Path, figures: dict) -> None:
             "training": training_facts(models / name / "training"),
         }
         text = card.format(**figures | rows | facts)
-        write_atomic(models / name / "README.md", f"{text}\n**Licence.** {LICENCE}\n")
+        write_atomic(models / name / "README.md", f"{text}\n**License.** {LICENSE}\n")
 
 
 def training_facts(folder: Path) -> str:

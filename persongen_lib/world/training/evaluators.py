@@ -133,7 +133,7 @@ class OracleTask:
 
 
 class SegmenterTask:
-    """Cross entropy of the renderer's masks, pixel by pixel, and of the subject's colour word."""
+    """Cross entropy of the renderer's masks, pixel by pixel, and of the subject's color word."""
 
     def __init__(self, data: str, decoded: str, device: str):
         self.views, self.device = Views(data, decoded, device), device
@@ -147,22 +147,22 @@ class SegmenterTask:
         x, move = self.views.shifted(rows, draws)
         masks = torch.from_numpy(pictures.masks_at(rows)).to(self.device).float()
         masks = move(masks.unsqueeze(1))[:, 0]
-        colours = torch.from_numpy(pictures.labels[rows, 3].astype(np.int64)).to(self.device)
+        colors = torch.from_numpy(pictures.labels[rows, 3].astype(np.int64)).to(self.device)
         with mixed_precision(x.device):
             outputs = model(x)
-        mask, colour = outputs["mask"].float(), outputs["colour"].float()
-        loss = F.binary_cross_entropy_with_logits(mask, masks) + 0.2 * F.cross_entropy(colour, colours)
+        mask, color = outputs["mask"].float(), outputs["color"].float()
+        loss = F.binary_cross_entropy_with_logits(mask, masks) + 0.2 * F.cross_entropy(color, colors)
         found, wanted = mask > 0, masks > 0.5
         values = {
             "iou": ((found & wanted).sum() / (found | wanted).sum()).item(),
-            "colour": (colour.argmax(1) == colours).float().mean().item(),
+            "color": (color.argmax(1) == colors).float().mean().item(),
         }
         return loss, values
 
 
-def identity_loss(embedding: Tensor, pair: Tensor, own_colours: Tensor, temperature: float = 0.1) -> Tensor:
-    """Supervised contrastive loss; pictures whose colours were overridden by a colour word take no part."""
-    embedding, pair = embedding[own_colours], pair[own_colours]
+def identity_loss(embedding: Tensor, pair: Tensor, own_colors: Tensor, temperature: float = 0.1) -> Tensor:
+    """Supervised contrastive loss; pictures whose colors were overridden by a color word take no part."""
+    embedding, pair = embedding[own_colors], pair[own_colors]
     logits = embedding @ embedding.T / temperature
     self_mask = torch.eye(len(pair), dtype=torch.bool, device=pair.device)
     same = (pair[:, None] == pair[None]) & ~self_mask

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from persongen_lib.core.files import write_atomic, write_json
 from persongen_lib.world.language.vocabulary import clip_tokenizer, word_tokenizer
 from persongen_lib.world.models.generators import NETWORKS, SCHEDULE, new_autoencoder, new_text_encoder
-from persongen_lib.world.models.networks import COLOURED, HEADS, OracleNetwork, SegmenterNetwork, clip_config
+from persongen_lib.world.models.networks import COLORED, HEADS, OracleNetwork, SegmenterNetwork, clip_config
 
 
 def half(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -129,7 +129,7 @@ def export_segmenter(weights: Path, folder: Path) -> None:
     """config.json and model.safetensors for `persongen_lib.world.models.segmenter.load_segmenter`."""
 
     def write(place: Path) -> None:
-        (place / "config.json").write_text(json.dumps({"colours": list(COLOURED)}, indent=2) + "\n")
+        (place / "config.json").write_text(json.dumps({"colors": list(COLORED)}, indent=2) + "\n")
         network = SegmenterNetwork()
         network.load_state_dict(trained(weights))
         save_file(half(network.state_dict()), place / "model.safetensors")

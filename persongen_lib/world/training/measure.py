@@ -65,7 +65,7 @@ def oracle_accuracy(oracle: Oracle, vae=None, count: int = 2000) -> dict[str, fl
 def identity_auc(oracle: Oracle, vae=None, individuals: int = 30) -> dict[str, float]:
     """AUC of the identity similarity: the same individual in another context against another one of its class.
 
-    `individuals` of every class, two pictures each, in different contexts and without colour words.
+    `individuals` of every class, two pictures each, in different contexts and without color words.
     """
     same, other = [], []
     for class_index, class_name in enumerate(CLASSES):
@@ -73,7 +73,7 @@ def identity_auc(oracle: Oracle, vae=None, individuals: int = 30) -> dict[str, f
         for k in range(individuals):
             rng = np.random.default_rng((HELD_OUT, 2, class_index, k))
             identity, contexts = Identity.draw(class_name, rng), rng.choice(CONTEXT_NAMES, 2, replace=False)
-            scenes += [Scene.draw(rng, identity=identity, context=str(c), colour=None) for c in contexts]
+            scenes += [Scene.draw(rng, identity=identity, context=str(c), color=None) for c in contexts]
         pictures = _pictures(scenes)
         features = oracle.identity(decoded(pictures, vae) if vae is not None else pictures)
         first, second = features[0::2], features[1::2]
@@ -87,7 +87,7 @@ def identity_auc(oracle: Oracle, vae=None, individuals: int = 30) -> dict[str, f
 
 
 def segmenter_accuracy(segmenter: Segmenter, vae=None, count: int = 1000) -> dict[str, float]:
-    """Intersection over union of the segmenter's masks, and the share of colour words ("none" is one) read right.
+    """Intersection over union of the segmenter's masks, and the share of color words ("none" is one) read right.
 
     It is measured on held-out renders, decoded ones when `vae` is given.
     The mean over pictures; a pixel is the subject's where the renderer covers at least half of it.
@@ -95,11 +95,11 @@ def segmenter_accuracy(segmenter: Segmenter, vae=None, count: int = 1000) -> dic
     scenes = [_scene(5, k) for k in range(count)]
     drawn = [render(scene) for scene in scenes]
     pictures = [Image.fromarray(pixels) for pixels, _ in drawn]
-    masks, colours = segmenter(decoded(pictures, vae) if vae is not None else pictures)
+    masks, colors = segmenter(decoded(pictures, vae) if vae is not None else pictures)
     found, true = masks.numpy() > 0.5, np.stack([coverage for _, coverage in drawn]) >= 0.5
     overlap, union = ((found & true).sum((1, 2)), (found | true).sum((1, 2)))
-    right = [colour == (scene.colour or "none") for colour, scene in zip(colours, scenes, strict=True)]
-    return {"iou": float(np.mean(overlap / np.maximum(union, 1))), "colour": float(np.mean(right))}
+    right = [color == (scene.color or "none") for color, scene in zip(colors, scenes, strict=True)]
+    return {"iou": float(np.mean(overlap / np.maximum(union, 1))), "color": float(np.mean(right))}
 
 
 def superclass_prompts(count: int) -> list[tuple[str, str, str, str | None]]:
@@ -159,7 +159,7 @@ def clip_accuracy(folder: Path, vae=None, count: int = 1000) -> dict[str, float]
     """Zero-shot accuracy of the open_clip evaluator on held-out renders, for prompts of class and context."""
     import open_clip
 
-    scenes = [_scene(3, k, accessory=None, colour=None) for k in range(count)]
+    scenes = [_scene(3, k, accessory=None, color=None) for k in range(count)]
     pictures = _pictures(scenes)
     model, _ = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")

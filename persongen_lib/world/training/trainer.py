@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,9 +22,7 @@ from tqdm.auto import tqdm
 
 from persongen_lib.core.files import write_atomic, write_json
 from persongen_lib.core.training import ResumableTraining, step_seed
-
-CURVE = 50
-"""Number of steps whose mean is one row of the loss curve."""
+from persongen_lib.world.training.curve import CURVE, LossCurve
 
 
 @dataclass(frozen=True)
@@ -192,30 +190,3 @@ class Worker(ResumableTraining):
 
     def _meets(self, steps: int) -> bool:
         return steps % self.plan.sync_every == 0 or steps == self.plan.steps
-
-
-class LossCurve:
-    """Means over every `CURVE` steps of what a training has reported: loss.csv."""
-
-    def __init__(self, history: Mapping[str, list[float]]) -> None:
-        self.history = history
-
-    def table(self) -> str:
-        """CSV with one row per `CURVE` steps, and one for the rest of them."""
-        names = [name for name in self.history if name != "seconds"]
-        total, rows = len(self.history["loss"]), [",".join(["step", "seconds", *names])]
-        for start in range(0, total, CURVE):
-            stop = min(start + CURVE, total)
-            seconds = self.history["seconds"][stop - 1]
-            means = (f"{self._mean(name, start, stop):.5f}" for name in names)
-            rows.append(",".join([str(stop), f"{seconds:.0f}", *means]))
-        return "\n".join(rows) + "\n"
-
-    def recent(self) -> dict[str, str]:
-        """The last means, to print."""
-        total = len(self.history["loss"])
-        start = (total - 1) // CURVE * CURVE
-        return {name: f"{self._mean(name, start, total):.4f}" for name in self.history if name != "seconds"}
-
-    def _mean(self, name: str, start: int, stop: int) -> float:
-        return sum(self.history[name][start:stop]) / (stop - start)

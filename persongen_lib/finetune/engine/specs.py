@@ -1,0 +1,64 @@
+"""The spec of a fine-tuning, with every default filled in and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from persongen_lib.backbones.sources import weights_digest
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.data.concepts import Concept
+from persongen_lib.finetune.engine.defaults import usual_values
+from persongen_lib.finetune.engine.method import METHODS, make_method
+
+TOKEN = "sks"
+
+
+def fine_tune_spec(
+    concept: Concept,
+    backbone: str = "micro",
+    method: str = "dreambooth",
+    num_steps: int | None = None,
+    seed: int = 0,
+    token: str | None = None,
+    **parameters: Any,
+) -> FineTuneSpec:
+    """The spec of a fine-tuning; what is not given is the default of the backbone, its family or the method.
+
+    Args:
+        concept: The concept to learn.
+        backbone: A short name, a model folder or a hub id.
+        method: One of `list_methods()`.
+        num_steps: Training steps, or None for the usual number.
+        seed: Of the training.
+        token: The placeholder, a rare word or several; None takes the concept's own, or else "sks".
+        parameters: Of the method, in place of their defaults.
+
+    Raises:
+        UserError: If a name or a value is not allowed, or masks are missing that the method needs.
+    """
+    token = token or concept.token or TOKEN
+    usual = usual_values(METHODS[method], backbone)
+    usual_steps = usual.pop("num_steps")
+    made = make_method(method, **{**usual, **parameters})
+    if made.masked_loss and None in concept.masks:
+        raise UserError(
+            f"masked_loss needs a mask for every picture of {concept.name}: put them into {concept.folder}/masks "
+            "under the names of the pictures, white where the concept is"
+        )
+    if shared := set(token.lower().split()) & set(concept.class_name.lower().split()):
+        raise UserError(
+            f"the token {token!r} shares the word {shared.pop()!r} with the class name: take a rare word, as 'sks'"
+        )
+    return FineTuneSpec(
+        backbone=backbone,
+        method=method,
+        concept=concept.name,
+        class_name=concept.class_name,
+        token=token,
+        concept_digest=concept.digest,
+        num_steps=usual_steps if num_steps is None else num_steps,
+        seed=seed,
+        parameters=made.parameters(),
+        weights=weights_digest(backbone),
+    )
