@@ -32,10 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--steps", type=int, help="steps of the plan; may be changed when resuming")
     train.add_argument("--batch-size", type=int, help="images per step and worker")
     train.add_argument("--learning-rate", type=float)
-    train.add_argument("--family", default="sd", help="shape of the generator's network (sd)")
+    train.add_argument("--family", default="sd", help="form of the generator: sd, sdxl or pixart")
     train.add_argument("--workers", type=int, default=2, help="training processes, one thread each")
     train.add_argument("--device", default="auto")
-    train.add_argument("--start-from", help="train the generator of this folder of models on, as data/models")
+    train.add_argument(
+        "--start-from",
+        help="a folder of models, as data/models, whose autoencoder is kept and generator trained on",
+    )
     train.add_argument("--output", default=None, help="where the trained models go (default FOLDER/models)")
 
     measure = actions.add_parser(

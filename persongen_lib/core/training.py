@@ -157,7 +157,13 @@ class ResumableTraining(ABC):
         for name, reported in self.history.items():
             tensors[f"history.{name}"] = torch.tensor(reported, dtype=torch.float64)
         tensors |= {f"extra.{name}": value for name, value in self.extra_state().items()}
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+        save_file(
+            {
+                name: tensor.detach().clone(memory_format=torch.contiguous_format)
+                for name, tensor in tensors.items()
+            },
+            path,  # clones, because a tensor may have two names (T5's embedding table)
+        )
 
     @torch.no_grad()
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:

@@ -19,12 +19,12 @@ from persongen_lib.core.paths import ROOT
 TOKEN = "explore"
 PATIENCE = 180_000  # milliseconds; a machine may be busy
 TUNE = """
-from persongen_lib import Store, fine_tune_spec, load_concept
+from persongen_lib import Runtime, fine_tune_spec, load_concept
 from persongen_lib.finetune import finetune
 
 dog = load_concept("dog")
 tuning = fine_tune_spec(dog, method="lora", num_steps=10, prior_weight=0)
-adapter = finetune(tuning, dog, Store("runs"), "cpu", validate=())
+adapter = finetune(tuning, dog, Runtime.at("runs", "cpu"), validate=())
 """
 EXPLORE = """
 from persongen_lib.widgets import SamplingExplorer

@@ -66,3 +66,14 @@ def word_tokenizer():
         single="[START] $A [END]", special_tokens=[(name, vocab[name]) for name in ("[START]", "[END]")]
     )
     return tokenizer
+
+
+@cache
+def t5_tokenizer():
+    """A transformers T5Tokenizer in which every word of the micro-world is one piece; others are spelled."""
+    from transformers import T5Tokenizer
+
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -8.0)]
+    pieces += [(f"\u2581{word}", -2.0) for word in vocabulary()]
+    pieces += [(letter, -10.0) for letter in "abcdefghijklmnopqrstuvwxyz0123456789.,'-"]
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=LENGTH)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from persongen_lib.world.draw.dataset import Pictures
-from persongen_lib.world.models.generators import new_autoencoder
+from persongen_lib.world.models.autoencoder import new_autoencoder
 from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
 

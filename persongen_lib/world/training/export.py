@@ -12,8 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from persongen_lib.core.files import write_atomic, write_json
-from persongen_lib.world.language.vocabulary import clip_tokenizer, word_tokenizer
-from persongen_lib.world.models.generators import NETWORKS, SCHEDULE, new_autoencoder, new_text_encoder
+from persongen_lib.world.language.vocabulary import word_tokenizer
+from persongen_lib.world.models.autoencoder import new_autoencoder
+from persongen_lib.world.models.forms.form import FORMS
 from persongen_lib.world.models.networks import COLORED, HEADS, OracleNetwork, SegmenterNetwork, clip_config
 
 
@@ -47,34 +48,23 @@ def import_autoencoder(folder: Path, part: Path) -> None:
 
 
 def export_generator(autoencoder: Path, generator: Path, scale: float, family: str, folder: Path) -> None:
-    """A folder that `diffusers.StableDiffusionPipeline.from_pretrained` loads.
+    """A folder that the family's pipeline of diffusers loads (`Form.pipeline`).
 
     transformers takes the number type of a model from its configuration, diffusers float32: it is set to agree.
     """
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
-
     vae = new_autoencoder()
     vae.load_state_dict(trained(autoencoder))
     vae.register_to_config(scaling_factor=scale)
-    weights = trained(generator)
-    network, text_encoder = NETWORKS[family](), new_text_encoder()
-    for module, prefix in ((network, "network."), (text_encoder, "text_encoder.")):
+    weights, modules = trained(generator), FORMS[family].modules()
+    for name, module in modules.items():
+        prefix = f"{name}."
         module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
-    pipeline = StableDiffusionPipeline(
-        vae,
-        text_encoder,
-        clip_tokenizer(),
-        network,
-        DDIMScheduler(**SCHEDULE),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    pipeline = FORMS[family].pipeline(vae, modules)
 
     def write(place: Path) -> None:
         pipeline.to(torch.float16).save_pretrained(place)
-        config = place / "text_encoder" / "config.json"
-        write_json(config, json.loads(config.read_text()) | {"dtype": "float32"})
+        for config in place.glob("text_encoder*/config.json"):
+            write_json(config, json.loads(config.read_text()) | {"dtype": "float32"})
         config = place / "vae" / "config.json"
         derived = {"block_out_channels"}  # set by the class itself, which warns of it when it is loaded
         write_json(config, {k: v for k, v in json.loads(config.read_text()).items() if k not in derived})

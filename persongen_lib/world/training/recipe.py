@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from persongen_lib.backbones.loading import resolve_device
+from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 from persongen_lib.world.draw.dataset import render_dataset, render_masks
-from persongen_lib.world.training import autoencoder, diffusion, evaluators
+from persongen_lib.world.models.autoencoder import new_autoencoder
+from persongen_lib.world.models.forms.form import FORMS
+from persongen_lib.world.training import alignment, autoencoder, diffusion, evaluators
 from persongen_lib.world.training.export import (
     export_clip,
     export_generator,
@@ -33,7 +36,7 @@ class Recipe:
     """What to train where.
 
     `steps`, `batch_size` and `learning_rate` replace those of each model's plan when given. `start_from`: a folder
-    of models, as data/models, whose autoencoder is kept and whose generator is trained on.
+    of models, as data/models, whose autoencoder is kept; its generator of the family, where it has one, is trained on.
     """
 
     folder: Path
@@ -51,13 +54,10 @@ class Recipe:
         numbers = (self.pictures, self.workers, self.steps, self.batch_size)
         if any(number is not None and number < 1 for number in numbers):
             raise UserError("pictures, workers, steps and batch size must be whole numbers from 1")
-        if self.start_from and not (self.start_from / f"micro-{self.family}" / "model_index.json").is_file():
+        check_known(FORMS.what, [self.family], FORMS.names())
+        if self.start_from and not self._models():
             raise UserError(
-                f"no model folder micro-{self.family} in {self.start_from}: give one as data/models"
-            )
-        if self.family not in diffusion.NETWORKS:
-            raise UserError(
-                f"no model family {self.family!r} in the micro-world: {', '.join(diffusion.NETWORKS)} known"
+                f"no model folder micro-{self.family} or micro-sd in {self.start_from}: give data/models"
             )
 
     @property
@@ -67,6 +67,15 @@ class Recipe:
     @property
     def latents(self) -> Path:
         return self.folder / "latents.npy"
+
+    def _models(self) -> list[Path]:
+        """Where the training starts from: the folders of the family and of micro-sd, those that are there."""
+        places = (
+            [self.start_from / f"micro-{name}" for name in dict.fromkeys((self.family, "sd"))]
+            if self.start_from
+            else []
+        )
+        return [place for place in places if (place / "model_index.json").is_file()]
 
     def train(self, model: str) -> None:
         """Train one of autoencoder, generator, clip, oracle, segmenter, and export what a user loads."""
@@ -80,11 +89,13 @@ class Recipe:
         data, latents = str(self.data), str(self.latents)
         if model == "generator":
             name = f"generator-{self.family}"
-            start = self.start_from and str(self.start_from / f"micro-{self.family}")
+            own = [place for place in self._models() if place.name == f"micro-{self.family}"]
+            start = str(own[0]) if own else None
             before = start and _record(Path(start) / "training" / f"{name}.json")
-            task_of = partial(diffusion.DiffusionTask, data, latents, self.family, start)
-            self._run(name, diffusion.PLAN, task_of, before)
             scale = diffusion.latent_scale(np.load(self.latents, mmap_mode="r"))
+            encoder = self._encoder(scale)
+            task_of = partial(diffusion.DiffusionTask, data, latents, self.family, str(encoder), start)
+            self._run(name, diffusion.PLAN, task_of, before)
             export_generator(
                 self.folder / "autoencoder",
                 self.folder / name,
@@ -112,14 +123,21 @@ class Recipe:
         device = str(resolve_device(self.device))
         train(task_of, plan, self.folder / name, 1 if device != "cpu" else self.workers, device, before)
 
+    def _encoder(self, scale: float) -> Path:
+        """The weights of the encoder for the alignment, trained now if they are not there."""
+        task_of = partial(alignment.EncoderTask, str(self.data), str(self.latents), scale)
+        device = str(resolve_device(self.device))
+        train(task_of, alignment.ENCODER_PLAN, self.folder / "encoder", 1, device)
+        return self.folder / "encoder" / "final.safetensors"
+
     def _autoencoder(self, device: str):
         if self.start_from:
-            import_autoencoder(self.start_from / f"micro-{self.family}", self.folder / "autoencoder")
+            import_autoencoder(self._models()[0], self.folder / "autoencoder")
         if not (self.folder / "autoencoder" / "final.safetensors").exists():
             raise UserError(
                 f"no trained autoencoder in {self.folder}: run `persongen world train autoencoder` first"
             )
-        network = autoencoder.new_autoencoder()
+        network = new_autoencoder()
         network.load_state_dict(trained(self.folder / "autoencoder"))
         return network.to(device).eval()
 
