@@ -188,16 +188,17 @@ def _with_base(
 ) -> dict[str, Strategy]:
     """The strategies by name, base first, with the numbers that are usual for the backbone."""
     from persongen_lib.backbones.defaults import defaults_of
+    from persongen_lib.sampling.engine.specs import default_strategy
     from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
 
+    usual = defaults_of(type(backbone), backbone.name)
     if strategies is None:
-        strategies = [make_strategy(name) for name in list_strategies()]
+        strategies = [default_strategy(name, usual, num_steps) for name in list_strategies()]
     names = [strategy.name for strategy in strategies]
     if len(set(names)) < len(names):
         raise UserError(f"each strategy can be given only once, not {', '.join(names)}")
     named = dict(zip(names, strategies, strict=True))
     named = {"base": named.get("base") or make_strategy("base"), **named}
-    usual = defaults_of(type(backbone), backbone.name)
     named = {name: one.resolved(usual["guidance_scale"], num_steps) for name, one in named.items()}
     scale = named["base"].guidance_scale
     if not isinstance(scale, float) or scale <= 1:

@@ -15,11 +15,14 @@ class LowRank(Kind):
         return name.endswith((DOWN, UP))
 
     def change(self, modules, tensors, scale, changed):
-        for layer in [name.removesuffix(DOWN) for name in tensors if name.endswith(DOWN)]:
+        for layer in dict.fromkeys(name.removesuffix(DOWN).removesuffix(UP) for name in tensors):
             down, up = (tensors.get(layer + half) for half in (DOWN, UP))
             name = f"{layer}.weight"
             own = known_parameter(modules, name)
-            if up is None or (up.shape[0], down[0].numel()) != (own.shape[0], own[0].numel()):
+            if up is None or down is None or up[0].numel() != len(down):
                 raise misfit(name)
+            if (up.shape[0], down[0].numel()) != (own.shape[0], own[0].numel()):
+                raise misfit(name)
+            before = changed.get(name, own)
             product = up.to(own.device).float().flatten(1) @ down.to(own.device).float().flatten(1)
-            changed[name] = (own.float() + scale * product.view_as(own)).to(own.dtype)
+            changed[name] = (before.float() + scale * product.view_as(own)).to(own.dtype)

@@ -24,7 +24,9 @@ class SpectralShifts(Kind):
             shift = tensor.to(own.device).float()
             if len(shift) != num_shifts(own):
                 raise misfit(name)
-            changed[name] = respectrum(spectrum(own), scale * shift).view_as(own).to(own.dtype)
+            changed[name] = (
+                respectrum(spectrum(changed.get(name, own)), scale * shift).view_as(own).to(own.dtype)
+            )
 
 
 def num_shifts(weight: Tensor) -> int:

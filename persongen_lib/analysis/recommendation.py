@@ -29,7 +29,7 @@ REFERENCE_RUN = "superclass"
 """The strategy that never names the subject: a reference of what the prompt alone gives, and no option."""
 Scores = TypeVar("Scores", np.ndarray, pd.DataFrame, pd.Series)
 OPTION = ("label", "strategy", "parameters")
-ABOUT = ("strategy", "parameters", "backbone", "num_steps", "scheduler")
+ABOUT = ("strategy", "parameters", "backbone", "method", "num_steps", "scheduler")
 """What a recommended option says of itself, where the table does."""
 
 
@@ -188,6 +188,8 @@ def allowed(table: pd.DataFrame, preferences: Preferences) -> pd.DataFrame:
     """
     require(table, (*OPTION, "concept", "template", "evaluations", preferences.identity, preferences.text))
     table = table[table["strategy"] != REFERENCE_RUN]
+    if "backbone" in table and len(several := table["backbone"].dropna().unique()) > 1:
+        raise UserError(f"the table mixes the backbones {', '.join(several)}: keep the rows of one of them")
     if preferences.method is not None:
         require(table, ("method",))
         check_known("fine-tuning method", [preferences.method], sorted(table["method"].unique()))

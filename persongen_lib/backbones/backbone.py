@@ -144,7 +144,7 @@ class Backbone(ABC):
     def load_adapter(self, folder: str | Path, scale: float = 1.0) -> None:
         """Put a fine-tuning's weights in place, in exchange for an adapter loaded before.
 
-        `scale`: 0 leaves the model as it is, bit for bit, 1 is the fine-tuned model; see `adapters.adapted`.
+        `scale`: 0 leaves the model as it is, bit for bit, 1 is the fine-tuned model; see `adapters.adapted.adapted`.
         """
         tensors = read_adapter(folder)
         self.unload_adapter()

@@ -26,6 +26,11 @@ class Families(Mapping[str, type[LatentDiffusion]]):
         """Class decorator; families are listed by `order`, then by the name of their pipeline class."""
 
         def enter(cls: type[LatentDiffusion]) -> type[LatentDiffusion]:
+            _, known = self._classes.get(cls.pipeline_class, (order, cls))
+            if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ValueError(
+                    f"a family for {cls.pipeline_class} is registered already: {known.__qualname__}"
+                )
             self._classes[cls.pipeline_class] = (order, cls)
             return cls
 

@@ -1,4 +1,4 @@
-"""The only place that knows model families: loading, prompts, noise predictions, pictures, other weights."""
+"""Loading a model by its short name, folder or hub id."""
 
 from __future__ import annotations
 
@@ -28,14 +28,22 @@ def load_backbone(
     offload: bool = False,
     adapter: str | Path | None = None,
 ) -> Backbone:
-    """Load a model by its short name, diffusers folder or hub id.
+    """Load a model, frozen and in evaluation mode.
 
-    `original`: a folder with the weights from before fine-tuning (unet/ or transformer/, text_encoder/), for
-    a model whose own weights are personalized. `device`: "auto" takes a GPU when there is one. `dtype`: fp32,
-    bf16 or fp16; by default fp32 on a CPU and fp16 elsewhere. For large models: `compile` the network, put
-    convolutions in the `channels_last` memory format, decode pictures one by one (`vae_slicing`), keep on a
-    GPU only the part that computes (`offload`). `adapter`: the folder of a fine-tuning to load at once. UserError
-    for what is unknown or can't be reached.
+    Args:
+        source: A short name (`list_backbones`), a diffusers folder, or a hub id.
+        original: A folder with the weights from before fine-tuning (unet/ or transformer/, text_encoder/), for a model
+            whose own weights are personalized.
+        device: "auto" takes a GPU if there is one; or "cpu", "cuda", "cuda:1" ...
+        dtype: "fp32", "bf16" or "fp16"; None takes fp32 on a CPU and fp16 elsewhere.
+        compile: Compile the denoiser.
+        channels_last: Put convolutions in this memory format.
+        vae_slicing: Decode images one by one.
+        offload: Keep on the GPU only the part that computes.
+        adapter: The folder of a fine-tuning to load at once.
+
+    Raises:
+        UserError: What is unknown, can't be reached or can't be loaded.
     """
     place = locate(source)
     device = resolve_device(device)

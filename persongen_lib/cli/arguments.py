@@ -1,4 +1,4 @@
-"""The commands of `persongen`, one file each; they import what is heavy only when they run."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 

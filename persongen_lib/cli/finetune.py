@@ -11,6 +11,7 @@ from persongen_lib.core.runtime import Runtime
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the command's options."""
+    from persongen_lib.backbones.sources import list_backbones
     from persongen_lib.finetune.engine.method import list_methods
 
     parser.add_argument(
@@ -21,7 +22,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--method", default="dreambooth", help=f"{', '.join(list_methods())} (default: dreambooth)"
     )
     parser.add_argument(
-        "--backbone", default="micro", help="micro (the default), sd2, sdxl, pixart, a folder or a hub id"
+        "--backbone",
+        default="micro",
+        help=f"{', '.join(list_backbones())}, a folder or a hub id (default: micro)",
     )
     parser.add_argument(
         "--token", help="the placeholder, a rare word or several (default: the concept's, or sks)"

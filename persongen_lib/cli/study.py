@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--shard", metavar="K/N", help="run only this part of the fine-tunings, such as 1/2")
     parser.add_argument(
-        "--keep-pictures", action="store_true", help="in files of their own, not on a contact sheet a cell"
+        "--keep-pictures",
+        action="store_true",
+        help="keep images as files instead of one contact sheet per cell",
     )
     parser.add_argument(
         "--notebooks",

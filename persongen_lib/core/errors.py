@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """A wrong value from outside, told in one sentence: what was wrong, what is allowed, what to do."""
+    """Invalid input, described in one sentence: what is wrong, what is allowed, what to do."""

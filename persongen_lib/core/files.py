@@ -37,7 +37,7 @@ def write_atomic(path: str | Path, content: bytes | str | Callable[[Path], Any])
 
 
 def _is_full_disk(error: Exception) -> bool:
-    """Also as safetensors tells it, in words."""
+    """Whether the disk is full, including safetensors' own message."""
     full = (errno.ENOSPC, errno.EDQUOT)
     return getattr(error, "errno", None) in full or any(f"os error {code})" in str(error) for code in full)
 

@@ -114,7 +114,7 @@ def _checked(owner: str, name: str, hint: Any, value: Any) -> Any:
 def _checked_scale(value: Any) -> float | tuple[float, ...] | Total | None:
     """A number, a tuple of numbers, a share, or None where `value` is none of them."""
     if isinstance(value, Total):
-        return value
+        return value if _is_number(value.share) and value.share >= 0 else None
     if (share := _share(value)) is not None:
         return Total(share)
     if isinstance(value, list | tuple) and value:
@@ -126,6 +126,8 @@ def _checked_steps(value: Any) -> int | Fraction | None:
     """A whole number, a fraction of at most 1, or None where `value` is neither."""
     share = value.share if isinstance(value, Fraction) else _share(value)
     if share is not None:
+        if not _is_number(share):
+            return None
         return Fraction(share) if 0 <= share <= 1 else None
     return int(value) if _is_number(value) and value == int(value) and value >= 0 else None
 
@@ -137,7 +139,12 @@ def _share(value: Any) -> float | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that is too large for a float
+        return False
 
 
 class Registered(Protocol):

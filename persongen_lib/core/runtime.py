@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from persongen_lib.core.errors import UserError
 from persongen_lib.core.store import Store
 
 
@@ -23,7 +24,19 @@ class Runtime:
     device: str = "auto"
     dtype: str | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.store, Store):
+            raise UserError(
+                f"a runtime needs a Store, not {self.store!r}: write Runtime.at(folder) for a folder"
+            )
+
     @classmethod
     def at(cls, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None) -> Self:
         """The runtime of a runs folder."""
         return cls(Store(runs), device, dtype)
+
+
+def check_runtime(runtime: object) -> None:
+    """Raise a UserError for what is no `Runtime`, such as the name of a folder."""
+    if not isinstance(runtime, Runtime):
+        raise UserError(f"give a Runtime such as Runtime.at('runs'), not {runtime!r}")

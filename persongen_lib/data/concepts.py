@@ -1,4 +1,4 @@
-"""Concepts as folders of pictures, and prompt sets as text files with one template a line."""
+"""Concepts: folders of pictures of one subject, and what is known about it."""
 
 from __future__ import annotations
 

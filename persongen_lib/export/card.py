@@ -37,8 +37,7 @@ backbone.load_adapter("FOLDER")
 sample(backbone, make_strategy("base"), "a photo of {{}}", {quoted}, "{class_name}", seeds=[0]).images[0]
 ```
 
-`persongen export` turns it into the files below, and fine-tuning leaves the small ones beside it. Each, where it
-is here, is loaded so:
+`persongen export` converts it to the formats below; fine-tuning already writes the small ones. To load each:
 
 {loaders}
 
@@ -47,8 +46,8 @@ is here, is loaded so:
 - It was made from {pictures} of one concept and knows it as they show it: other sides, poses and lights are guesses
   of the base model, whose errors and biases it has too.
 - The longer the training, the more it repeats its pictures and the less it follows the rest of the prompt.
-- Who owns the pictures, and whether a person in them agreed, is not known to the tool that wrote this: whoever
-  publishes it must know. The base model's license holds for what is made from it.
+- Before you publish this model, check that you may use the images and that anyone shown agreed; this tool cannot
+  know. The base model's license holds for what is made from it.
 """
 
 

@@ -30,7 +30,7 @@ def picture_grid(
     `table`: results with `label`, `concept`, `class_name`, `template`, `seed` and `picture`, the picture's
     path under `runs`. `seed`: the noise to show, None the first one. `prompts`: templates to show, None
     all.
-    `references`: a reference picture a concept, shown in a first column.
+    `references`: one reference image per concept, shown in the first column.
     """
     from persongen_lib.sampling.engine.contact_sheets import open_picture
 

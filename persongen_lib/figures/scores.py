@@ -34,7 +34,7 @@ def identity_text(
         y: The column up.
         by: The column that names the points.
         width: Inches.
-        **bootstrap: For `statistics.summarize`, which resamples concepts.
+        **bootstrap: For `analysis.statistics.summarize`, which resamples concepts.
 
     Returns:
         A figure with one point per value of `by`.
@@ -83,7 +83,7 @@ def bars(
         metrics: Columns of shares, one panel each.
         by: The column that names the bars.
         width: Inches.
-        **bootstrap: For `statistics.summarize`, which resamples concepts.
+        **bootstrap: For `analysis.statistics.summarize`, which resamples concepts.
 
     Returns:
         A figure with one panel per metric and one bar per value of `by`.
@@ -160,7 +160,7 @@ def differences(
     """Draw paired differences to the reference with their intervals; zero is no difference.
 
     Args:
-        paired: See `statistics.paired_differences`.
+        paired: See `analysis.statistics.paired_differences`.
         reference: What the differences are to, as the axis calls it.
         by: The column that names the points.
         width: Inches.

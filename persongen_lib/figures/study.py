@@ -118,7 +118,7 @@ def equal_cost(found: pd.DataFrame, width: float = WIDTH) -> Figure:
 
 @styled
 def decision_chart(best: pd.DataFrame, width: float = WIDTH) -> Figure:
-    """Which option is best (`study.decision.best_options`): a row a budget, a tile a weight of identity.
+    """Which option is best (`analysis.recommendation.best_options`): a row a budget, a tile a weight of identity.
 
     Neighbors with the same option are one tile in its strategy's color, with its parameters as the label has them
     (upright where the tile is narrow); the strategies' names are above.

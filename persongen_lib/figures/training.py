@@ -48,7 +48,7 @@ def effects(
     """Draw paired differences to the reference, a group of points for every `by`.
 
     Args:
-        paired: `statistics.paired_differences` of every value of `within`, with a column of its name.
+        paired: `analysis.statistics.paired_differences` of every value of `within`, with a column of its name.
         by: The column of the groups.
         within: The column of the points in a group.
         reference: What the differences are to, as the axis calls it.

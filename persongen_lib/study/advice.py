@@ -13,7 +13,7 @@ from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.core.errors import UserError
 from persongen_lib.sampling.engine.specs import default_strategy
 from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
-from persongen_lib.study.cell import DEFAULT_BACKBONE
+from persongen_lib.study.cell import DEFAULT_BACKBONE, DEFAULT_METHOD
 
 RUN = {"num_steps": "--steps", "scheduler": "--scheduler"}
 """Options of `persongen sample` for what a row of a results table says of the run beside the strategy."""
@@ -33,6 +33,8 @@ def sample_command(option: pd.Series, *more: str) -> str:
     words = ["persongen", "sample", "--strategy", name]
     if backbone != DEFAULT_BACKBONE:
         words += ["--backbone", backbone]
+    if isinstance(option.get("method"), str) and option["method"] != DEFAULT_METHOD:
+        words += ["--method", option["method"]]
     usual, own = _defaults(backbone, name, option.get("num_steps"))
     for key, flag in RUN.items():
         if pd.notna(option.get(key)) and option[key] != usual.get(key):

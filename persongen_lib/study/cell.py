@@ -9,6 +9,9 @@ from typing import Any
 DEFAULT_BACKBONE = "micro"
 """The backbone of cells and of `persongen sample` when none is named."""
 
+DEFAULT_METHOD = "dreambooth"
+"""The fine-tuning method of cells and of `persongen sample` when none is named."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -38,7 +41,7 @@ class Cell:
     concept: str
     strategy: str
     backbone: str = DEFAULT_BACKBONE
-    method: str = "dreambooth"
+    method: str = DEFAULT_METHOD
     parameters: Mapping[str, Any] = field(default_factory=dict)
     prompts: str | Sequence[str] = "auto"
     seeds: str | int | Sequence[int] = "0-3"

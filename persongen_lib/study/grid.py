@@ -106,9 +106,10 @@ def shard(study: Study, part: str) -> Study:
     index, count = map(int, found.groups()) if found else (0, 0)
     if not 1 <= index <= count:
         raise UserError(f"a shard is k/N with k from 1 to N, such as 1/2, not {part!r}")
-    tunings = list(dict.fromkeys(job.fine_tune.hash for job in study.jobs))
-    mine = set(tunings[index - 1 :: count])
-    return replace(study, jobs=tuple(job for job in study.jobs if job.fine_tune.hash in mine))
+    trainings = [replace(job.fine_tune, num_steps=1).hash for job in study.jobs]  # all lengths come from one
+    mine = set(list(dict.fromkeys(trainings))[index - 1 :: count])
+    kept = (job for job, training in zip(study.jobs, trainings, strict=True) if training in mine)
+    return replace(study, jobs=tuple(kept))
 
 
 def _including(values: Mapping[str, Any], path: Path) -> Study:

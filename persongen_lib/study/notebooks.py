@@ -25,8 +25,8 @@ def run_notebooks(
 ) -> tuple[Failure, ...]:
     """Execute the notebook of every cell's strategy into `<runs>/notebooks`.
 
-    Notebooks of cells that `failed`, of strategies without a notebook, and those executed before are left out. A
-    notebook finds its cell's fine-tuning and pictures done, and makes what else it shows.
+    It skips failed cells, strategies without a notebook, and notebooks already executed. Each notebook reuses its
+    cell's fine-tuning and images.
 
     Returns:
         The cells whose notebook failed.

@@ -78,7 +78,8 @@ def update_table(study: Study, runs: str | Path = "runs") -> Path:
     with FileLock(path.with_suffix(".lock")):
         if path.is_file():
             others = pd.read_parquet(path)
-            others = others[~others["study"].isin([part.name for part in study.tables])]
+            if "study" in others:  # not where nothing was finished when it was written
+                others = others[~others["study"].isin([part.name for part in study.tables])]
             rows = pd.concat([others, rows], ignore_index=True)
         return _write(rows, path)
 

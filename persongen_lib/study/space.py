@@ -16,7 +16,7 @@ from persongen_lib.study.scores import find_scores
 
 TILE_PIXELS = 256 * 256
 PNG, SHEET = 2.0, 0.6
-"""Bytes a pixel of a picture in a file of its own and on a contact sheet: somewhat more than was measured."""
+"""Bytes per pixel of an image in its own file and on a contact sheet, slightly above the measured values."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def decided(followed: Followed, layout: int = 2, shapes: int = 5) -> pd.DataFram
         share_i = 1 - sum_k |F(z_i)_k - F(z)_k|^2 / sum_k |F(z)_k|^2
 
     summed over channels: 1 where the band is final, 0 where it is no better than latents of zero, below 0 where it is
-    worse. The bands, in cycles a picture: "overall color" 0, "layout" up to `layout`, "shapes" up to `shapes`,
+    worse. The bands, in cycles per image: "overall color" 0, "layout" up to `layout`, "shapes" up to `shapes`,
     "detail" above.
     """
     if not 1 <= layout < shapes:

@@ -1,4 +1,4 @@
-"""What is looked at: each function takes the followed pictures at one step and gives tensors by name, row by row."""
+"""The quantities recorded at each step, for the followed images."""
 
 from __future__ import annotations
 

@@ -30,8 +30,9 @@ DTYPES = {
 class TrajectoryRecorder:
     """Follows the pictures with these numbers (from 0) in a call of `sample`; the others cost nothing.
 
-    `strategy` is the one that samples, `frames` the length of the film strips. What is recorded of a picture is that
-    of a run of it alone, to rounding; the pictures are what they are without it. Results are a `Trajectory` a number.
+    `strategy` is the one that samples, `frames` the length of the film strips. What is recorded
+    of an image equals, to rounding, a run of that image alone, and recording does not change the images. The result is
+    one `Trajectory` per image.
     """
 
     name = "trajectory"

@@ -56,7 +56,7 @@ def run_trajectories(
     frames: int = FRAMES,
     batch_size: int = 8,
 ) -> Path:
-    """The folder with one p03_s0007.npz a picture (prompt index, seed), made now where it is missing.
+    """The folder with one p03_s0007.npz per image (prompt index, seed), made now where it is missing.
 
     Only these pictures are sampled, `batch_size` at a time; a killed run goes on with those it did not finish.
     """

@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 def rings(height: int, width: int) -> np.ndarray:
-    """(height, width): the frequency of each place of a 2-D FFT in whole cycles a picture, rounded."""
+    """(height, width): the frequency of each place of a 2-D FFT in whole cycles per image, rounded."""
     up, across = (np.fft.fftfreq(size, 1 / size) for size in (height, width))
     return np.hypot(up[:, None], across).round().astype(int)
 
 
 def power_spectrum(fields: Tensor) -> Tensor:
-    """(rows, B) of (rows, C, H, W): mean power at 0, 1, ... B - 1 cycles a picture, white noise of variance 1 is 1.
+    """(rows, B) of (rows, C, H, W): mean power at 0, 1, ... B - 1 cycles per image, white noise of variance 1 is 1.
 
     The power `|F|^2` of the orthonormal Fourier transform, averaged over the channels and over the ring of frequencies
     whose distance from zero rounds to that number. B - 1 is that of the highest frequency, in the corner.

@@ -123,9 +123,11 @@ class ParetoExplorer(widgets.VBox):
             if files.notna().all():
                 with suppress(UserError):  # they are gone, and no sheet has them
                     return [open_picture(self.runs / file) for file in files]
+        row = self.table[self.table["label"] == point["label"]].iloc[0]
+        scheduler = row.get("scheduler")
         spec = sample_spec(
-            point["strategy"], self.prompts, self.seed, self.num_steps, self.tuning,
-            **json.loads(point["parameters"]),
+            point["strategy"], self.prompts, self.seed, int(row.get("num_steps", self.num_steps)), self.tuning,
+            scheduler=scheduler if isinstance(scheduler, str) else None, **json.loads(point["parameters"]),
         )  # fmt: skip
         return self.studio(spec).images
 

@@ -52,6 +52,25 @@ def test_low_rank_is_added(modules):
     torch.testing.assert_close(adapted(modules, names, 0.5)["network.linear.weight"], expected)
 
 
+def test_low_rank_is_added_to_a_weight_that_is_replaced_as_well(modules):
+    down, up, whole = torch.randn(2, 3), torch.randn(4, 2), torch.ones(4, 3)
+    tensors = {
+        "network.linear.lora_A.weight": down,
+        "network.linear.lora_B.weight": up,
+        "network.linear.weight": whole,
+    }
+    torch.testing.assert_close(adapted(modules, tensors)["network.linear.weight"], whole + up @ down)
+
+
+@pytest.mark.parametrize("ranks", [(2, 3), (None, 2), (2, None)])
+def test_halves_of_low_rank_that_do_not_fit_each_other_are_refused(modules, ranks):
+    down, up = ranks
+    tensors = {"network.linear.lora_A.weight": torch.zeros(down, 3)} if down else {}
+    tensors |= {"network.linear.lora_B.weight": torch.zeros(4, up)} if up else {}
+    with pytest.raises(UserError, match="network.linear.weight does not fit"):
+        adapted(modules, tensors)
+
+
 def test_a_shift_moves_the_singular_values(modules):
     values = spectrum(modules["network"]["linear"].weight.data)[1]
     shifted = adapted(modules, {"network.linear.weight.shift": torch.tensor([1.0, 0.5, 0.25])}, 2.0)

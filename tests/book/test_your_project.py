@@ -1,4 +1,4 @@
-"""The strategy that the chapter "Use it in your own project" adds: its code is run as it stands there."""
+"""What the chapter "Use it in your own project" adds: its code is run as it stands there."""
 
 import os
 import re
@@ -17,14 +17,24 @@ plain = sample(backbone, make_strategy("superclass", guidance_scale=3.5), num_st
 assert torch.equal(faded.latents, plain.latents)
 spec = sample_spec("fading", ["a photo of a {}"], "0", class_name="dog", superclass_weights="original")
 assert spec.parameters["superclass_weights"] == "original"
+
+from PIL import Image
+from persongen_lib import fine_tune_spec, load_concept
+from persongen_lib.evaluation.evaluators import choose_evaluators
+from persongen_lib.evaluation.metric import Batch
+
+dog = load_concept("dog")
+assert fine_tune_spec(dog, method="biases").parameters["learning_rate"] == 1e-3
+gray = choose_evaluators((64, 64), ["brightness"]).load(dog)["brightness"]
+assert gray(Batch([Image.new("RGB", (64, 64), (51, 51, 51))], ["a {}"])) == {"brightness": [0.2]}
 """
 
 
-def test_the_strategy_of_the_chapter_works_as_it_is_printed(tmp_path):
+def test_the_strategy_the_method_and_the_metric_of_the_chapter_work_as_printed(tmp_path):
     text = (ROOT / "book" / "your_project.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    shown = [block for block in blocks if "fading" in block]
-    assert len(shown) == 2
+    shown = [block for block in blocks if "register(" in block or "fading" in block]
+    assert len(shown) == 4
     subprocess.run(
         [sys.executable, "-c", "\n".join([*shown, CHECKS])],
         check=True,

@@ -7,6 +7,7 @@ import pytest
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
+from persongen_lib.core.runtime import Runtime, check_runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store, read_spec
 
@@ -114,3 +115,11 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, error):
     assert (tmp_path / "kept.bin").read_bytes() == b"before" and len(list(tmp_path.iterdir())) == 1
     with pytest.raises(OSError, match="other"):
         write_atomic(tmp_path / "kept.bin", lambda path: (_ for _ in ()).throw(OSError(5, "other")))
+
+
+def test_a_runtime_is_no_name_of_a_folder(tmp_path):
+    assert Runtime.at(tmp_path).store.root == tmp_path
+    with pytest.raises(UserError, match="needs a Store, not 'runs': write Runtime.at"):
+        Runtime("runs")
+    with pytest.raises(UserError, match="give a Runtime such as Runtime.at\\('runs'\\), not 'runs'"):
+        check_runtime("runs")

@@ -137,9 +137,14 @@ def test_min_snr_weights_are_the_papers():
     snr = [0.999 / 0.001, 9.0, 1.0, 0.01 / 0.99]
     noise = [min(ratio, 5) / ratio for ratio in snr]
     velocity = [min(ratio, 5) / (ratio + 1) for ratio in snr]
-    assert min_snr_weights(alphas, 5.0, "epsilon").tolist() == pytest.approx(noise, rel=1e-3)
-    assert min_snr_weights(alphas, 5.0, "v_prediction").tolist() == pytest.approx(velocity, rel=1e-3)
+    assert min_snr_weights(alphas / (1 - alphas), 5.0, "epsilon").tolist() == pytest.approx(noise, rel=1e-3)
+    assert min_snr_weights(alphas / (1 - alphas), 5.0, "v_prediction").tolist() == pytest.approx(
+        velocity, rel=1e-3
+    )
     assert min_snr_weights(torch.tensor([0.0]), 5.0, "epsilon").item() == 1
+    assert min_snr_weights(torch.tensor([9.0, 2.0]), 5.0, "sample").tolist() == [5, 2]
+    with pytest.raises(UserError, match="not defined for models that predict velocity"):
+        min_snr_weights(torch.tensor([1.0]), 5.0, "velocity")
 
 
 def test_pictures_have_their_own_captions():

@@ -181,6 +181,19 @@ def test_relative_values_are_read_from_text():
     assert default_strategy("switching", usual).parameters()["switch_step"] == 8
     assert default_strategy("switching", usual, 50, guidance_scale="200%").parameters()["guidance_scale"] == 7
     assert make_strategy("switching").parameters()["switch_step"] == "14%"
-    for value in ("140%", "-3%", "many", 1.5):
+    for value in ("140%", "-3%", "many", 1.5, Fraction("a"), Fraction(2.0), Fraction(float("nan"))):
         with pytest.raises(UserError, match="switch_step of switching must be a whole number"):
             make_strategy("switching", switch_step=value)
+
+
+@pytest.mark.parametrize("value", [10**400, Total("a"), Total(-1.0), Total(float("nan")), "50", "half%"])
+def test_scales_that_are_no_numbers_are_refused(value):
+    with pytest.raises(UserError, match="guidance_scale of base must be a number"):
+        make_strategy("base", guidance_scale=value)
+
+
+def test_names_in_the_place_of_what_they_name_are_refused():
+    with pytest.raises(UserError, match="made by make_strategy, not 'base'"):
+        sample(tiny_backbone(), "base", *PROMPT)
+    with pytest.raises(UserError, match="loaded by load_backbone, not 'micro'"):
+        sample("micro", make_strategy("base"), *PROMPT)

@@ -135,3 +135,9 @@ def test_advice_says_what_to_type():
     assert f"{command} --concept cat --template" in words
     line = 'strategy = make_strategy("mixed", concept_scale=1.75, superclass_scale=1.75, superclass_weights="original")'
     assert f"```python\n{line}\n```" in words
+
+
+def test_the_command_names_the_fine_tuning_method_unless_it_is_the_usual_one():
+    parameters = sample_spec("base", [SNOW], 0, class_name="dog").parameters
+    assert "--method" not in sample_command(option("base", parameters, method="dreambooth"))
+    assert shlex.split(sample_command(option("base", parameters, method="lora")))[-2:] == ["--method", "lora"]

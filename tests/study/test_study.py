@@ -571,6 +571,22 @@ def test_notebooks_run_over_finished_cells(place, tmp_path, monkeypatch):
     assert samples == set(path for path in (runs / "sample").iterdir() if path.is_dir())
 
 
+def test_a_table_of_nothing_is_no_obstacle(place, tmp_path):
+    study = load_study(study_file(place, tmp_path))
+    for _ in range(2):
+        assert pd.read_parquet(results.update_table(study, tmp_path / "runs")).empty
+
+
+def test_lengths_of_one_training_stay_in_one_shard(place, tmp_path):
+    tunings = [{"num_steps": steps, "parameters": QUICK} for steps in (2, 4)]
+    study = load_study(study_file(place, tmp_path, fine_tunings=tunings))
+    for part in ("1/2", "2/2"):
+        jobs = grid.shard(study, part).jobs
+        assert {job.fine_tune.num_steps for job in jobs} == {2, 4} and len(
+            {job.cell.concept for job in jobs}
+        ) == 1
+
+
 def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys, monkeypatch):
     run = run_cell(cell, tmp_path, device="cpu")
     clip = ["--clip-model", f"local-dir:{place / 'clip'}", "--device", "cpu"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from persongen_lib.core.errors import UserError
+
 
 def squared_error(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean squared error of every row (rows,) of (rows, C, H, W) tensors, float32.
@@ -19,15 +21,21 @@ def squared_error(output: Tensor, target: Tensor, mask: Tensor | None = None) ->
     return inside.sum(dim=(1, 2, 3)) / (mask.sum(dim=(1, 2, 3)) * error.shape[1])
 
 
-def min_snr_weights(alphas: Tensor, gamma: float, prediction_type: str) -> Tensor:
-    """Weights of noise levels (Hang et al., arXiv 2303.09556), given their cumulative alphas.
+def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
+    """Weights of noise levels (Hang et al., arXiv 2303.09556), given their signal-to-noise ratios.
 
-    min(SNR, gamma) / SNR where the model predicts noise, over SNR + 1 where it predicts v.
+    min(SNR, gamma), over SNR where the model predicts noise, over SNR + 1 where it predicts v.
+
+    Raises:
+        UserError: A model that predicts something else.
     """
-    snr = alphas / (1 - alphas)
-    if prediction_type == "v_prediction":
-        return snr.clamp(max=gamma) / (snr + 1)
-    return (gamma / snr).clamp(max=1)
+    capped = snr.clamp(max=gamma)
+    weights = {"epsilon": (gamma / snr).clamp(max=1), "v_prediction": capped / (snr + 1), "sample": capped}
+    if prediction_type not in weights:
+        raise UserError(
+            f"min_snr_gamma is not defined for models that predict {prediction_type}: leave it at 0"
+        )
+    return weights[prediction_type]
 
 
 def prior_preservation_loss(errors: Tensor, half: int, prior_weight: float) -> Tensor:

@@ -36,17 +36,16 @@ class Objective:
         drawn = [torch.randint(len(source), (half,), generator=generator) for source in self.sources]
         latents = torch.cat([source.latents[rows] for source, rows in zip(self.sources, drawn, strict=True)])
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-        levels = self.backbone.scheduler.config.num_train_timesteps
+        levels = self.backbone.noise_model.num_timesteps
         timesteps = torch.randint(levels, (len(latents),), generator=generator).to(latents.device)
         noisy, target = self.backbone.add_noise(latents, noise, timesteps)
         output = self.backbone.forward(noisy, timesteps, self._conditioning(drawn))
         errors = squared_error(output, target, self._masks(drawn, latents))
         if self.method.min_snr_gamma:
-            scheduler = self.backbone.scheduler
-            alphas = scheduler.alphas_cumprod.to(errors)[timesteps]
-            errors = errors * min_snr_weights(
-                alphas, self.method.min_snr_gamma, scheduler.config.prediction_type
-            )
+            model = self.backbone.noise_model
+            level = model.level(timesteps)
+            snr = (level.signal / level.noise).flatten() ** 2
+            errors = errors * min_snr_weights(snr, self.method.min_snr_gamma, model.prediction_type)
         return prior_preservation_loss(errors, half, self.method.prior_weight)
 
     def _conditioning(self, drawn: list[Tensor]) -> Conditioning:

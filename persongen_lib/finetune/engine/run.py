@@ -18,7 +18,7 @@ from persongen_lib.core.checks import check_known, check_steps, check_template
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic, write_json
 from persongen_lib.core.provenance import provenance
-from persongen_lib.core.runtime import Runtime
+from persongen_lib.core.runtime import Runtime, check_runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.training import CHECKPOINT
 from persongen_lib.data.concepts import Concept
@@ -59,6 +59,7 @@ def finetune(
     Raises:
         UserError: If a value is wrong, the disk is full, or the loss is not finite.
     """
+    check_runtime(runtime)
     if spec.concept_digest != concept.digest:
         raise UserError(
             f"the pictures of {concept.name!r} are not those of the fine-tuning: make the spec anew"

@@ -1,4 +1,4 @@
-"""Strips of pictures that show what a training has come to."""
+"""Strips of sample images that show training progress."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.loading import load_backbone
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import remove_temporaries, write_atomic
-from persongen_lib.core.runtime import Runtime
+from persongen_lib.core.runtime import Runtime, check_runtime
 from persongen_lib.core.store import read_spec
 from persongen_lib.sampling.engine.contact_sheets import is_packed, picture_name
 from persongen_lib.sampling.engine.predictions import Encoder
@@ -45,6 +45,7 @@ def run_sample(
         batch_size: images per network call and branch.
         kind: the run's kind in the store.
     """
+    check_runtime(runtime)
     store = runtime.store
     found = store.find(kind, spec)
     if found and is_packed(found):

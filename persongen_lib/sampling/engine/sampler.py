@@ -91,6 +91,10 @@ def sample(
     Raises:
         UserError: a wrong value.
     """
+    if not isinstance(backbone, Backbone):
+        raise UserError(f"the backbone must be loaded by load_backbone, not {backbone!r}")
+    if not isinstance(strategy, Strategy):
+        raise UserError(f"the strategy must be made by make_strategy, not {strategy!r}")
     check_known("output", [output], ("images", "latents"))
     check_steps(batch_size, what="the batch size")
     usual = defaults_of(type(backbone), backbone.name)

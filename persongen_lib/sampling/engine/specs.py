@@ -102,7 +102,7 @@ def sample_spec(
     if fine_tune is not None:
         backbone, class_name, token = fine_tune.backbone, fine_tune.class_name, fine_tune.token
     if class_name is None:
-        raise UserError("what is sampled? Give the class name, a word such as 'dog'")
+        raise UserError("give class_name, a word such as 'dog', or a fine-tuning")
     backbone = backbone or "micro"
     usual = sampling_defaults(backbone)
     num_steps = usual["num_steps"] if num_steps is None else check_steps(num_steps)

@@ -168,5 +168,12 @@ def list_strategies() -> tuple[str, ...]:
 
 
 def make_strategy(name: str, **parameters: Any) -> Strategy:
-    """A strategy by name; an unknown name or parameter is an error that lists the known ones."""
+    """A strategy by name.
+
+    What is not given has the strategy's own default: shares of the total guidance and fractions of the steps that are
+    usual for the model it will sample. `default_strategy` takes the values that are published for a model instead.
+
+    Raises:
+        UserError: An unknown name or parameter, or a value that is not allowed.
+    """
     return STRATEGIES.make(name, **parameters)

@@ -64,7 +64,7 @@ def render_dataset(folder: str | Path, pictures: int, seed: int = 0, workers: in
 
 
 def render_masks(folder: str | Path, seed: int = 0, workers: int = 2) -> None:
-    """Write the subject's mask of every picture in `folder`, one bit a pixel; shards that are there are kept."""
+    """Write the subject's mask of every picture in `folder`, one bit per pixel; existing shards are kept."""
     folder = Path(folder)
     missing = [k for k in range(len(_shards(folder))) if not (folder / f"{k:04d}-masks.npy").exists()]
     with ProcessPoolExecutor(workers) as pool:

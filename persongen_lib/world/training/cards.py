@@ -44,7 +44,7 @@ Each accessory, where it was asked for: {accessories}.
 **Limits.** It knows the words of the micro-world only; anything else is noise to it. Pictures look painted: small
 parts (laces, eyes, stars, the far end of a pattern) smear; more training helps:
 `persongen world train generator --start-from data/models`. Color words bind loosely to accessories. It is a
-laboratory animal for sampling strategies, and no statement about photographs.
+testbed for sampling strategies; its results do not describe photographs.
 """,
     "micro-clip": """# micro-clip: the picture-and-text evaluator of the micro-world
 

@@ -81,6 +81,9 @@ class Recipe:
         """Train one of autoencoder, generator, clip, oracle, segmenter, and export what a user loads."""
         render_dataset(self.data, self.pictures, DATA_SEED, self.workers)
         if model == "autoencoder":
+            if self.start_from:
+                self._autoencoder(str(resolve_device(self.device)))
+                return
             self._run(model, autoencoder.PLAN, partial(autoencoder.AutoencoderTask, str(self.data)))
             return
         device = str(resolve_device(self.device))

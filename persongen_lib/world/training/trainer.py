@@ -94,8 +94,12 @@ def train(
         return
     meeting = folder / f".meeting-{os.getpid()}"
     meeting.unlink(missing_ok=True)
-    torch.multiprocessing.spawn(_worker, (workers, task_of, plan, folder, device, meeting), nprocs=workers)
-    meeting.unlink(missing_ok=True)
+    try:
+        torch.multiprocessing.spawn(
+            _worker, (workers, task_of, plan, folder, device, meeting), nprocs=workers
+        )
+    finally:
+        meeting.unlink(missing_ok=True)
 
 
 def device_name(device: str) -> str:
