@@ -25,12 +25,19 @@ def picture_grid(
     references: Mapping[str, Image.Image] | None = None,
     width: float = WIDTH,
 ) -> Figure:
-    """Strategies (columns) on the same concept, prompt and noise (rows).
+    """Compare strategies (columns) on the same concept, prompt and noise (rows).
 
-    `table`: results with `label`, `concept`, `class_name`, `template`, `seed` and `picture`, the picture's
-    path under `runs`. `seed`: the noise to show, None the first one. `prompts`: templates to show, None
-    all.
-    `references`: one reference image per concept, shown in the first column.
+    Args:
+        table: Results with `label`, `concept`, `class_name`, `template`, `seed` and `picture`, the image's path under
+            `runs`.
+        runs: The folder of finished work.
+        seed: The noise to show; None for the first one of the table.
+        prompts: The templates to show; None for all.
+        references: One reference image per concept, shown in the first column.
+        width: Inches.
+
+    Raises:
+        UserError: No image of the table has this seed and one of these prompts.
     """
     from persongen_lib.sampling.engine.contact_sheets import open_picture
 
@@ -60,7 +67,14 @@ def contact_sheet(
     columns: int = 5,
     width: float = WIDTH,
 ) -> Figure:
-    """Pictures side by side, `columns` in a row, each under its caption."""
+    """Show images side by side, `columns` in a row, each under its caption.
+
+    Args:
+        images: The images, at least one.
+        captions: One per image; None for no captions.
+        columns: Images per row.
+        width: Inches.
+    """
     lines = [images[start : start + columns] for start in range(0, len(images), columns)]
     if captions is None:
         return grid(lines, None, None, width, columns=columns)
@@ -78,9 +92,17 @@ def contact_sheet(
 
 
 def grid(lines, names, heads, width, head_colors=None, columns=None, scale=None, foot=0.0) -> Figure:
-    """Pictures or maps in lines that fill the width; `names` stand over the lines, `heads` over the columns.
+    """Show images or maps in lines that fill the width.
 
-    `foot`: inches kept free below. `scale`: lowest and highest value of maps.
+    Args:
+        lines: Lines of images (PIL or arrays) or maps (H, W); None leaves a cell empty.
+        names: The text above each line; None for no names.
+        heads: The text above each column; None for no heads.
+        width: Inches.
+        head_colors: The color of each head, black by default.
+        columns: Cells per line; by default, as many as the longest line has.
+        scale: The lowest and the highest value of the color scale of maps; by default, those of each map.
+        foot: Inches kept free below.
     """
     columns = columns or max(len(line) for line in lines)
     gap, name_height, head_height = 0.05, 0.26 if names else 0.0, 0.26 if heads else 0.0

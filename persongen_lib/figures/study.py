@@ -24,12 +24,19 @@ from persongen_lib.figures.style import WIDTH, arms, look, styled, title
 def curves(
     table: pd.DataFrame, x: str = "prompt_right", y: str = "identity", width: float = WIDTH, **bootstrap
 ) -> Figure:
-    """Every setting of a results table in the plane of two scores, those along one parameter joined by a line.
+    """Show every setting of a results table in the plane of two scores, with a line along each parameter.
 
     Faint bars are 95 % intervals over concepts, of the defaults alone; the gray staircase is the front of the means
     (`pareto.front`): no setting is better in both. Hollow points differ from their strategy's default in a word
-    (`settings.sweeps`). At the ends of a line stand its least and its greatest value, the first where several
-    parameters move together.
+    (`settings.sweeps`). The least and the greatest value stand at the ends of a line; where several parameters move
+    together, these are values of the first.
+
+    Args:
+        table: A results table, one row per image.
+        x: The column to the right.
+        y: The column up.
+        width: Inches.
+        **bootstrap: For `analysis.statistics.summarize`, which resamples concepts.
     """
     summary = summarize(table, [x, y], **bootstrap).set_index(["label", "metric"])
     points = summarize_front(table, (x, y), **bootstrap).set_index("label")

@@ -27,10 +27,16 @@ FOOT = 0.63
 def film_strip(
     strips: Mapping[str, Sequence[Image.Image]], steps: Sequence[int], columns: int = 6, width: float = WIDTH
 ) -> Figure:
-    """Predicted pictures along the trajectory: a row a name, time from left to right.
+    """Show the predicted images along the trajectory, one row per name, time from left to right.
 
-    `strips`: equally many pictures a name, one for every entry of `steps` (step indices from 0); of longer
-    strips `columns` evenly spaced ones are shown, first and last always.
+    Args:
+        strips: Images by name, one for every entry of `steps`.
+        steps: Step indices from 0.
+        columns: The number of evenly spaced images shown of longer strips; the first and the last are always shown.
+        width: Inches.
+
+    Raises:
+        UserError: A strip has more or fewer images than there are steps.
     """
     wrong = [name for name, strip in strips.items() if len(strip) != len(steps)]
     if wrong:
@@ -44,9 +50,13 @@ def film_strip(
 def distance_maps(
     maps: Mapping[str, np.ndarray], steps: Sequence[int], columns: int = 6, width: float = WIDTH
 ) -> Figure:
-    """Where concept and superclass disagree: maps of the branch distance, all on one color scale.
+    """Show where concept and superclass disagree, as maps of the branch distance on one color scale.
 
-    `maps`: arrays of shape (steps, height, width) a name, one map for every entry of `steps`.
+    Args:
+        maps: Arrays (steps, H, W) by name, one map for every entry of `steps`.
+        steps: Step indices from 0.
+        columns: The number of evenly spaced steps shown; the first and the last are always shown.
+        width: Inches.
     """
     chosen = _spread(len(steps), columns)
     top = max(float(np.max(stack[chosen])) for stack in maps.values())
@@ -66,10 +76,18 @@ def attention_film(
     columns: int = 6,
     width: float = WIDTH,
 ) -> Figure:
-    """A film strip, below it where the network looks for the concept's words, and what a mask lets through.
+    """Show a film strip and, below it, the attention to the concept's words and what a mask lets through.
 
-    `film`: predicted pictures, `attention`: maps (steps, H, W) on one color scale, `masks`: (steps, H, W) true inside,
-    shown as the film darkened outside; all as long as `steps`, of which `columns` evenly spaced ones are shown.
+    Args:
+        film: Predicted images, one for every entry of `steps`.
+        attention: Maps (steps, H, W), shown on one color scale.
+        steps: Step indices from 0.
+        masks: (steps, H, W), true inside, shown as the film darkened outside; None leaves this line out.
+        columns: The number of evenly spaced steps shown; the first and the last are always shown.
+        width: Inches.
+
+    Raises:
+        UserError: The film, the attention or the masks are not as long as `steps`.
     """
     for name, given in (("film", film), ("attention", attention), ("masks", masks)):
         if given is not None and len(given) != len(steps):
@@ -117,11 +135,13 @@ def trajectory_table(trajectories: Mapping[str, Mapping[tuple[int, int], Traject
 def branch_distance(
     trajectory: pd.DataFrame, value: str = "distance", mark: int | None = None, width: float = WIDTH
 ) -> Figure:
-    """A quantity at every step: thin lines single pictures, thick lines their mean.
+    """Show a quantity at every step, with thin lines for single images and thick lines for their mean.
 
-    `trajectory`: see `trajectory_table`. `value`: "distance" or "cosine"; or see
-    `trajectories.latent_distances`, and "latents".
-    `mark`: a step to point at, where switching switches for example.
+    Args:
+        trajectory: See `trajectory_table`; for the latents see `trajectories.latent_distances`.
+        value: "distance", "cosine" or "latents".
+        mark: A step to point at, for example the one where switching switches.
+        width: Inches.
     """
     figure, axis = plt.subplots(figsize=(width, 0.62 * width), layout="constrained")
     labels = trajectory["label"].unique()
@@ -133,9 +153,12 @@ def branch_distance(
 
 @styled
 def decided(table: pd.DataFrame, mark: int | None = None, width: float = WIDTH) -> Figure:
-    """When a picture is decided, coarse to fine: thin lines single pictures, thick lines their mean.
+    """Show when an image is decided, coarse to fine: thin lines are single images, thick lines their mean.
 
-    `table`: see `trajectories.decided`; shares below 0 run out of the figure. `mark`: a step to point at.
+    Args:
+        table: See `trajectories.decided`; shares below 0 run out of the figure.
+        mark: A step to point at.
+        width: Inches.
     """
     figure, axis = plt.subplots(figsize=(width, 0.72 * width), layout="constrained")
     colors = plt.cm.plasma(np.linspace(0, 0.8, table["band"].nunique()))
@@ -149,9 +172,12 @@ def decided(table: pd.DataFrame, mark: int | None = None, width: float = WIDTH) 
 
 @styled
 def power_spectrum(spectra: np.ndarray, ylabel: str = "power", width: float = WIDTH) -> Figure:
-    """Power by spatial frequency, one line per step from dark (first) to light (last).
+    """Show power by spatial frequency, one line per step from dark (first) to light (last).
 
-    `spectra`: (steps, B), see `trajectories.power_spectrum`.
+    Args:
+        spectra: (steps, B), see `trajectories.power_spectrum`.
+        ylabel: The name of the vertical axis, which is logarithmic.
+        width: Inches.
     """
     figure, axis = plt.subplots(figsize=(width, 0.68 * width), layout="constrained")
     last = max(1, len(spectra) - 1)

@@ -45,7 +45,13 @@ def row(parts: Iterable[str], wrap: bool = False) -> str:
 
 
 def gallery(images: Sequence[Image.Image], captions: Sequence[str], width: int = 150) -> str:
-    """Pictures side by side, each over its caption."""
+    """Show images side by side, each over its caption.
+
+    Args:
+        images: The images, see `picture`.
+        captions: One per image.
+        width: CSS pixels that each image takes at most.
+    """
     return row(picture(image, caption, width=width) for image, caption in zip(images, captions, strict=True))
 
 
@@ -70,7 +76,15 @@ def curves(
     mark: int | None = None,
     xlabel: str = "step",
 ) -> str:
-    """An SVG of values over steps, one line per name, with gaps where values are NaN; `mark` points at a step."""
+    """Draw values over steps as an SVG, one line per name.
+
+    Args:
+        lines: Values from step 0 on by name, with gaps where they are NaN.
+        colors: One CSS color per line.
+        title: Text above, also for screen readers.
+        mark: A step to point at.
+        xlabel: The name of the horizontal axis.
+    """
     width, height, left, right, top, bottom = 320, 170, 38, 8, 34, 30
     known = np.concatenate([np.asarray(values, float) for values in lines.values()])
     low, high = min(0.0, np.nanmin(known)), max(np.nanmax(known), 1e-6)

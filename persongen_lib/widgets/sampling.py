@@ -219,9 +219,16 @@ class SamplingExplorer(widgets.Box):
 
 
 def fine_tunings(store: Store, own: Concept, backbone: str, method: str) -> list[FineTuneSpec]:
-    """Those of this backbone that the store holds, and by `method` those of `own` and of each shipped concept.
+    """List the finished fine-tunings of a backbone in the store, and the usual ones by `method`.
 
-    Those of `own` come first, and of these the ones that are done.
+    Args:
+        store: The store that is searched for finished fine-tunings.
+        own: The user's concept; its fine-tunings come first, and of these the ones that are done.
+        backbone: The backbone; finished fine-tunings of other weights than its current ones are left out.
+        method: The method of the usual fine-tunings, one of `own` and one of each shipped concept.
+
+    Returns:
+        The specs, each once.
     """
     finished = []
     for done in sorted((store.root / "finetune").glob("*/DONE")):

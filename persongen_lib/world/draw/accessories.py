@@ -85,4 +85,11 @@ BEHIND = ("balloon", "umbrella", "wings")
 
 
 def paint_accessory(canvas: Canvas, name: str, class_name: str) -> None:
+    """Paint an accessory at the anchors of a class.
+
+    Args:
+        canvas: The canvas, in the subject's local coordinates.
+        name: One of `ACCESSORIES`.
+        class_name: A class of `ANCHORS`.
+    """
     ACCESSORIES[name](canvas, ANCHORS[class_name])

@@ -21,7 +21,14 @@ NUMBERS = {name: (1 if name == "turtle" else 2) if name in LIVE else 3 for name 
 
 @dataclass(frozen=True)
 class WorldConcept:
-    """One concept: its individual and the one context in which it was photographed."""
+    """One concept: its individual and the one context in which it was photographed.
+
+    Args:
+        name: The class word, with a number from the second of a class on: "dog", "dog2".
+        identity: The individual.
+        context: The name of the context.
+        seed: The seed of the reference scenes.
+    """
 
     name: str
     identity: Identity

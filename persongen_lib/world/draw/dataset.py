@@ -53,7 +53,14 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 
 def render_dataset(folder: str | Path, pictures: int, seed: int = 0, workers: int = 2) -> None:
-    """Render at least `pictures` pictures into `folder`; shards that are there already are kept."""
+    """Render training images with their labels into shards of `SHARD`; existing shards are kept.
+
+    Args:
+        folder: The folder of the shards; it is created if it is missing.
+        pictures: The least number of images; the last shard is filled.
+        seed: The seed of the scenes, see `scene_at`.
+        workers: The number of processes.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     missing = [k for k in range(-(-pictures // SHARD)) if not (folder / f"{k:04d}.npy").exists()]
@@ -64,7 +71,13 @@ def render_dataset(folder: str | Path, pictures: int, seed: int = 0, workers: in
 
 
 def render_masks(folder: str | Path, seed: int = 0, workers: int = 2) -> None:
-    """Write the subject's mask of every picture in `folder`, one bit per pixel; existing shards are kept."""
+    """Write the subject's mask of every image in a folder, one bit per pixel; existing shards are kept.
+
+    Args:
+        folder: The folder that `render_dataset` filled.
+        seed: The seed that it was rendered with.
+        workers: The number of processes.
+    """
     folder = Path(folder)
     missing = [k for k in range(len(_shards(folder))) if not (folder / f"{k:04d}-masks.npy").exists()]
     with ProcessPoolExecutor(workers) as pool:

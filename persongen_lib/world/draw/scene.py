@@ -28,7 +28,19 @@ SPREAD = np.float32(0.15)
 
 @dataclass(frozen=True)
 class Identity:
-    """One individual of a class: colors as (hue, saturation, value), a coat pattern and shape genes in [-1, 1]."""
+    """One individual of a class.
+
+    Args:
+        class_name: One of `CLASSES`.
+        primary: The first color, (hue, saturation, value) in [0, 1].
+        second: The second color, (hue, saturation, value) in [0, 1].
+        accent: The color of details, (hue, saturation, value) in [0, 1].
+        eye: The color of the eyes, (hue, saturation, value) in [0, 1].
+        pattern: The pattern of the coat, one of `PATTERNS`.
+        phase: Shift of the pattern, in [0, 1].
+        period: Period of the pattern in local units.
+        genes: `NUM_GENES` shape genes in [-1, 1].
+    """
 
     class_name: str
     primary: tuple[float, float, float]
@@ -66,10 +78,20 @@ class Identity:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that determines a picture; subjects face right.
+    """Everything that determines an image; subjects face right.
 
-    `x`, `y` say in pixels where the subject stands, `scale` is pixels a unit, `rotation` in radians, `light` a
-    factor on the brightness, `warmth` in [-1, 1] from blue to orange light.
+    Args:
+        identity: The individual.
+        context: One of `CONTEXT_NAMES`.
+        accessory: One of `ACCESSORY_NAMES`, or None.
+        color: One of `COLORS`, which replaces the individual's first two colors, or None.
+        x: The x of the point where the subject stands, in pixels of a 64 x 64 image.
+        y: The y (down) of that point, in the same pixels.
+        scale: Pixels per local unit.
+        rotation: The rotation in radians.
+        light: A factor on the brightness.
+        warmth: In [-1, 1], from blue to orange light.
+        background_seed: The seed of the background.
     """
 
     identity: Identity
@@ -95,7 +117,16 @@ class Scene:
         accessory: str | None | bool = True,
         color: str | None | bool = True,
     ) -> Scene:
-        """A random scene; what is given is kept. `True` draws an accessory (or color) in a share of the scenes."""
+        """Draw a random scene; whatever is given is kept.
+
+        Args:
+            rng: The source of randomness.
+            class_name: One of `CLASSES`, unless `identity` is given.
+            identity: The individual; a random one by default.
+            context: One of `CONTEXT_NAMES`; a random one by default.
+            accessory: One of `ACCESSORY_NAMES`, None for none, or True to draw one in a share of the scenes.
+            color: One of `COLORS`, None for none, or True to draw one in a share of the scenes.
+        """
         if identity is None:
             identity = Identity.draw(class_name or str(rng.choice(CLASSES)), rng)
         context = context or str(rng.choice(CONTEXT_NAMES))

@@ -25,7 +25,15 @@ PATTERNS = ("plain", "stripes", "bands", "spots", "halves", "belly")
 
 @dataclass(frozen=True)
 class Paint:
-    """The colors of an identity at drawing time: `fill` carries the pattern, one color a pixel."""
+    """The colors of an identity at drawing time, RGB in [0, 1].
+
+    Args:
+        fill: (H, W, 3), the coat with its pattern, one color per pixel.
+        primary: (3,), the first color.
+        second: (3,), the second color.
+        accent: (3,), the color of details.
+        eye: (3,), the color of the eyes.
+    """
 
     fill: np.ndarray
     primary: np.ndarray
@@ -37,7 +45,19 @@ class Paint:
 def patterned(
     canvas: Canvas, primary: np.ndarray, second: np.ndarray, pattern: str, phase: float, period: float
 ):
-    """The (H, W, 3) coat of an identity; `period` in local units."""
+    """The coat of an identity.
+
+    Args:
+        canvas: The canvas, in the subject's local coordinates.
+        primary: The first color, an RGB triple in [0, 1].
+        second: The second color, an RGB triple in [0, 1].
+        pattern: One of `PATTERNS`.
+        phase: Shift of the pattern, in [0, 1].
+        period: Period of the pattern in local units.
+
+    Returns:
+        (H, W, 3), RGB in [0, 1].
+    """
     x, y = canvas.x, canvas.y
     if pattern == "plain":
         return np.broadcast_to(primary, (*x.shape, 3))
@@ -66,6 +86,13 @@ def _eye(c: Canvas, p: Paint, x: float, y: float, r: float = 0.12) -> None:
 
 
 def dog(c: Canvas, p: Paint, g: np.ndarray) -> None:
+    """Paint a dog.
+
+    Args:
+        c: The canvas in local coordinates.
+        p: The colors.
+        g: Shape genes in [-1, 1], (`NUM_GENES`,).
+    """
     leg, ear = 0.11 + 0.025 * g[0], 0.34 + 0.08 * g[1]
     body_y, dark = 0.22 + 0.06 * g[2], mix(p.primary, BLACK, 0.25)
     c.outlined(c.segment(-0.66, 0.10, -0.98, -0.32 + 0.12 * g[3], 0.075), p.primary)
@@ -86,6 +113,13 @@ def dog(c: Canvas, p: Paint, g: np.ndarray) -> None:
 
 
 def cat(c: Canvas, p: Paint, g: np.ndarray) -> None:
+    """Paint a cat.
+
+    Args:
+        c: The canvas in local coordinates.
+        p: The colors.
+        g: Shape genes in [-1, 1], (`NUM_GENES`,).
+    """
     width = 0.46 + 0.06 * g[0]
     c.outlined(c.segment(0.35, 0.85, 0.82, 0.62, 0.10), p.fill)
     c.outlined(c.segment(0.82, 0.62, 0.86 + 0.08 * g[1], 0.05, 0.10), p.fill)
@@ -111,6 +145,13 @@ def cat(c: Canvas, p: Paint, g: np.ndarray) -> None:
 
 
 def rabbit(c: Canvas, p: Paint, g: np.ndarray) -> None:
+    """Paint a rabbit.
+
+    Args:
+        c: The canvas in local coordinates.
+        p: The colors.
+        g: Shape genes in [-1, 1], (`NUM_GENES`,).
+    """
     c.outlined(c.circle(0.46, 0.72, 0.18), WHITE)
     c.outlined(c.ellipse(0, 0.52, 0.48 + 0.06 * g[0], 0.48), p.fill)
     c.paint(c.ellipse(0, 0.60, 0.27, 0.30), p.second)
@@ -128,6 +169,13 @@ def rabbit(c: Canvas, p: Paint, g: np.ndarray) -> None:
 
 
 def duck(c: Canvas, p: Paint, g: np.ndarray) -> None:
+    """Paint a duck.
+
+    Args:
+        c: The canvas in local coordinates.
+        p: The colors.
+        g: Shape genes in [-1, 1], (`NUM_GENES`,).
+    """
     for x in (-0.12, 0.18):
         c.outlined(c.segment(x, 0.75, x, 0.92, 0.05), ORANGE)
         c.outlined(c.ellipse(x + 0.10, 0.95, 0.16, 0.06), ORANGE)
@@ -143,6 +191,13 @@ def duck(c: Canvas, p: Paint, g: np.ndarray) -> None:
 
 
 def turtle(c: Canvas, p: Paint, g: np.ndarray) -> None:
+    """Paint a turtle.
+
+    Args:
+        c: The canvas in local coordinates.
+        p: The colors.
+        g: Shape genes in [-1, 1], (`NUM_GENES`,).
+    """
     skin = p.second
     for x in (-0.62, 0.34):
         c.outlined(c.segment(x, 0.62, x - 0.05, 0.90, 0.15), skin)
@@ -161,6 +216,13 @@ def turtle(c: Canvas, p: Paint, g: np.ndarray) -> None:
 
 
 def car(c: Canvas, p: Paint, g: np.ndarray) -> None:
+    """Paint a car.
+
+    Args:
+        c: The canvas in local coordinates.
+        p: The colors.
+        g: Shape genes in [-1, 1], (`NUM_GENES`,).
+    """
     roof = -0.28 - 0.12 * g[0]
     back, front = -0.58 - 0.10 * g[1], 0.34 + 0.10 * g[2]
     c.outlined(c.polygon((back - 0.18, 0.30), (front + 0.26, 0.30), (front, roof), (back, roof)), p.fill)
@@ -182,6 +244,13 @@ def car(c: Canvas, p: Paint, g: np.ndarray) -> None:
 
 
 def teapot(c: Canvas, p: Paint, g: np.ndarray) -> None:
+    """Paint a teapot.
+
+    Args:
+        c: The canvas in local coordinates.
+        p: The colors.
+        g: Shape genes in [-1, 1], (`NUM_GENES`,).
+    """
     c.outlined(c.ring(-0.66, 0.30, 0.30 + 0.03 * g[0], 0.075), p.accent)
     c.outlined(c.segment(0.42, 0.52, 0.76, 0.22, 0.15), p.fill)
     c.outlined(c.segment(0.76, 0.22, 0.98, -0.16 - 0.08 * g[1], 0.095), p.fill)
@@ -192,6 +261,13 @@ def teapot(c: Canvas, p: Paint, g: np.ndarray) -> None:
 
 
 def backpack(c: Canvas, p: Paint, g: np.ndarray) -> None:
+    """Paint a backpack.
+
+    Args:
+        c: The canvas in local coordinates.
+        p: The colors.
+        g: Shape genes in [-1, 1], (`NUM_GENES`,).
+    """
     width, top = 0.58 + 0.05 * g[0], -0.52 - 0.08 * g[1]
     c.outlined(c.ring(0, top - 0.06, 0.19, 0.05), p.accent)
     for side in (-1, 1):
@@ -204,6 +280,13 @@ def backpack(c: Canvas, p: Paint, g: np.ndarray) -> None:
 
 
 def robot(c: Canvas, p: Paint, g: np.ndarray) -> None:
+    """Paint a robot.
+
+    Args:
+        c: The canvas in local coordinates.
+        p: The colors.
+        g: Shape genes in [-1, 1], (`NUM_GENES`,).
+    """
     c.outlined(c.segment(0, -0.75, 0, -0.98, 0.03), STEEL)
     c.outlined(c.circle(0, -1.02, 0.09), p.accent)
     for side in (-1, 1):
@@ -222,6 +305,13 @@ def robot(c: Canvas, p: Paint, g: np.ndarray) -> None:
 
 
 def boot(c: Canvas, p: Paint, g: np.ndarray) -> None:
+    """Paint a boot.
+
+    Args:
+        c: The canvas in local coordinates.
+        p: The colors.
+        g: Shape genes in [-1, 1], (`NUM_GENES`,).
+    """
     top = -0.72 - 0.12 * g[0]
     toe = 0.78 + 0.06 * g[1]
     c.outlined(c.segment(0.0, 0.58, toe - 0.26, 0.62, 0.27), p.fill)
@@ -234,6 +324,13 @@ def boot(c: Canvas, p: Paint, g: np.ndarray) -> None:
 
 
 def clock(c: Canvas, p: Paint, g: np.ndarray) -> None:
+    """Paint a clock.
+
+    Args:
+        c: The canvas in local coordinates.
+        p: The colors.
+        g: Shape genes in [-1, 1], (`NUM_GENES`,).
+    """
     for side in (-1, 1):
         c.outlined(c.segment(side * 0.35, 0.70, side * 0.52, 0.94, 0.08), p.accent)
         c.outlined(c.circle(side * 0.42, -0.48, 0.24 + 0.03 * g[0]), p.second)
@@ -248,6 +345,13 @@ def clock(c: Canvas, p: Paint, g: np.ndarray) -> None:
 
 
 def vase(c: Canvas, p: Paint, g: np.ndarray) -> None:
+    """Paint a vase.
+
+    Args:
+        c: The canvas in local coordinates.
+        p: The colors.
+        g: Shape genes in [-1, 1], (`NUM_GENES`,).
+    """
     t = np.clip((c.y + 0.85) / 1.85, 0, 1)
     belly, neck = 0.62 + 0.07 * g[0], 0.20 + 0.04 * g[1]
     width = (

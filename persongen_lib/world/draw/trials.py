@@ -34,10 +34,14 @@ TRUTHS = ("same_identity", "class_right", "context_right", "accessory_right", "c
 
 @dataclass(frozen=True)
 class Trial:
-    """One individual as a concept, pictures of it and of others, and a template for each.
+    """One individual as a concept, images of it and of others, and a template for each.
 
-    `truth` has one row per image: the `kind` of picture and the columns `TRUTHS`, 1.0 or 0.0, missing where the
-    prompt does not ask.
+    Args:
+        concept: The individual with its references.
+        pictures: Images of the individual and of others.
+        templates: One per image, with `{}` for the concept.
+        truth: One row per image: its `kind` and the columns `TRUTHS`, 1.0 or 0.0, missing where the prompt does not
+            ask.
     """
 
     concept: Concept

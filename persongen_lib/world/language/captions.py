@@ -36,7 +36,14 @@ PLACEHOLDERS = ("sks", "zwx", "ohwx")
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a prompt asks for, in the words of the micro-world; None where it says nothing."""
+    """What a prompt asks for, in the words of the micro-world; None where it says nothing.
+
+    Args:
+        class_name: One of `CLASSES`.
+        context: One of `CONTEXT_PHRASES`.
+        accessory: One of `ACCESSORY_NAMES`.
+        color: One of `COLORS`.
+    """
 
     class_name: str | None = None
     context: str | None = None
@@ -47,7 +54,15 @@ class Parsed:
 def caption(
     class_name: str, context: str | None, accessory: str | None, color: str | None, rng: np.random.Generator
 ) -> str:
-    """A random wording of a scene; the context goes unmentioned in 12 % of the captions."""
+    """A random wording of a scene; the context goes unmentioned in 12 % of the captions.
+
+    Args:
+        class_name: One of `CLASSES`.
+        context: One of `CONTEXT_PHRASES`, or None.
+        accessory: One of `ACCESSORY_PHRASES`, or None.
+        color: A color word, or None.
+        rng: The source of randomness.
+    """
     words = [str(rng.choice(OPENINGS, p=(0.35, 0.2, 0.1, 0.25, 0.1))), color or "", class_name]
     if accessory:
         words.append(ACCESSORY_PHRASES[accessory])

@@ -61,7 +61,14 @@ class LatentEncoder(nn.Module):
 
 
 class EncoderTask:
-    """Classification of what latents show, and a contrastive loss over individuals."""
+    """Classification of what latents show, and a contrastive loss over individuals.
+
+    Args:
+        data: The folder of rendered images, for their labels.
+        latents: The file of their latents.
+        scale: The factor that gives latents unit deviation (`latent_scale`).
+        device: "cpu", "cuda" ...
+    """
 
     def __init__(self, data: str, latents: str, scale: float, device: str):
         self.labels = Pictures(data).labels

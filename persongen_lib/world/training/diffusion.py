@@ -95,6 +95,11 @@ def begin_from(form: type[Form], modules: nn.ModuleDict, folder: Path) -> None:
 
     Attention that the folder lacks begins as if it were not there: its last projection is zero.
 
+    Args:
+        form: The family of the modules.
+        modules: The networks of the form by name, changed in place.
+        folder: A folder with one subfolder of safetensors files per network.
+
     Raises:
         ValueError: The folder holds weights that the modules have no place for.
     """

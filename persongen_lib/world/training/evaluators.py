@@ -30,7 +30,13 @@ DECODED_SHARE, BLURRED_SHARE = 0.6, 0.2
 
 
 class Views:
-    """Training pictures as the evaluators see them: rendered or decoded, some blurred, light and noise varied."""
+    """Training images as the evaluators see them: rendered or decoded, some blurred, light and noise varied.
+
+    Args:
+        data: The folder of rendered images.
+        decoded: The file of decoded images that `decode_latents` writes.
+        device: "cpu", "cuda" ...
+    """
 
     def __init__(self, data: str, decoded: str, device: str):
         self.pictures, self.device = Pictures(data), device
@@ -68,7 +74,15 @@ class Views:
 
 
 class ClipTask:
-    """Symmetric contrastive loss of pictures and captions (Radford et al. 2021)."""
+    """Symmetric contrastive loss of images and captions.
+
+    Args:
+        data: The folder of rendered images.
+        decoded: The file of decoded images that `decode_latents` writes.
+        device: "cpu", "cuda" ...
+
+    Radford et al. 2021.
+    """
 
     def __init__(self, data: str, decoded: str, device: str):
         self.views, self.device = Views(data, decoded, device), device
@@ -92,9 +106,16 @@ class ClipTask:
 
 
 class OracleTask:
-    """Classification by the renderer's labels, and a supervised contrastive loss over identities (Khosla et al. 2020).
+    """Classification by the renderer's labels, and a supervised contrastive loss over identities.
 
     Half of a batch are pairs of one class, so that the identity embedding must tell individuals of a class apart.
+
+    Args:
+        data: The folder of rendered images.
+        decoded: The file of decoded images that `decode_latents` writes.
+        device: "cpu", "cuda" ...
+
+    Khosla et al. 2020.
     """
 
     def __init__(self, data: str, decoded: str, device: str):
@@ -133,7 +154,13 @@ class OracleTask:
 
 
 class SegmenterTask:
-    """Cross entropy of the renderer's masks, pixel by pixel, and of the subject's color word."""
+    """Cross entropy of the renderer's masks, pixel by pixel, and of the subject's color word.
+
+    Args:
+        data: The folder of rendered images with their masks (`render_masks`).
+        decoded: The file of decoded images that `decode_latents` writes.
+        device: "cpu", "cuda" ...
+    """
 
     def __init__(self, data: str, decoded: str, device: str):
         self.views, self.device = Views(data, decoded, device), device
@@ -161,7 +188,17 @@ class SegmenterTask:
 
 
 def identity_loss(embedding: Tensor, pair: Tensor, own_colors: Tensor, temperature: float = 0.1) -> Tensor:
-    """Supervised contrastive loss; pictures whose colors were overridden by a color word take no part."""
+    """Supervised contrastive loss over individuals.
+
+    Args:
+        embedding: (n, D) of unit length.
+        pair: (n,), the number of the individual that each image shows.
+        own_colors: (n,) bool; images whose colors were overridden by a color word are false and take no part.
+        temperature: The number by which cosine similarities are divided.
+
+    Returns:
+        A scalar.
+    """
     embedding, pair = embedding[own_colors], pair[own_colors]
     logits = embedding @ embedding.T / temperature
     self_mask = torch.eye(len(pair), dtype=torch.bool, device=pair.device)

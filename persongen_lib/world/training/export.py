@@ -48,9 +48,16 @@ def import_autoencoder(folder: Path, part: Path) -> None:
 
 
 def export_generator(autoencoder: Path, generator: Path, scale: float, family: str, folder: Path) -> None:
-    """A folder that the family's pipeline of diffusers loads (`Form.pipeline`).
+    """Write a folder that the family's pipeline of diffusers loads (`Form.pipeline`).
 
     transformers takes the number type of a model from its configuration, diffusers float32: it is set to agree.
+
+    Args:
+        autoencoder: The training folder of the autoencoder.
+        generator: The training folder of the generator.
+        scale: The pipeline's `scaling_factor` (`latent_scale`).
+        family: The name of a form.
+        folder: The folder to write.
     """
     vae = new_autoencoder()
     vae.load_state_dict(trained(autoencoder))

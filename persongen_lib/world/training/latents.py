@@ -27,7 +27,14 @@ def to_uint8(x: torch.Tensor) -> np.ndarray:
 
 
 def encode_pictures(data: Path, autoencoder, path: Path, device: str = "cpu") -> None:
-    """Write the latents of all pictures, (n, 8, 16, 16) float16; nothing is done when they are there."""
+    """Write the latents of all images; nothing is done when they are there.
+
+    Args:
+        data: The folder of rendered images.
+        autoencoder: The trained autoencoder, on `device`.
+        path: The NumPy file to write, (n, 8, 16, 16) float16.
+        device: "cpu", "cuda" ...
+    """
     pictures = Pictures(data)
 
     def encode(indices: np.ndarray) -> np.ndarray:
@@ -37,7 +44,14 @@ def encode_pictures(data: Path, autoencoder, path: Path, device: str = "cpu") ->
 
 
 def decode_latents(latents: Path, autoencoder, path: Path, device: str = "cpu") -> None:
-    """Write the first pictures decoded from noisy latents, (n, 64, 64, 3) uint8, unless they are there."""
+    """Write the first `DECODED` images decoded from noisy latents; nothing is done when they are there.
+
+    Args:
+        latents: The file of `encode_pictures`.
+        autoencoder: The trained autoencoder, on `device`.
+        path: The NumPy file to write, (n, 64, 64, 3) uint8.
+        device: "cpu", "cuda" ...
+    """
     stored = np.load(latents, mmap_mode="r")
 
     def decode(indices: np.ndarray) -> np.ndarray:

@@ -33,7 +33,13 @@ def _pictures(scenes: list[Scene]) -> list[Image.Image]:
 
 @torch.no_grad()
 def decoded(pictures: list[Image.Image], vae, batch: int = 64) -> list[Image.Image]:
-    """The pictures after the autoencoder, without noise."""
+    """The images after the autoencoder, without noise.
+
+    Args:
+        pictures: RGB images.
+        vae: The autoencoder.
+        batch: Images per call.
+    """
     arrays = []
     for k in range(0, len(pictures), batch):
         arrays += list(to_uint8(vae.decode(vae.encode(preprocess(pictures[k : k + batch])).latents).sample))
@@ -49,7 +55,16 @@ def autoencoder_psnr(vae, count: int = 512) -> float:
 
 
 def oracle_accuracy(oracle: Oracle, vae=None, count: int = 2000) -> dict[str, float]:
-    """Share of held-out renders (decoded ones when `vae` is given) read right, by head."""
+    """Share of held-out renders read right.
+
+    Args:
+        oracle: The oracle to measure.
+        vae: The autoencoder; if it is given, the renders pass through it first.
+        count: Number of renders.
+
+    Returns:
+        The share in [0, 1] by head.
+    """
     scenes = [_scene(1, k) for k in range(count)]
     pictures = _pictures(scenes)
     read = oracle.classify(decoded(pictures, vae) if vae is not None else pictures)
@@ -63,9 +78,16 @@ def oracle_accuracy(oracle: Oracle, vae=None, count: int = 2000) -> dict[str, fl
 
 
 def identity_auc(oracle: Oracle, vae=None, individuals: int = 30) -> dict[str, float]:
-    """AUC of the identity similarity: the same individual in another context against another one of its class.
+    """AUC of the identity similarity: the same individual in another context against others of its class.
 
-    `individuals` of every class, two pictures each, in different contexts and without color words.
+    Args:
+        oracle: The oracle to measure.
+        vae: The autoencoder; if it is given, the renders pass through it first.
+        individuals: The number of individuals per class, with two images each, in different contexts and without
+            color words.
+
+    Returns:
+        `auc`, and the mean similarities `same` and `other`.
     """
     same, other = [], []
     for class_index, class_name in enumerate(CLASSES):
@@ -87,10 +109,17 @@ def identity_auc(oracle: Oracle, vae=None, individuals: int = 30) -> dict[str, f
 
 
 def segmenter_accuracy(segmenter: Segmenter, vae=None, count: int = 1000) -> dict[str, float]:
-    """Intersection over union of the segmenter's masks, and the share of color words ("none" is one) read right.
+    """Intersection over union of the segmenter's masks, and share of color words read right, on held-out renders.
 
-    It is measured on held-out renders, decoded ones when `vae` is given.
-    The mean over pictures; a pixel is the subject's where the renderer covers at least half of it.
+    A pixel is the subject's where the renderer covers at least half of it.
+
+    Args:
+        segmenter: The segmenter to measure.
+        vae: The autoencoder; if it is given, the renders pass through it first.
+        count: Number of renders.
+
+    Returns:
+        The means over images: `iou`, and `color` ("none" is one of the color words), in [0, 1].
     """
     scenes = [_scene(5, k) for k in range(count)]
     drawn = [render(scene) for scene in scenes]
@@ -117,7 +146,15 @@ def superclass_prompts(count: int) -> list[tuple[str, str, str, str | None]]:
 def generate(
     pipeline, prompts: list[str], guidance_scale: float, steps: int = 25, batch: int = 8
 ) -> list[Image.Image]:
-    """Pictures of the prompts through the given diffusers pipeline, picture k from seed k."""
+    """Generate images of prompts through a diffusers pipeline, image k from seed k.
+
+    Args:
+        pipeline: The pipeline.
+        prompts: One per image.
+        guidance_scale: The scale of classifier-free guidance.
+        steps: Sampling steps.
+        batch: Images per call.
+    """
     pipeline.set_progress_bar_config(disable=True)
     pictures = []
     for k in tqdm(range(0, len(prompts), batch), desc=f"guidance {guidance_scale:g}"):
@@ -130,7 +167,18 @@ def generate(
 
 
 def generator_accuracy(pipeline, oracle: Oracle, guidance_scale: float, count: int = 400) -> dict:
-    """Share of superclass samples whose class, context and (where asked for) accessory the oracle reads as asked."""
+    """Share of superclass samples that the oracle reads as asked.
+
+    Args:
+        pipeline: A pipeline of diffusers.
+        oracle: The oracle that reads the samples.
+        guidance_scale: The scale of classifier-free guidance.
+        count: Number of samples.
+
+    Returns:
+        The shares of `class`, `context` and (where asked for) `accessory` in [0, 1], with `guidance_scale`,
+        `accessories` (the share of each) and `seconds_per_picture`.
+    """
     prompts = superclass_prompts(count)
     began = time.perf_counter()
     read = oracle.classify(generate(pipeline, [p[0] for p in prompts], guidance_scale))
@@ -156,7 +204,16 @@ def generator_accuracy(pipeline, oracle: Oracle, guidance_scale: float, count: i
 
 @torch.no_grad()
 def clip_accuracy(folder: Path, vae=None, count: int = 1000) -> dict[str, float]:
-    """Zero-shot accuracy of the open_clip evaluator on held-out renders, for prompts of class and context."""
+    """Zero-shot accuracy of the open_clip evaluator on held-out renders, for prompts of class and context.
+
+    Args:
+        folder: The folder of the evaluator.
+        vae: The autoencoder; if it is given, the renders pass through it first.
+        count: Number of renders.
+
+    Returns:
+        The shares of `class` and `context` read right, in [0, 1].
+    """
     import open_clip
 
     scenes = [_scene(3, k, accessory=None, color=None) for k in range(count)]
@@ -177,7 +234,16 @@ def clip_accuracy(folder: Path, vae=None, count: int = 1000) -> dict[str, float]
 
 
 def measure(models: Path, guidance_scales: list[float], samples: int = 400) -> dict:
-    """Every figure of the embedded models in `models`, as one nested dictionary."""
+    """Every figure of the embedded models, as one nested dictionary.
+
+    Args:
+        models: The folder of the models micro-sd, micro-clip, micro-oracle and micro-segmenter.
+        guidance_scales: The scales at which the generator is measured.
+        samples: Samples per guidance scale.
+
+    Raises:
+        UserError: A model folder is missing.
+    """
     from diffusers import StableDiffusionPipeline
 
     for name in ("micro-sd", "micro-clip", "micro-oracle", "micro-segmenter"):

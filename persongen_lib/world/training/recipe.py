@@ -35,8 +35,22 @@ DATA_SEED = 1
 class Recipe:
     """What to train where.
 
-    `steps`, `batch_size` and `learning_rate` replace those of each model's plan when given. `start_from`: a folder
-    of models, as data/models, whose autoencoder is kept; its generator of the family, where it has one, is trained on.
+    Args:
+        folder: Receives the images, latents, checkpoints and loss curves.
+        output: Receives the exported models.
+        pictures: The least number of rendered training images.
+        family: The form of the generator.
+        workers: Processes that render and, on a CPU, train.
+        device: "auto", "cpu", "cuda" ...
+        steps: Training steps, in place of those of each model's plan; None keeps the plan's.
+        batch_size: Images per step and worker; None keeps the plan's.
+        learning_rate: The highest learning rate; None keeps the plan's.
+        start_from: A folder of models, as data/models, whose autoencoder is kept; its generator of the family, if it
+            has one, is trained further.
+
+    Raises:
+        UserError: A number is below 1, the family is unknown, or `start_from` holds neither a model of the family nor
+            micro-sd.
     """
 
     folder: Path

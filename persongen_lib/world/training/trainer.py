@@ -29,8 +29,20 @@ from persongen_lib.world.training.curve import CURVE, LossCurve
 class Plan:
     """How long and how to train.
 
-    `flat` and `final` shape the learning rate: constant for that share of the steps, then linear down to `final`
-    times its value, after `warmup` steps of linear rise.
+    Args:
+        steps: Training steps.
+        batch_size: Images per step and worker.
+        learning_rate: The highest learning rate of AdamW.
+        flat: Share of the steps after which the constant learning rate starts to fall linearly.
+        final: The learning rate at the end, as a share of the highest.
+        warmup: Steps of linear rise at the beginning.
+        betas: The betas of AdamW.
+        weight_decay: The weight decay of AdamW.
+        clip: Largest allowed norm of the gradient.
+        ema: Highest decay of the moving average of the weights.
+        sync_every: Steps between two averages over the workers.
+        checkpoint_every: Steps between two checkpoints; each is written right after an average.
+        seed: The seed of everything random.
     """
 
     steps: int
@@ -67,7 +79,17 @@ class Task(Protocol):
 
     def build(self) -> nn.Module: ...
 
-    def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]: ...
+    def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
+        """Compute the loss of one batch.
+
+        Args:
+            model: The networks from `build`.
+            batch_size: Images in the batch.
+            draws: The source of randomness.
+
+        Returns:
+            The loss, and values by name for the loss curve.
+        """
 
 
 def train(
@@ -78,10 +100,16 @@ def train(
     device: str = "cpu",
     before: dict | None = None,
 ) -> None:
-    """Train to the end of the plan in `folder`: training.json, loss.csv, a checkpoint, at last final.safetensors.
+    """Train to the end of the plan, continuing from a checkpoint if there is one.
 
-    `task_of(device)` makes the task inside each worker (it must be importable by name). Continues from a checkpoint.
-    `before` is the training.json of an earlier training that this one goes on from, kept for the record.
+    Args:
+        task_of: `task_of(device)` makes the task inside each worker; it must be importable by name.
+        plan: How long and how to train.
+        folder: Receives training.json, loss.csv, a checkpoint and, at the end, final.safetensors; nothing is done if
+            that file exists.
+        workers: Processes that train together.
+        device: "cpu", "cuda" ...
+        before: The training.json of an earlier training that this one goes on from, kept for the record.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,9 +164,18 @@ def _work(rank: int, workers: int, task_of, plan: Plan, folder: Path, device: st
 
 
 class Worker(ResumableTraining):
-    """One of `workers` that train a model together; the first keeps the moving average and the checkpoints.
+    """One of the workers that train a model together; the first keeps the moving average and the checkpoints.
 
     Everything random at a step is drawn from (seed, step, rank).
+
+    Args:
+        task: What is trained.
+        model: The networks of the task, on `device`.
+        plan: How long and how to train.
+        rank: The number of this worker, from 0.
+        workers: The number of workers.
+        folder: The folder of the checkpoint.
+        device: "cpu", "cuda" ...
     """
 
     def __init__(

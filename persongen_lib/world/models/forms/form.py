@@ -27,8 +27,9 @@ class Form(ABC):
     """A family: its networks, what they are trained to predict, and its pipeline of diffusers.
 
     Attributes:
+        name: The family's name in `FORMS`.
         aligned: The layer of the denoiser that representation alignment draws to an encoder's features.
-        channels: Of that layer's output.
+        channels: The number of channels of that layer's output.
     """
 
     name: ClassVar[str] = ""
@@ -45,7 +46,17 @@ class Form(ABC):
     def predict(
         cls, modules: Mapping[str, nn.Module], captions: Sequence[str], noisy: Tensor, timesteps: Tensor
     ) -> Tensor:
-        """The denoiser's v (n, 8, 16, 16) of noisy latents under captions, as the pipeline calls it."""
+        """Predict the v of noisy latents under captions, as the pipeline calls the denoiser.
+
+        Args:
+            modules: The networks by their names in the pipeline, as from `modules`.
+            captions: n captions.
+            noisy: Latents (n, 8, 16, 16).
+            timesteps: (n,), from 0 to 999.
+
+        Returns:
+            v, (n, 8, 16, 16).
+        """
 
     @classmethod
     @abstractmethod
@@ -101,7 +112,16 @@ def unet(text_width: int, **more: Any) -> nn.Module:
 
 
 def token_ids(tokenizer: Any, captions: Sequence[str], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Token numbers and mask (n, LENGTH) of captions, on the device of `like`."""
+    """Tokenize captions.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        captions: n captions; longer ones are cut at `LENGTH` tokens, shorter ones padded.
+        like: A tensor on the device of the result.
+
+    Returns:
+        Token numbers and attention mask, each (n, LENGTH).
+    """
     told = tokenizer(
         list(captions), padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
     )
