@@ -158,7 +158,10 @@ def test_recommend_on_the_command_line(tmp_path, capsys):
     assert lines[0].startswith(
         "1. masked: identity 0.55 [0.55, 0.55], prompt_right 1.00 [1.00, 1.00], leak 0.00"
     )
-    assert lines[0].endswith("73 evaluations") and lines[2] == "   persongen sample --strategy masked"
+    assert (
+        lines[0].endswith("73 evaluations")
+        and lines[2] == "   persongen sample --strategy masked --method lora"
+    )
     assert len(lines) == 6
     assert cli.main(["recommend", "--min-text", "0.9"]) == 0
     assert "text" in capsys.readouterr().out.splitlines()[1]

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, asdict, replace
 
 import numpy as np
@@ -288,7 +289,7 @@ def test_ray_makes_the_same_table_and_tells_what_failed(place, tmp_path):
 
 
 def test_shards_part_the_fine_tunings(place, tmp_path):
-    study = load_study(study_file(place, tmp_path, fine_tunings=[{"num_steps": n} for n in (1, 2, 3)]))
+    study = load_study(study_file(place, tmp_path, fine_tunings=[{"seed": n} for n in (1, 2, 3)]))
     parts = [grid.shard(study, f"{k}/4").jobs for k in range(1, 5)]
     assert sorted(map(repr, sum(parts, ()))) == sorted(map(repr, study.jobs))
     tunings = [{job.fine_tune.hash for job in part} for part in parts]
@@ -569,6 +570,18 @@ def test_notebooks_run_over_finished_cells(place, tmp_path, monkeypatch):
     name = study.jobs[0].sample.hash
     assert done.name == f"base-rex-{name}.ipynb" and name in done.read_text()
     assert samples == set(path for path in (runs / "sample").iterdir() if path.is_dir())
+
+
+def test_two_that_pack_one_run_wait_for_each_other(tmp_path):
+    (tmp_path / "run" / "images").mkdir(parents=True)
+    rows = [f'{{"file": "images/p00_s{seed:04d}.png"}}\n' for seed in range(40)]
+    for seed in range(40):
+        Image.new("RGB", (64, 64)).save(tmp_path / "run" / "images" / f"p00_s{seed:04d}.png")
+    (tmp_path / "run" / "pictures.jsonl").write_text("".join(rows))
+    with ThreadPoolExecutor(4) as pool:
+        for packed in [pool.submit(pictures.pack, tmp_path / "run") for _ in range(4)]:
+            packed.result()
+    assert is_packed(tmp_path / "run") and not (tmp_path / "run" / "images").exists()
 
 
 def test_a_table_of_nothing_is_no_obstacle(place, tmp_path):

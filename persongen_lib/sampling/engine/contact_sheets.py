@@ -41,23 +41,31 @@ def is_packed(folder: str | Path) -> bool:
 def pack(folder: str | Path) -> None:
     """Replace the pictures of a finished sample run by a contact sheet, where that is not done yet.
 
-    The sheet is a JPEG without chroma subsampling. A kill leaves the pictures, the sheet, or both.
+    The sheet is a JPEG without chroma subsampling. A kill leaves the pictures, the sheet, or both; two processes that
+    pack one run wait for each other.
     """
+    from filelock import FileLock
+
     folder = Path(folder)
-    if not is_packed(folder):
-        files = [row["file"] for row in read_pictures(folder)]
-        images = [read_picture(folder / file) for file in files]
-        size, columns = images[0].size, math.isqrt(len(images) - 1) + 1
-        scale = min(1.0, TILE / max(size))
-        width, height = (max(1, round(side * scale)) for side in size)
-        sheet = Image.new("RGB", (columns * width, -(-len(images) // columns) * height))
-        for index, image in enumerate(images):
-            small = image.resize((width, height), Image.Resampling.LANCZOS) if scale < 1 else image
-            sheet.paste(small, (index % columns * width, index // columns * height))
-        write_atomic(folder / SHEET, lambda path: sheet.save(path, quality=QUALITY, subsampling=0))
-        about = {"size": size, "tile": (width, height), "columns": columns, "files": files}
-        write_json(folder / ABOUT, about)
-    shutil.rmtree(folder / "images", ignore_errors=True)
+    with FileLock(folder.with_name(f"{folder.name}.pack.lock")):
+        if not is_packed(folder):
+            _write_sheet(folder)
+        shutil.rmtree(folder / "images", ignore_errors=True)
+
+
+def _write_sheet(folder: Path) -> None:
+    files = [row["file"] for row in read_pictures(folder)]
+    images = [read_picture(folder / file) for file in files]
+    size, columns = images[0].size, math.isqrt(len(images) - 1) + 1
+    scale = min(1.0, TILE / max(size))
+    width, height = (max(1, round(side * scale)) for side in size)
+    sheet = Image.new("RGB", (columns * width, -(-len(images) // columns) * height))
+    for index, image in enumerate(images):
+        small = image.resize((width, height), Image.Resampling.LANCZOS) if scale < 1 else image
+        sheet.paste(small, (index % columns * width, index // columns * height))
+    write_atomic(folder / SHEET, lambda path: sheet.save(path, quality=QUALITY, subsampling=0))
+    about = {"size": size, "tile": (width, height), "columns": columns, "files": files}
+    write_json(folder / ABOUT, about)
 
 
 def open_picture(path: str | Path) -> Image.Image:
