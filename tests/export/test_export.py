@@ -321,7 +321,7 @@ def test_the_model_card(tmp_path, models):
     for said in (
         "5 steps, seed 0", "rank 3", "3 pictures", "0123456789ab", "ba9876543210", "unknown: look at the base",
         "torch 2 on cpu in float32", "a photo of sks dog", "pipe.load_lora_weights", "PeftModel", "my_rex.saf",
-        'state["clip_g"]', "`learned_embeds.safetensors` as well", "Who owns the pictures",
+        'state["clip_g"]', "`learned_embeds.safetensors` as well", "check that you may use the images",
     ):  # fmt: skip
         assert said in text
     blocks = text.split("```python\n")[1:]
