@@ -55,16 +55,28 @@ def benchmark(
 ) -> pd.DataFrame:
     """Time strategies and diffusers' pipeline in paired repeats; one row per strategy and repeat.
 
-    `strategies`: all by default; base is always among them, and its guidance scale is the pipeline's. All
-    sample `pictures` in one batch by DDIM in `num_steps`. `compile` compiles the backbone's network in place.
+    Args:
+        backbone: the model; compiled in place with `compile`.
+        strategies: all by default; base is always among them, and its guidance scale is the pipeline's.
+        pictures: images that each samples in one batch, from 1 to 1000.
+        num_steps: steps of DDIM, from 1 to 1000.
+        repeats: timed runs of each, from 1 to 1000.
+        compile: compile the backbone's network.
+        template: a prompt with `{}` for the concept.
+        token: the placeholder, "sks".
+        class_name: the class word, "dog".
+        seed: of the first picture's noise, counted up for the others, and of the order within the repeats.
 
-    Columns: strategy ("diffusers" is the pipeline), repeat, place (in the repeat's order), seconds and
-    cpu_seconds (of the whole batch, by the wall's clock and by the process's, all threads added), evaluations
-    (NFE per image), rows_per_second, ratio_to_diffusers and ratio_to_base (of seconds in the same
-    repeat), peak_memory (bytes that torch holds at most during a run beyond what it held before, from a run that
-    is not timed), model_memory (bytes of the modules' weights), the strategy's parameters (JSON), and about the
-    run: those of `RUN`, the device's name, processors, threads, versions, git commit and date. UserError for
-    wrong values.
+    Returns:
+        A table with the columns strategy ("diffusers" is the pipeline), repeat, place (in the repeat's order), seconds
+        and cpu_seconds (of the whole batch, by the wall's clock and by the process's, all threads added), evaluations
+        (NFE per image), rows_per_second, ratio_to_diffusers and ratio_to_base (of seconds in the same repeat),
+        peak_memory (bytes that torch holds at most during a run beyond what it held before, from a run that is not
+        timed), model_memory (bytes of the modules' weights), the strategy's parameters (JSON), and about the run: those
+        of `RUN`, the device's name, processors, threads, versions, git commit and date.
+
+    Raises:
+        UserError: a wrong value, such as a strategy that is given twice or a base scale that is not above 1.
     """
     import pandas as pd
     from tqdm.auto import tqdm
@@ -106,8 +118,19 @@ def summarize(
 ) -> pd.DataFrame:
     """One row per run (see `RUN`) and strategy, by increasing time on a clock of `CLOCKS`.
 
-    Columns: seconds_per_picture (median), evaluations, repeats, peak_memory (bytes, the largest), and for each of
-    `RATIOS` its median with `_low` and `_high`, a 95 % percentile bootstrap of the median over repeats.
+    Args:
+        table: rows of one or more calls of `benchmark`.
+        clock: one of `CLOCKS`, "wall" or "cpu".
+        num_resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        A table with the columns of `RUN`, strategy, seconds_per_picture (median), evaluations, repeats, peak_memory
+        (bytes, the largest), and for each of `RATIOS` its median with `_low` and `_high`, a 95 % percentile bootstrap
+        of the median over repeats.
+
+    Raises:
+        UserError: an unknown clock.
     """
     import numpy as np
     import pandas as pd
@@ -254,7 +277,15 @@ def pipeline_sampler(
 ) -> Callable[[], Samples]:
     """What samples one prompt by diffusers' own pipeline and DDIM on the backbone's modules.
 
-    `noise`: unit variance, (pictures, C, H, W); `guidance_scale` is above 1.
+    Args:
+        backbone: the model.
+        prompt: the prompt of all pictures.
+        noise: of unit variance, (pictures, C, H, W).
+        num_steps: the number of steps.
+        guidance_scale: above 1.
+
+    Returns:
+        A function that samples once and gives latents without images.
     """
     from diffusers import DDIMScheduler
 

@@ -25,13 +25,25 @@ class AttentionControl(ABC):
     def attend(self, layer: str, cross: bool, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """The layer's output before its projection, of q's shape.
 
-        q is (rows, heads, queries, d); k and v are (rows, heads, keys, d); `mask` is added to the scores.
+        Args:
+            layer: the layer's dotted name in the network.
+            cross: whether it is a cross-attention layer.
+            q: queries, (rows, heads, queries, d).
+            k: keys, (rows, heads, keys, d).
+            v: values, (rows, heads, keys, d).
+            mask: added to the scores; None for no mask.
         """
 
 
 @contextmanager
 def controlled(network: nn.Module, control: AttentionControl | None, rows: Rows) -> Iterator[None]:
-    """Let `control` compute the attention layers it wants, for calls with these `rows` inside the block."""
+    """Let `control` compute the attention layers it wants, for calls with these `rows` inside the block.
+
+    Args:
+        network: its attention layers are diffusers' `Attention`; their processors are put back after the block.
+        control: None leaves every layer as it is.
+        rows: which rows of a network call belong to what.
+    """
     from diffusers.models.attention_processor import Attention
 
     if control is None:

@@ -46,7 +46,13 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class Usual:
-    """How a family of models is usually sampled: steps, solver and the total scale of guidance."""
+    """How a family of models is usually sampled.
+
+    Attributes:
+        num_steps: the number of steps.
+        scheduler: the solver, one of `SCHEDULERS`.
+        guidance_scale: the total scale of guidance.
+    """
 
     num_steps: int = 50
     scheduler: str = "ddim"
@@ -56,9 +62,20 @@ class Usual:
 class Backbone(ABC):
     """A loaded text-to-image model, frozen and in evaluation mode.
 
-    Latents are float32 (rows, C, H, W) whatever `dtype` the networks compute in. `modules` names the
-    modules that fine-tuning may change; "network" is the denoiser. `original_parts` gives the subfolder of
-    each in a model folder.
+    Latents are float32 (rows, C, H, W) whatever `dtype` the networks compute in.
+
+    Attributes:
+        family: the name of the family of models.
+        usual: how the family is usually sampled.
+        name: the model's name.
+        device: where the networks compute.
+        dtype: the number type that the networks compute in.
+        latent_shape: (C, H, W) of one image's latents.
+        image_size: the side of an image in pixels.
+        modules: the modules that fine-tuning may change, by name; "network" is the denoiser.
+        original_parts: the subfolder of each of these modules in a model folder.
+        scheduler: the model's own scheduler, a diffusers one.
+        adapter: the folder and the scale of the loaded adapter, or None.
     """
 
     family: ClassVar[str]
@@ -84,7 +101,13 @@ class Backbone(ABC):
 
     @abstractmethod
     def forward(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        """The network's own output (noise or v), float32; `timesteps` is (rows,)."""
+        """The network's own output (noise or v, as its noise model says), (rows, C, H, W) float32.
+
+        Args:
+            latents: (rows, C, H, W).
+            timesteps: training timesteps, (rows,).
+            conditioning: one row per row of the latents.
+        """
 
     @abstractmethod
     def decode(self, latents: Tensor) -> list[Image]:
@@ -126,13 +149,28 @@ class Backbone(ABC):
         return Solver(self.scheduler, name, num_steps)
 
     def predict(self, latents: Tensor, step: Step, conditioning: Conditioning) -> Tensor:
-        """Predictions (rows, C, H, W) of the step's kind."""
+        """Predictions (rows, C, H, W) of the step's kind.
+
+        Args:
+            latents: (rows, C, H, W) at this step.
+            step: one of a solver's steps.
+            conditioning: one row per row of the latents.
+        """
         timesteps = torch.full((len(latents),), step.timestep, device=self.device)
         output = self.forward(latents, timesteps, conditioning)
         return self.noise_model.prediction(output, latents, step)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents with noise at training timesteps (rows,), and what `forward` should make of them."""
+        """Latents with noise at training timesteps, and what `forward` should make of them.
+
+        Args:
+            latents: clean ones, (rows, C, H, W).
+            noise: of unit variance and the latents' shape.
+            timesteps: training timesteps, (rows,).
+
+        Returns:
+            The noisy latents and the training target, both (rows, C, H, W).
+        """
         model = self.noise_model
         level = model.level(timesteps)
         return level.mix(latents, noise), model.target(latents, noise, level)

@@ -22,20 +22,25 @@ from persongen_lib.core.errors import UserError
 
 
 class LatentDiffusion(Backbone):
-    """Wraps a diffusers pipeline: text encoders, a denoiser and an autoencoder.
+    """A wrapped diffusers pipeline: text encoders, a denoiser and an autoencoder.
 
-    What a family knows beside its methods:
+    Args:
+        pipeline: a pipeline of the family's `pipeline_class`; its modules are frozen.
+        name: the model's name.
+        device: where latents are computed; None for the denoiser's device.
 
-    - `pipeline_class`, `load_options`, `call_options`: its pipeline in diffusers, how it is made, and the options of
-      its call without which it would change what it is given;
-    - `tokenizers`: the tokenizer of each text encoder;
-    - `added`: the tensors of its conditioning that are conditions beside the text;
-    - `layers`: parts of the denoiser that can be trained, each with what the dotted names of its parameters contain;
-    - `text_projections`: the last names of the attention projections of its text encoders;
-    - `kohya_modules`, `kohya_layers`: the prefix of each module and the layers named otherwise in kohya's LoRA files;
-      without prefixes there is no such form;
-    - `largest_side`: pixels of a side of the largest images that its models make;
-    - `embedding_keys`: the key of each text encoder in a file of learned embeddings, for families with several.
+    Attributes:
+        pipeline_class: the family's pipeline in diffusers.
+        load_options: options with which the pipeline is made.
+        call_options: the options of its call without which it would change what it is given.
+        tokenizers: the tokenizer of each text encoder.
+        added: the tensors of its conditioning that are conditions beside the text.
+        layers: parts of the denoiser that can be trained, each with what the dotted names of its parameters contain.
+        text_projections: the last names of the attention projections of its text encoders.
+        kohya_modules: the prefix of each module in kohya's LoRA files; without prefixes there is no such form.
+        kohya_layers: the layers named otherwise in kohya's LoRA files.
+        embedding_keys: the key of each text encoder in a file of learned embeddings, for families with several.
+        largest_side: pixels of a side of the largest images that its models make.
     """
 
     pipeline_class: ClassVar[str]
@@ -85,7 +90,19 @@ class LatentDiffusion(Backbone):
         offload: bool = False,
         **options: Any,
     ) -> Self:
-        """From a folder or hub id in diffusers format; safetensors only. See `load_backbone`."""
+        """Load from a folder or hub id in diffusers format; safetensors only. See `load_backbone`.
+
+        Args:
+            path: the folder or hub id.
+            name: the model's name.
+            device: where the networks compute.
+            dtype: the number type of the networks.
+            compile: compile the denoiser.
+            channels_last: put convolutions in this memory format.
+            vae_slicing: decode images one by one.
+            offload: keep on the GPU only the part that computes.
+            options: further options of the pipeline's `from_pretrained`, such as the hub's `revision`.
+        """
         import diffusers
 
         pipeline = getattr(diffusers, cls.pipeline_class).from_pretrained(

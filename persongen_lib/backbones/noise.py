@@ -26,13 +26,25 @@ class Level:
     noise: Any
 
     def clean(self, prediction: Tensor, latents: Tensor, kind: Kind) -> Tensor:
-        """The clean latents x0 that a prediction of this kind implies."""
+        """The clean latents x0 that a prediction of this kind implies.
+
+        Args:
+            prediction: (rows, C, H, W).
+            latents: those that the prediction was made for, at this level.
+            kind: "epsilon", or "velocity" for eps - x0.
+        """
         if kind == "velocity":
             return (latents - self.noise * prediction) / (self.signal + self.noise)
         return (latents - self.noise * prediction) / self.signal
 
     def epsilon(self, prediction: Tensor, latents: Tensor, kind: Kind) -> Tensor:
-        """The noise eps that a prediction of this kind implies."""
+        """The noise eps that a prediction of this kind implies.
+
+        Args:
+            prediction: (rows, C, H, W).
+            latents: those that the prediction was made for, at this level.
+            kind: "epsilon", or "velocity" for eps - x0.
+        """
         if kind == "velocity":
             return prediction + self.clean(prediction, latents, kind)
         return prediction
@@ -93,7 +105,13 @@ class NoiseModel:
         return Level(alphas**0.5, (1 - alphas) ** 0.5)
 
     def prediction(self, output: Tensor, latents: Tensor, level: Level) -> Tensor:
-        """The network's output as a prediction of `kind`."""
+        """The network's output as a prediction of `kind`.
+
+        Args:
+            output: of the network, of `prediction_type`, (rows, C, H, W).
+            latents: those that the network was given.
+            level: the level of the latents.
+        """
         if self.prediction_type == "v_prediction":
             return level.signal * output + level.noise * latents
         if self.prediction_type == "sample":
@@ -101,7 +119,13 @@ class NoiseModel:
         return output
 
     def target(self, clean: Tensor, epsilon: Tensor, level: Level) -> Tensor:
-        """What the network should put out for latents that mix `clean` and `epsilon` at this level."""
+        """What the network should put out for latents that mix `clean` and `epsilon` at this level.
+
+        Args:
+            clean: the clean latents x0, (rows, C, H, W).
+            epsilon: the noise eps, of the same shape.
+            level: the level of the mixture.
+        """
         if self.prediction_type == "v_prediction":
             return level.signal * epsilon - level.noise * clean
         if self.prediction_type == "velocity":

@@ -25,9 +25,16 @@ def list_random_models() -> tuple[str, ...]:
 
 
 def random_backbone(name: str, device: str = "auto", dtype: str = "bf16", seed: int = 0) -> Backbone:
-    """A backbone of its family with random weights, made on the device. `dtype`: fp32, bf16 or fp16.
+    """A backbone of its family with random weights, made on the device.
 
-    UserError for an unknown name, dtype or device.
+    Args:
+        name: one of `list_random_models`.
+        device: "auto", "cpu", "cuda", "cuda:1" ...
+        dtype: "fp32", "bf16" or "fp16".
+        seed: of the weights.
+
+    Raises:
+        UserError: an unknown name, dtype or device.
     """
     import diffusers
     import torch

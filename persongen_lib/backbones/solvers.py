@@ -25,11 +25,14 @@ FIRST_ORDER = ("ddim", "euler", "flow-euler")
 
 @dataclass(frozen=True)
 class Step(Level):
-    """Step `index` of `num_steps`, from 0, at the model's `timestep` (a float where Euler takes one).
+    """One step of a solver.
 
     Attributes:
         signal: of the step's latents, in (0, 1], or 0 where a flow begins.
         noise: of the step's latents, in (0, 1].
+        index: the step's number, from 0.
+        num_steps: the number of steps of the run.
+        timestep: the model's timestep, a float where Euler takes one.
         following: the level of the latents after the step; its noise is 0 where they are clean.
         kind: what predictions are at this step.
     """

@@ -19,9 +19,14 @@ _HEAD = 1 << 20
 
 @dataclass(frozen=True)
 class Source:
-    """A backbone's place: `folder` when it lies on this machine, else the hub's `repo` and `revision`.
+    """A backbone's place: a folder on this machine or a repository of the hub.
 
-    `family` is known of short names.
+    Attributes:
+        name: the name that `locate` was given.
+        folder: the model's folder when it lies on this machine, else None.
+        repo: the hub id when it does not.
+        revision: the hub's revision, where one is fixed.
+        family: known of short names, else None.
     """
 
     name: str

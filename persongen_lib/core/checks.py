@@ -12,7 +12,17 @@ MAX_SEEDS = 100_000
 
 
 def check_known(what: str, given: Iterable[str], known: Iterable[str], where: str = "") -> None:
-    """A UserError that lists the `known` names when `given` holds another one."""
+    """Raise a UserError that lists the `known` names when `given` holds another one.
+
+    Args:
+        what: what a name is, in the error's singular, such as "strategy".
+        given: names from outside.
+        known: the names that are allowed.
+        where: what follows `what` in the error, such as " of SampleSpec".
+
+    Raises:
+        UserError: a name that is not known.
+    """
     known = list(known)
     if unknown := [str(name) for name in given if name not in known]:
         plural = "s" if len(unknown) > 1 else ""
@@ -43,7 +53,16 @@ def check_words(name: str, value: Any) -> str:
 
 
 def check_steps(num_steps: Any, most: int = 1000, what: str = "the number of steps") -> int:
-    """The number itself, when it is a whole number from 1 to `most`; `what` says in the error what it is."""
+    """The number itself, when it is a whole number from 1 to `most`.
+
+    Args:
+        num_steps: the value from outside.
+        most: the largest number that is allowed.
+        what: what the number is, in the error.
+
+    Raises:
+        UserError: no whole number, or one out of range.
+    """
     if isinstance(num_steps, bool) or not isinstance(num_steps, int) or not 1 <= num_steps <= most:
         raise UserError(f"{what} must be a whole number from 1 to {most}, not {num_steps!r}")
     return num_steps

@@ -32,7 +32,16 @@ class Runtime:
 
     @classmethod
     def at(cls, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None) -> Self:
-        """The runtime of a runs folder."""
+        """The runtime of a runs folder.
+
+        Args:
+            runs: the folder of the store; it need not exist yet.
+            device: "auto", "cpu", "cuda", "cuda:1" ...
+            dtype: "fp32", "bf16" or "fp16"; None for the usual one of the device.
+
+        Raises:
+            UserError: `runs` is a file.
+        """
         return cls(Store(runs), device, dtype)
 
 

@@ -44,8 +44,20 @@ class Spec:
 class FineTuneSpec(Spec):
     """One fine-tuning of one backbone on one concept; `persongen_lib.finetune.fine_tune_spec` fills it in.
 
-    `weights` and `concept_digest` are digests of the model's files and of the pictures, so that a changed
-    model or picture is a different run. `parameters` holds every parameter of the method, defaults included.
+    Args:
+        backbone: the model: a short name, a folder or a hub id.
+        method: the name of the fine-tuning method.
+        concept: the name of the concept.
+        class_name: the class word, "dog".
+        token: the placeholder, "sks".
+        concept_digest: a digest of the pictures, so that changed pictures are a different run.
+        num_steps: training steps, from 1 to 1,000,000.
+        seed: from 0 to 2**63 - 1.
+        parameters: every parameter of the method by name, defaults included.
+        weights: a digest of the model's files, so that a changed model is a different run.
+
+    Raises:
+        UserError: a number of steps, a seed, a class name or a token that is not allowed.
     """
 
     backbone: str

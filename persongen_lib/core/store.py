@@ -43,7 +43,11 @@ class Store:
     def ensure(self, kind: str, spec: Spec, work: Callable[[Path], dict[str, Any] | None]) -> Path:
         """The finished run's folder; when there is none, `work(partial folder)` makes it.
 
-        `work` returns facts for provenance.json (device, dtype, ...) and must be able to continue.
+        Args:
+            kind: the folder of such runs under the root, such as "sample".
+            spec: what the run is; its hash names the run's folder.
+            work: is given the partial folder and returns facts for provenance.json (device, dtype, ...) or None;
+                must be able to continue what a kill left there.
         """
         if self.find(kind, spec) is None:
             facts: dict[str, Any] = {}
@@ -65,8 +69,12 @@ class Store:
     def run(self, kind: str, spec: Spec, facts: dict[str, Any] | None = None) -> Iterator[Path | None]:
         """Work on a run: yields its partial folder, and finishes it when the block ends without an error.
 
-        Another process on the same run waits, and then gets None: the run is done. `facts` is read at
-        the end and joins provenance.json.
+        Another process on the same run waits, and then gets None: the run is done.
+
+        Args:
+            kind: the folder of such runs under the root, such as "sample".
+            spec: what the run is; its hash names the run's folder.
+            facts: read at the end; they join provenance.json.
         """
         from filelock import FileLock
 

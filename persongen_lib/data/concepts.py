@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 class Concept:
     """A few pictures of one thing.
 
-    `kind` is "live" or "object" and `context` the word for the background of its pictures; both are None
-    where unknown, as is `token`, the placeholder proposed for it. `images` are RGB and of any size, but the
-    shorter side has at most 2048 pixels. `masks` (mode "L", of the picture's size, 255 = the concept) and
-    `captions` (templates with one `{}`) hold one per image, None where there is none. `digest` is 12
-    hexadecimal digits of the picture files and of what masks, crops and captions there are.
+    Attributes:
+        name: the name of the concept's folder.
+        class_name: the class word, "dog".
+        kind: "live" or "object"; None where unknown.
+        context: the word for the background of its pictures; None where unknown.
+        images: RGB and of any size, but the shorter side has at most 2048 pixels.
+        masks: one per image (mode "L", of the picture's size, 255 = the concept), None where there is none.
+        captions: one per image (a template with one `{}`), None where there is none.
+        token: the placeholder proposed for it; None where unknown.
+        folder: where the pictures are.
+        digest: 12 hexadecimal digits of the picture files and of what masks, crops and captions there are.
     """
 
     name: str
@@ -49,21 +55,27 @@ def list_concepts() -> tuple[str, ...]:
 
 
 def load_concept(name_or_folder: str | Path, class_name: str | None = None, pictures: bool = True) -> Concept:
-    """A shipped concept by its name, or any folder of pictures.
+    """Load a shipped concept by its name, or any folder of pictures.
 
-    What is in the pictures must be known: the `class_name`, a word such as "dog". A folder may also hold
+    What is in the pictures must be known: `class_name`, or that of the files. A folder may also hold
 
     - concept.json: an object with `class_name`, `kind`, `context` and `token`;
     - masks/: a grayscale picture for each picture, of the same name but for the suffix;
-    - metadata.jsonl: an object a line with the `file_name` of a picture and, where wanted, its `text` (the
+    - metadata.jsonl: one object per line with the `file_name` of a picture and, where wanted, its `text` (the
       caption), `mask` (a file), `crop` ([left, top, right, bottom] in pixels of the upright picture, for the
       mask as well) and the keys of concept.json. Then only the pictures it lists count, in its order.
 
     Of large pictures no more is kept than is needed: they are cropped, and then shrunk until the shorter side
-    has 2048 pixels. Without `pictures` none is opened: `images` is empty, and `masks` are as in their files.
+    has 2048 pixels.
 
-    UserError for an unknown name, a folder with no pictures, files that can't be read or say what they may
-    not, and masks and crops that don't fit their pictures.
+    Args:
+        name_or_folder: one of `list_concepts`, or a folder.
+        class_name: a word such as "dog", in place of that of the files.
+        pictures: whether pictures are opened; without, `images` is empty, and `masks` are as in their files.
+
+    Raises:
+        UserError: an unknown name, a folder with no pictures or no class name, files that can't be read or say what
+            they may not, and masks and crops that don't fit their pictures.
     """
     folder = DATA / "concepts" / name_or_folder
     if str(name_or_folder) not in list_concepts():

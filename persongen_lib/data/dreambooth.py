@@ -32,7 +32,13 @@ _PLACE = re.compile(r"\{(?:0|unique_token)?\} \{(?:1|class_token)?\}")
 
 @dataclass(frozen=True)
 class PromptsAndClasses:
-    """What the data set's text says: the class of each subject, and the templates (with one `{}`) of each kind."""
+    """What the data set's text says.
+
+    Attributes:
+        classes: the class of each subject, by the subject's name.
+        live: the templates (with one `{}`) for live subjects.
+        object: the templates (with one `{}`) for objects.
+    """
 
     classes: dict[str, str]
     live: tuple[str, ...]

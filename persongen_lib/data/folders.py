@@ -21,7 +21,14 @@ METADATA = ("file_name", "text", "mask", "crop", *ABOUT)
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture that counts, and what belongs to it; `crop` is (left, top, right, bottom)."""
+    """A picture that counts, and what belongs to it.
+
+    Attributes:
+        picture: its file.
+        mask: the file of its mask, or None.
+        crop: (left, top, right, bottom) in pixels of the upright picture, or None.
+        text: its caption, a template with one `{}`, or None.
+    """
 
     picture: Path
     mask: Path | None

@@ -75,7 +75,13 @@ def _read_mask(path: Path) -> Image:
 
 
 def attempt(read: Callable[[Path], Image], path: Path, broken: list[UnreadablePicture]) -> Image | None:
-    """What `read` makes of the path; when it can't be read, the error joins those in `broken`."""
+    """What `read` makes of the path, or None when it can't be read.
+
+    Args:
+        read: opens a picture or raises UnreadablePicture.
+        path: the picture.
+        broken: the error joins this list when the picture can't be read.
+    """
     try:
         return read(path)
     except UnreadablePicture as error:

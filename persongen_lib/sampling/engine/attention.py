@@ -16,7 +16,13 @@ from persongen_lib.backbones.attention import AttentionControl
 
 
 class WordAttention(AttentionControl):
-    """Records the cross-attention of some rows to the words at `spans`, resized to `size` (height, width)."""
+    """A record of the cross-attention of some rows to words.
+
+    Args:
+        watched: the key of the rows.
+        spans: positions [start, stop) of the words in the conditioning, one per row.
+        size: (height, width) to which the maps are resized.
+    """
 
     def __init__(self, watched: Hashable, spans: Sequence[tuple[int, int]], size: Sequence[int]) -> None:
         self.watched, self.spans, self.size = watched, spans, tuple(size)
@@ -46,11 +52,16 @@ class WordAttention(AttentionControl):
 
 
 class Swap(AttentionControl):
-    """The rows `target` attend as the rows `source` do, which are in the same call or in one before.
+    """A control under which the rows `target` attend as the rows `source` do.
 
-    `outputs`: self-attention outputs are copied; `self_maps`, `cross_maps`: attention maps are. `placeholders`:
-    where given, cross-attention maps are matched by word: the target's prompt has, at these positions
-    [start, stop) of each row, words that the source's lacks, which keep the attention of their own.
+    Args:
+        source: the key of rows in the same call or in one before.
+        target: the key of the rows that attend so.
+        outputs: whether self-attention outputs are copied.
+        self_maps: whether self-attention maps are copied.
+        cross_maps: whether cross-attention maps are copied.
+        placeholders: where given, cross-attention maps are matched by word: the target's prompt has, at these
+            positions [start, stop) of each row, words that the source's lacks, which keep the attention of their own.
     """
 
     def __init__(

@@ -16,11 +16,17 @@ from persongen_lib.sampling.engine.strategy import Guided, Strategy
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step: `latents` that it started from, the predictions asked for, the guided one, `next_latents` after it.
+    """One step of a batch; all tensors are (rows, C, H, W) float32.
 
-    All tensors are (rows, C, H, W) float32; `pictures` are the numbers of the rows' pictures in the run;
-    `evaluations` are the network rows per image that the strategy spent. `predict` gives further branches to an
-    onlooker, which is not counted.
+    Attributes:
+        step: the solver's step.
+        latents: those that the step started from.
+        predictions: those that were asked for, by branch and weights.
+        guided: the guided prediction.
+        next_latents: those after the step.
+        evaluations: network rows per image that the strategy spent.
+        predict: gives further branches to an onlooker, which is not counted.
+        pictures: the numbers of the rows' pictures in the run.
     """
 
     step: Step

@@ -14,7 +14,17 @@ def initial_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
 
 
 def refinement_noise(seeds: Sequence[int], shape: Sequence[int], refine_steps: int, num_steps: int) -> Tensor:
-    """What each picture's generator gives after its initial noise, (refine_steps, num_steps, len(seeds), C, H, W)."""
+    """What each picture's generator gives after its initial noise.
+
+    Args:
+        seeds: one per picture.
+        shape: (C, H, W) of one picture's latents.
+        refine_steps: refinements per step.
+        num_steps: the number of steps.
+
+    Returns:
+        Unit-variance noise (refine_steps, num_steps, len(seeds), C, H, W), float32, on the CPU.
+    """
     draws = []
     for seed in seeds:
         generator = _generator(seed)

@@ -51,12 +51,18 @@ class Encoder:
 
 
 class Predictions:
-    """Predictions at one step for `latents` (rows, C, H, W), by branch and weights.
+    """Predictions at one step, by branch and weights.
+
+    Args:
+        encoder: encodes the prompts.
+        prompts: those of each row.
+        latents: (rows, C, H, W) at this step.
+        step: the solver's step.
+        memory: tensors, one row per image, that one step of a run leaves to the next; None for none so far.
 
     Attributes:
-        prompts: those of each row.
         evaluations: network rows per image so far; what is asked for again costs nothing.
-        memory: tensors, one row per image, that one step of a run leaves to the next.
+        known: predictions that were made already, each (rows, C, H, W).
         companion: the predictions of the trajectory beside this one, where the strategy has one.
     """
 
@@ -111,9 +117,17 @@ class Predictions:
     ) -> None:
         """Predict `borrower` with parts of the attention of `lender`, a branch of the companion.
 
-        `outputs`: of self-attention; `self_maps`, `cross_maps`: attention maps, the latter matched by word where
-        `align_tokens` says so. Predictions `beside` either come from the same network call. Nothing is done where
-        `borrower` is not among those `beside` it.
+        Nothing is done where `borrower` is not among those `beside` it, or where there is no companion.
+
+        Args:
+            borrower: the branch and weights whose attention is replaced.
+            lender: the companion's branch and weights whose attention replaces it.
+            outputs: whether outputs of self-attention are borrowed.
+            self_maps: whether self-attention maps are borrowed.
+            cross_maps: whether cross-attention maps are borrowed.
+            align_tokens: whether cross-attention maps are matched by word.
+            beside: predictions of this trajectory that come from the same network call, `borrower` among them.
+            beside_lender: predictions of the companion that come from the same network call.
         """
         own = list(beside)
         if self.companion is None or borrower not in own:

@@ -14,7 +14,13 @@ BRANCHES = ("null", "concept", "superclass", "empty")
 class Prompts:
     """A template filled for each branch: with "{token} {class}", with the class, with nothing; the null prompt is "".
 
-    UserError for a wrong template, token or class name.
+    Attributes:
+        template: a prompt with `{}` for the concept.
+        token: the placeholder, "sks".
+        class_name: the class word, "dog".
+
+    Raises:
+        UserError: a wrong template, token or class name.
     """
 
     template: str

@@ -69,7 +69,17 @@ def ready_backbone(
     backbone: Backbone | None = None,
     adapter: str | Path | None = None,
 ) -> Backbone:
-    """The spec's backbone with the spec's fine-tuning loaded, reusing `backbone` when it is given."""
+    """The spec's backbone with the spec's fine-tuning loaded.
+
+    Args:
+        spec: the run.
+        runtime: where the fine-tuning is kept, and what computes.
+        backbone: one that is loaded already, reused when it is given.
+        adapter: the fine-tuning's folder, by default the store's.
+
+    Raises:
+        UserError: the concept is not fine-tuned yet, or the model can't be loaded.
+    """
     folder = Path(adapter) if adapter else None
     if spec.fine_tune and folder is None:
         folder = runtime.store.find("finetune", spec.fine_tune)

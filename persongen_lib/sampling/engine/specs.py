@@ -19,8 +19,22 @@ from persongen_lib.sampling.engine.strategy import STRATEGIES, Strategy, make_st
 class SampleSpec(Spec):
     """Images of one strategy: every template in `prompts` with every seed.
 
-    `sample_spec` fills it in. Without `fine_tune` the backbone is sampled as it is. In a file the strategy stands
-    as its name, `strategy`, and its `parameters`.
+    `sample_spec` fills it in. In a file the strategy stands as its name, `strategy`, and its `parameters`.
+
+    Attributes:
+        fine_tune: the fine-tuning that is sampled; None samples the backbone as it is.
+        backbone: the model: a short name, a folder or a hub id.
+        strategy: a resolved one.
+        token: the placeholder, "sks".
+        class_name: the class word, "dog".
+        prompts: templates with one `{}` for the concept, at least one.
+        seeds: distinct whole numbers from 0 to 2**63 - 1.
+        num_steps: from 1 to 1000.
+        scheduler: one of `SCHEDULERS`.
+        weights: a digest of the model's files.
+
+    Raises:
+        UserError: a value that is not allowed, or a strategy that can't be run with these steps or this scheduler.
     """
 
     fine_tune: FineTuneSpec | None
@@ -96,8 +110,22 @@ def sample_spec(
 ) -> SampleSpec:
     """The spec of a sample run, with every parameter of the strategy filled in and checked.
 
-    With `fine_tune` the backbone, class name and token are its own; without, give `class_name` (and `backbone`,
-    "micro" by default). Steps, solver and parameters that are not given are the backbone's `sampling_defaults`.
+    With `fine_tune` the backbone, class name and token are its own; without, give `class_name`.
+
+    Args:
+        strategy: one of `list_strategies`.
+        prompts: templates with one `{}` for the concept.
+        seeds: such as "0-3", 0 or [0, 1]; one image per seed and template.
+        num_steps: from 1 to 1000; None for the model's usual number (`sampling_defaults`).
+        fine_tune: the fine-tuning that is sampled; None samples the backbone as it is.
+        backbone: a short name, a folder or a hub id; None for "micro".
+        class_name: the class word, "dog".
+        token: the placeholder, "sks".
+        scheduler: one of `SCHEDULERS`; None for the model's usual one.
+        parameters: of the strategy; those that are not given are the model's usual ones.
+
+    Raises:
+        UserError: no class name, or a wrong value.
     """
     if fine_tune is not None:
         backbone, class_name, token = fine_tune.backbone, fine_tune.class_name, fine_tune.token

@@ -52,13 +52,23 @@ class Strategy(Parameters):
     def __call__(self, latents: Tensor, step: Step, predict: Predictions) -> Tensor | Guided:
         """The guided prediction (rows, C, H, W) at this step, of the step's kind.
 
-        `predict(*branches, weights="personalized")` gives the predictions of the branches "null", "concept",
-        "superclass" and "empty", each (rows, C, H, W), from one batched network call per set of weights.
-        `predict.memory` keeps tensors, one row per image, from one step to the next.
+        Args:
+            latents: (rows, C, H, W) at this step.
+            step: the solver's step.
+            predict: `predict(*branches, weights="personalized")` gives the predictions of the branches "null",
+                "concept", "superclass" and "empty", each (rows, C, H, W), from one batched network call per set of
+                weights. `predict.memory` keeps tensors, one row per image, from one step to the next.
         """
 
     def refine(self, latents: Tensor, step: Step, predict: Predictions, noise: Tensor) -> Tensor:
-        """Latents to go on with instead, from unit-variance `noise` of their shape; see `refine_steps`."""
+        """Latents to go on with instead; see `refine_steps`.
+
+        Args:
+            latents: (rows, C, H, W) at this step.
+            step: the solver's step.
+            predict: the predictions for these latents.
+            noise: of unit variance and the latents' shape.
+        """
         return latents
 
     def companion(self, step: Step) -> Strategy | None:
@@ -124,7 +134,13 @@ class ReferenceStrategy(Strategy):
         return terms(concept, superclass, self.reference)
 
     def guide(self, predict: Predictions, concept: float = 0.0, superclass: float = 0.0) -> Tensor:
-        """`u + concept (c - u) + superclass (s - u)`."""
+        """The guided prediction `u + concept (c - u) + superclass (s - u)`.
+
+        Args:
+            predict: the predictions of the step.
+            concept: the scale of the concept.
+            superclass: the scale of the superclass.
+        """
         return combine(predict, self.terms(concept, superclass))
 
 
@@ -133,8 +149,13 @@ def terms(
 ) -> dict[Branch, float]:
     """Coefficients of the predictions in `u + concept (c - u) + superclass (s - u)`, without those that are 0.
 
-    s is the `reference` branch, and the u beside it is of the same weights. Where the superclass acts alone,
-    the leading u is of its weights too. With scales that add up to 1 there is no null branch.
+    Where the superclass acts alone, the leading u is of its weights too. With scales that add up to 1 there is no
+    null branch.
+
+    Args:
+        concept: the scale of the concept.
+        superclass: the scale of the superclass.
+        reference: the branch and weights of s; the u beside it is of the same weights.
     """
     _, weights = reference
     leading = weights if concept == 0 and superclass != 0 else "personalized"

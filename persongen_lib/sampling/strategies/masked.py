@@ -17,11 +17,21 @@ from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 @STRATEGIES.register("masked", order=60)
 @dataclass(frozen=True, kw_only=True)
 class Masked(ReferenceStrategy):
-    """Mixed inside a mask, superclass alone outside: Soboleva et al., arXiv 2502.05895.
+    """Mixed inside a mask, superclass alone outside.
 
     While `i < switch_step`: `u + w_c0 (c - u) + w_s0 (s - u)` everywhere. Then inside the mask
     `u + w_c (c - u) + w_s (s - u)`, outside `u + (w_c + w_s)(s - u)`. The mask is where the superclass branch's
-    attention to the class word exceeds its own `quantile` (0 to 1) in that picture.
+    attention to the class word exceeds its own `quantile` in that picture.
+
+    Attributes:
+        concept_scale: w_c, the scale of the concept inside the mask.
+        superclass_scale: w_s, the scale of the superclass inside the mask.
+        switch_step: the first step with a mask.
+        quantile: of the attention within one picture, from 0 to 1.
+        initial_concept_scale: w_c0, the scale of the concept before `switch_step`.
+        initial_superclass_scale: w_s0, the scale of the superclass before `switch_step`.
+
+    Soboleva et al., arXiv 2502.05895.
     """
 
     concept_scale: Scale = Total(1 / 2)

@@ -13,6 +13,11 @@ from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 class MultiStage(ReferenceStrategy):
     """`u + (w_c + w_s)(s - u)` while `i < switch_step`, then `u + w_c (c - u) + w_s (s - u)`.
 
+    Attributes:
+        concept_scale: w_c, the scale of the concept.
+        superclass_scale: w_s, the scale of the superclass.
+        switch_step: the first step that the concept guides.
+
     Soboleva et al., arXiv 2502.05895.
     """
 

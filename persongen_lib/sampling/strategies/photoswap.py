@@ -14,11 +14,18 @@ from persongen_lib.sampling.strategies.superclass import Superclass
 class Photoswap(ReferenceStrategy):
     """`u + w (c - u)` where c's attention is replaced by that of a superclass run from the same noise.
 
-    The superclass run is guided by `u' + w_s (s - u')` on its own latents. c takes from s the self-attention's
-    output for the first `self_attention_output_steps`, the cross-attention maps for the first
-    `cross_attention_map_steps` and the self-attention maps for the first `self_attention_map_steps`.
-    `align_tokens` matches the columns of the cross-attention maps by word, not by position: the placeholder keeps
-    its own. Gu et al., Photoswap, arXiv 2305.18286.
+    The superclass run is guided by `u' + w_s (s - u')` on its own latents.
+
+    Attributes:
+        guidance_scale: w.
+        superclass_guidance_scale: w_s.
+        self_attention_output_steps: the first steps, in which c takes the self-attention's output from s.
+        cross_attention_map_steps: the first steps, in which c takes the cross-attention maps from s.
+        self_attention_map_steps: the first steps, in which c takes the self-attention maps from s.
+        align_tokens: whether the columns of the cross-attention maps are matched by word, not by position: the
+            placeholder keeps its own.
+
+    Gu et al., Photoswap, arXiv 2305.18286.
     """
 
     guidance_scale: Scale = Total(1)

@@ -16,7 +16,16 @@ class ProFusion(ReferenceStrategy):
 
     A refinement of x at step t is `x + sqrt(1 - a_t) (sqrt(k (2 - k)) z - k e)` with the guided prediction e, noise z
     and `k = sigma^2 / (1 - a_p)`, sigma being `refine_eta` times DDIM's deviation: it keeps the marginal variance
-    where e is the true noise. Zhou et al., Enhancing Detail Preservation, arXiv 2305.13579.
+    where e is the true noise.
+
+    Attributes:
+        concept_scale: the scale of the concept in the mixed formula.
+        superclass_scale: the scale of the superclass in the mixed formula.
+        refine_steps: refinements per step.
+        refine_eta: from 0 to 1.
+        refine_guidance_scale: w_r, the scale of the concept in refinements.
+
+    Zhou et al., Enhancing Detail Preservation, arXiv 2305.13579.
     """
 
     schedulers = ("ddim",)
