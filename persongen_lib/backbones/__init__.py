@@ -1,6 +1,6 @@
 """The only place that knows model families: loading, prompts, noise predictions, pictures, other weights."""
 
-from persongen_lib.backbones.backbone import Backbone, Conditioning
+from persongen_lib.backbones.backbone import Backbone, Conditioning, Usual
 from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.loading import load_backbone, resolve_device
@@ -21,6 +21,7 @@ __all__ = [
     "StableDiffusion",
     "StableDiffusionXL",
     "Step",
+    "Usual",
     "list_backbones",
     "load_backbone",
     "locate",
