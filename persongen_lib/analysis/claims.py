@@ -43,7 +43,12 @@ class Claim:
 
 
 def verdict(low: float, high: float, sign: int = 1) -> str:
-    """The verdict on a claim that a difference with this interval is positive (`sign` -1: negative).
+    """The verdict on a claim about the sign of a difference, given the interval of the difference.
+
+    Args:
+        low: The lower end of the interval.
+        high: The upper end of the interval.
+        sign: 1 if the difference is claimed to be positive, -1 if negative.
 
     Returns:
         One of `VERDICTS`: the claim holds if the whole interval is on the claimed side of 0, it does not hold if the

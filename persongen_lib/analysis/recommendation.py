@@ -81,7 +81,13 @@ class Preferences:
         return worth
 
     def merit(self, worth: Scores, identity: Scores, text: Scores) -> Scores:
-        """What options are ranked by: their mean utility, below that of all others if a mean misses a minimum."""
+        """What options are ranked by: their mean utility, below that of all others if a mean misses a minimum.
+
+        Args:
+            worth: The mean utility of each option, of any shape.
+            identity: The mean identity of each option, in the same shape.
+            text: The mean text alignment of each option, in the same shape.
+        """
         for mean, least in ((identity, self.min_identity), (text, self.min_text)):
             if least is not None:
                 worth = worth - BROKEN * (mean < least - 1e-9)

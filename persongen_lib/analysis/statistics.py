@@ -27,7 +27,13 @@ NOISE = ("fine_tune", "concept", "template", "seed")
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its interval; `low` and `high` are NaN where there is nothing to draw from."""
+    """A mean and its interval.
+
+    Args:
+        mean: The mean.
+        low: The lower end; NaN if there is nothing to draw from.
+        high: The upper end; NaN if there is nothing to draw from.
+    """
 
     mean: float
     low: float
@@ -37,6 +43,11 @@ class Interval:
 @lru_cache(maxsize=16)
 def resamples(num_units: int, num_resamples: int, seed: int) -> np.ndarray:
     """Weights of the units in every bootstrap resample.
+
+    Args:
+        num_units: The number of units, such as concepts.
+        num_resamples: The number of bootstrap resamples.
+        seed: Of the resamples.
 
     Returns:
         Shape (num_resamples, num_units), read-only; rows sum to 1.

@@ -40,7 +40,13 @@ class ScoreSpec(Spec):
 
 
 def score_spec(sample_folder: str | Path, concept: Concept, evaluators: Evaluators) -> ScoreSpec:
-    """The spec of the scores of a sample run."""
+    """The spec of the scores of a sample run.
+
+    Args:
+        sample_folder: holds pictures.jsonl and the images.
+        concept: the references to compare with.
+        evaluators: see `choose_evaluators`.
+    """
     return ScoreSpec(
         images_digest(sample_folder),
         concept.digest,
@@ -53,17 +59,47 @@ def score_spec(sample_folder: str | Path, concept: Concept, evaluators: Evaluato
 def find_scores(
     sample_folder: str | Path, concept: Concept, evaluators: Evaluators, store: Store
 ) -> Path | None:
-    """The folder in `store` with the scores.parquet of a sample run; None where it is not scored yet."""
+    """Find the stored scores of a sample run.
+
+    Args:
+        sample_folder: holds pictures.jsonl and the images.
+        concept: the references to compare with.
+        evaluators: see `choose_evaluators`.
+        store: where scores are kept.
+
+    Returns:
+        The folder in `store` with scores.parquet; None if the run is not scored yet.
+    """
     return store.find(KIND, score_spec(sample_folder, concept, evaluators))
 
 
 def is_scored(sample_folder: str | Path, concept: Concept, evaluators: Evaluators, store: Store) -> bool:
-    """Whether `store` holds the scores of a sample run."""
+    """Whether `store` holds the scores of a sample run.
+
+    Args:
+        sample_folder: holds pictures.jsonl and the images.
+        concept: the references to compare with.
+        evaluators: see `choose_evaluators`.
+        store: where scores are kept.
+    """
     return find_scores(sample_folder, concept, evaluators, store) is not None
 
 
 def scored(sample_folder: str | Path, concept: Concept, evaluators: Evaluators, store: Store) -> pd.DataFrame:
-    """The scores of a sample run, from `store` where it holds them; for rows and errors see `evaluate_run`."""
+    """The scores of a sample run, computed now if `store` does not hold them.
+
+    Args:
+        sample_folder: holds pictures.jsonl and the images.
+        concept: the references to compare with.
+        evaluators: see `choose_evaluators`.
+        store: where scores are kept.
+
+    Returns:
+        The rows of `evaluate_run`.
+
+    Raises:
+        UserError: as in `evaluate_run`.
+    """
     import pandas as pd
 
     def work(partial: Path) -> dict[str, Any]:

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """Kinds of pictures of a trial: a good metric scores `right` above `wrong`."""
+    """A pair of kinds of images in a trial: a good metric scores `right` above `wrong`.
+
+    Args:
+        name: what is asked, such as "individual" or "no leak".
+        right: the kind that should score higher.
+        wrong: the kind that should score lower.
+    """
 
     name: str
     right: str

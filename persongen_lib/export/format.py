@@ -50,7 +50,17 @@ class ModelFormat(Format):
 
     @abstractmethod
     def write(self, tuned: TunedWeights, output: Path, device: str, beside: Mapping[str, bytes]) -> None:
-        """Load the model on `device` and write it with the files `beside` into the empty or new folder `output`."""
+        """Load the model and write it into a folder.
+
+        Args:
+            tuned: The fine-tuning with the tensors of its adapter.
+            output: An empty or new folder.
+            device: Where the model is loaded: "auto", "cpu", "cuda", "cuda:1" ...
+            beside: The content of further files for the folder, by name.
+
+        Raises:
+            UserError: The folder is not empty.
+        """
 
 
 FORMATS: Registry[Format] = Registry("format", "persongen_lib.export.formats")

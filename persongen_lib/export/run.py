@@ -77,7 +77,13 @@ def write_companions(
 ) -> None:
     """Write beside adapter.safetensors the small files that others load, and the model card.
 
-    The LoRA as "lora" (or else "peft") and the embeddings, if the adapter has them. The model is not loaded.
+    These are the LoRA as "lora" (or else "peft") and the embeddings, if the adapter has them. The model is not loaded.
+
+    Args:
+        folder: The folder of adapter.safetensors.
+        spec: The fine-tuning.
+        concept: Its concept, for the model card's number of images.
+        provenance: What it was made with, for the model card.
     """
     tuned = TunedWeights(spec, Path(folder), read_adapter(folder))
     fitting = _fitting(tuned)

@@ -25,8 +25,14 @@ def run_notebooks(
 ) -> tuple[Failure, ...]:
     """Execute the notebook of every cell's strategy into `<runs>/notebooks`.
 
-    It skips failed cells, strategies without a notebook, and notebooks already executed. Each notebook reuses its
+    Failed cells, strategies without a notebook, and notebooks already executed are skipped. Each notebook reuses its
     cell's fine-tuning and images.
+
+    Args:
+        study: The study, after its cells have run.
+        failed: The cells that did not finish.
+        runs: The folder of finished work.
+        device: "auto", "cpu", "cuda", "cuda:1" ...
 
     Returns:
         The cells whose notebook failed.
@@ -60,7 +66,16 @@ def output_of(job: Job, runs: str | Path) -> Path:
 
 
 def notebook_parameters(job: Job, runs: str | Path, device: str) -> dict:
-    """The parameters with which the notebook of its strategy runs a job."""
+    """The parameters with which the notebook of its strategy runs a job.
+
+    Args:
+        job: The job.
+        runs: The folder of finished work.
+        device: "auto", "cpu", "cuda", "cuda:1" ...
+
+    Returns:
+        Plain values by the names of the notebook's parameters.
+    """
     cell, spec = job.cell, job.sample
     concept = Path(cell.concept).resolve() if Path(cell.concept).is_dir() else cell.concept
     settings = {name: getattr(cell, name) for name in SETTINGS}

@@ -69,10 +69,17 @@ def run_job(
     keep_pictures: bool = True,
     lengths: Collection[int] = (),
 ) -> CellRun:
-    """`run_cell` for a cell that is resolved.
+    """Fine-tune, sample and score a resolved cell, as `run_cell` does.
 
-    `lengths`: the other numbers of training steps for which an adapter will be needed (`training_lengths`); all come
-    from one training.
+    Args:
+        job: What to run.
+        runtime: Where work is kept, and what computes it.
+        keep_pictures: As in `run_cell`.
+        lengths: The other numbers of training steps for which an adapter will be needed (`training_lengths`); all come
+            from one training.
+
+    Raises:
+        UserError: A run reports a wrong value.
     """
     from persongen_lib.sampling.engine.contact_sheets import is_packed, pack
     from persongen_lib.sampling.engine.run import run_sample

@@ -35,16 +35,25 @@ def latent_distances(followed: Followed, others: Mapping[str, Followed]) -> pd.D
 
 
 def decided(followed: Followed, layout: int = 2, shapes: int = 5) -> pd.DataFrame:
-    """How much of the finished picture is there at each step: `band`, `picture`, `step`, `share`.
+    """How much of the finished image is there at each step, by band of spatial frequencies.
+
+    Args:
+        followed: The trajectories, by (prompt index, seed).
+        layout: The highest frequency of the band "layout", in cycles per image, 1 or more.
+        shapes: The highest frequency of the band "shapes", in cycles per image, above `layout`.
+
+    Returns:
+        One row per band, image and step: `band`, `picture`, `step` and `share`, which is 1 if the band is final, 0 if
+        it is no better than latents of zero, and below 0 if it is worse. The bands, in cycles per image: "overall
+        color" 0, "layout" up to `layout`, "shapes" up to `shapes`, "detail" above.
+
+    Raises:
+        UserError: The bands are not in order.
 
     For the spatial frequencies k of a band, with F the Fourier transform over pixels, z_i the x0 implied by the guided
-    prediction at step i (`Trajectory.clean`) and z the final latents, it is ::
+    prediction at step i (`Trajectory.clean`) and z the final latents, summed over channels ::
 
         share_i = 1 - sum_k |F(z_i)_k - F(z)_k|^2 / sum_k |F(z)_k|^2
-
-    summed over channels: 1 where the band is final, 0 where it is no better than latents of zero, below 0 where it is
-    worse. The bands, in cycles per image: "overall color" 0, "layout" up to `layout`, "shapes" up to `shapes`,
-    "detail" above.
     """
     if not 1 <= layout < shapes:
         raise UserError(f"bands need 1 <= layout < shapes, not layout {layout} and shapes {shapes}")

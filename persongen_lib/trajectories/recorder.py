@@ -28,11 +28,16 @@ DTYPES = {
 
 
 class TrajectoryRecorder:
-    """Follows the pictures with these numbers (from 0) in a call of `sample`; the others cost nothing.
+    """Follows chosen images in a call of `sample`; the others cost nothing.
 
-    `strategy` is the one that samples, `frames` the length of the film strips. What is recorded
-    of an image equals, to rounding, a run of that image alone, and recording does not change the images. The result is
-    one `Trajectory` per image.
+    What is recorded of an image equals, to rounding, a run of that image alone, and recording does not change the
+    images. The result is one `Trajectory` per image, by its number.
+
+    Args:
+        backbone: The model that samples, for decoding film strips.
+        strategy: The strategy that samples.
+        pictures: The numbers of the images to follow, from 0.
+        frames: The length of the film strips.
     """
 
     name = "trajectory"
@@ -87,9 +92,15 @@ class TrajectoryRecorder:
 
 
 class TrajectoryWriter(TrajectoryRecorder):
-    """The same on disk: `files` names the file (.npz) of each followed picture's number; results are the files.
+    """A `TrajectoryRecorder` that writes to disk; its results are the files.
 
-    What is recorded goes at once to arrays in a folder beside the file, which is written when the picture is finished.
+    What is recorded goes at once to arrays in a folder beside the file, which is written when the image is finished.
+
+    Args:
+        backbone: The model that samples, for decoding film strips.
+        strategy: The strategy that samples.
+        files: The file (.npz) of each image to follow, by its number from 0.
+        frames: The length of the film strips.
     """
 
     def __init__(

@@ -25,9 +25,15 @@ from persongen_lib.trajectories.trajectory import FRAMES, Trajectory
 
 @dataclass(frozen=True)
 class TrajectorySpec(Spec):
-    """Which pictures, as (prompt index, seed), of a sample run are followed, with film strips of `frames` pictures.
+    """Which images of a sample run are followed.
 
-    In which order they are named makes no difference.
+    Args:
+        sample: The sample run.
+        pictures: The images, each as (prompt index, seed); their order makes no difference.
+        frames: The length of the film strips, in images.
+
+    Raises:
+        UserError: No image is given, the run has no such image, or the number of frames is not allowed.
     """
 
     sample: SampleSpec
@@ -56,9 +62,24 @@ def run_trajectories(
     frames: int = FRAMES,
     batch_size: int = 8,
 ) -> Path:
-    """The folder with one p03_s0007.npz per image (prompt index, seed), made now where it is missing.
+    """The folder with the trajectories of some images of a sample run, recorded now if the store does not hold them.
 
-    Only these pictures are sampled, `batch_size` at a time; a killed run goes on with those it did not finish.
+    Only these images are sampled; a killed run goes on with those that it did not finish.
+
+    Args:
+        spec: The sample run.
+        runtime: Where trajectories are kept, and what computes them.
+        pictures: The images, each as (prompt index, seed).
+        backbone: A loaded model to use; None loads the spec's.
+        adapter: The folder of the fine-tuning; None finds the spec's in the store.
+        frames: The length of the film strips, in images.
+        batch_size: Images per network call and branch.
+
+    Returns:
+        The folder, with one file such as p03_s0007.npz per image (prompt index, seed).
+
+    Raises:
+        UserError: No image is given, the run has no such image, or the concept is not fine-tuned yet.
     """
     wanted = TrajectorySpec(spec, tuple(pictures), frames)
 

@@ -12,23 +12,29 @@ FRAMES = 6
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One picture's way through N steps; u, c, s are the null, concept and superclass noise predictions.
+    """The trajectory of one image through N steps, with F of them, spread evenly from first to last, as film strips.
 
-    All three are of the personalized weights, c as the strategy changed it where it does (photoswap).
+    In what follows u, c and s are the null, concept and superclass noise predictions. All three are of the personalized
+    weights, with c as the strategy changed it if it does (photoswap). Arrays are float32, but maps and latents are
+    float16, films uint8 and masks bool.
 
-    `timesteps` (N,): the model's; `distance` (N,): mean over pixels of the channel norm of c - s;
-    `distance_maps` (N, H, W): that norm; `cosine` (N,): of c - u with s - u, from -1 to 1;
-    `latents` (N + 1, C, H, W): before each step, and at the end; `clean` (N, C, H, W): the x0 that the guided
-    prediction implies; `spectrum_guided`, `spectrum_clean` (N, B): power spectra of the guided prediction and of
-    `clean`, see `power_spectrum`.
-
-    At F steps spread evenly from first to last: `frames` (F,): their indices; `film_guided`, `film_concept`,
-    `film_superclass` (F, height, width, 3): the decoded x0 that each prediction implies, 0 to 255; `attention`
-    (F, H, W): attention of the concept branch to the concept's words, 0 to 1, see `Predictions.attention`;
-    `masks` (F, H, W): where masked sampling lets the concept guide, whether it already does or not; None for other
-    strategies.
-
-    float32, but maps and latents are float16, films uint8, masks bool.
+    Args:
+        timesteps: (N,), the model's.
+        distance: (N,), the mean over pixels of the channel norm of c - s.
+        distance_maps: (N, H, W), that norm.
+        cosine: (N,), of c - u with s - u, from -1 to 1.
+        latents: (N + 1, C, H, W), before each step, and at the end.
+        clean: (N, C, H, W), the x0 that the guided prediction implies.
+        spectrum_guided: (N, B), the power spectrum of the guided prediction, see `power_spectrum`.
+        spectrum_clean: (N, B), the power spectrum of `clean`.
+        frames: (F,), the indices of the film strips' steps.
+        film_guided: (F, height, width, 3), the decoded x0 that the guided prediction implies, 0 to 255.
+        film_concept: The same shape and range, for c.
+        film_superclass: The same shape and range, for s.
+        attention: (F, H, W), attention of the concept branch to the concept's words, 0 to 1, see
+            `Predictions.attention`.
+        masks: (F, H, W), where masked sampling lets the concept guide, whether it already does or not; None for other
+            strategies.
     """
 
     timesteps: np.ndarray

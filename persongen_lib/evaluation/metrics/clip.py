@@ -29,7 +29,15 @@ FULL_SIZE = "ViT-B-32/openai"
 
 @dataclass(frozen=True)
 class OpenClip:
-    """Features of an open_clip model; make it with `open_clip_model`."""
+    """Features of an open_clip model; make it with `open_clip_model`.
+
+    Args:
+        network: the model, on `device`.
+        preprocess: turns an RGB image into the network's input.
+        tokenizer: turns texts into the network's tokens.
+        device: where the network computes.
+        texts: the features of texts read so far, by text.
+    """
 
     network: Any
     preprocess: Any

@@ -30,7 +30,13 @@ REVISIONS = {"facebook/dino-vits16": "refs/pr/1"}
 
 @dataclass(frozen=True)
 class DinoNetwork:
-    """Features of a vision transformer; make it with `dino_network`."""
+    """Features of a vision transformer; make it with `dino_network`.
+
+    Args:
+        network: the model, on `device`.
+        processor: the model's own image processor.
+        device: where the network computes.
+    """
 
     network: Any
     processor: Any

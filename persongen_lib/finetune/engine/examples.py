@@ -25,7 +25,13 @@ AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Examples:
-    """Latents (n, C, H, W), the prompt of each, and masks (n, 1, H, W) of where the concept is, or None."""
+    """Latents to learn from, each with its prompt and, if known, its mask.
+
+    Args:
+        latents: (n, C, H, W), the encoded images.
+        prompts: The prompt of each image.
+        masks: (n, 1, H, W), where the concept is, from 0 to 1; None for the whole image.
+    """
 
     latents: Tensor
     prompts: tuple[str, ...]
@@ -36,7 +42,17 @@ class Examples:
 
 
 def concept_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, concept: Concept) -> Examples:
-    """The concept's pictures under their own captions, or the method's."""
+    """Encode the concept's images, each with its own caption or else the method's template.
+
+    Args:
+        method: The fine-tuning method: its `template`, and whether its loss is masked.
+        spec: The fine-tuning: its token and class name fill the captions.
+        backbone: The model that encodes images and masks.
+        concept: The concept to learn.
+
+    Returns:
+        One example per image of the concept; `masks` only with `masked_loss`.
+    """
     prompts = tuple(
         Prompts(caption or method.template, spec.token, spec.class_name)["concept"]
         for caption in concept.captions
@@ -46,7 +62,19 @@ def concept_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, con
 
 
 def class_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, runtime: Runtime) -> Examples:
-    """Pictures of the class by the model as it is, kept in the store for every fine-tuning that asks for the same."""
+    """Sample images of the class from the model before fine-tuning, and encode them.
+
+    The images are kept in the store for every fine-tuning that asks for the same.
+
+    Args:
+        method: The fine-tuning method: its `template`, and the number, steps and guidance scale of the class images.
+        spec: The fine-tuning: its backbone and class name.
+        backbone: The model, loaded.
+        runtime: Where the images are kept, and what computes them.
+
+    Returns:
+        `num_class_images` examples with the superclass prompt, without masks.
+    """
     pictures = sample_spec(
         "superclass",
         prompts=[method.template],

@@ -9,10 +9,16 @@ from persongen_lib.core.errors import UserError
 
 
 def squared_error(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean squared error of every row (rows,) of (rows, C, H, W) tensors, float32.
+    """Mean squared error of every row.
 
-    `mask` (rows, 1, H, W), from 0 to 1, says how much each place counts; where it is 0, nothing of `output` and
-    `target` matters.
+    Args:
+        output: (rows, C, H, W), the predictions.
+        target: (rows, C, H, W), what should have been predicted.
+        mask: (rows, 1, H, W), from 0 to 1, how much each place counts; where it is 0, nothing of `output` and `target`
+            matters. None weighs all places alike.
+
+    Returns:
+        Shape (rows,), float32.
     """
     error = (output.float() - target.float()) ** 2
     if mask is None:
@@ -22,12 +28,22 @@ def squared_error(output: Tensor, target: Tensor, mask: Tensor | None = None) ->
 
 
 def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
-    """Weights of noise levels (Hang et al., arXiv 2303.09556), given their signal-to-noise ratios.
+    """Weights of noise levels that limit how much the nearly clean ones count.
 
-    min(SNR, gamma), over SNR where the model predicts noise, over SNR + 1 where it predicts v.
+    The weight is min(SNR, gamma), divided by SNR if the model predicts noise, and by SNR + 1 if it predicts v.
+
+    Args:
+        snr: Signal-to-noise ratios, of any shape.
+        gamma: The highest ratio that counts in full, above 0.
+        prediction_type: What the model predicts: "epsilon", "v_prediction" or "sample".
+
+    Returns:
+        The weights, in the shape of `snr`.
 
     Raises:
         UserError: A model that predicts something else.
+
+    Hang et al., arXiv 2303.09556.
     """
     capped = snr.clamp(max=gamma)
     weights = {"epsilon": (gamma / snr).clamp(max=1), "v_prediction": capped / (snr + 1), "sample": capped}
@@ -39,7 +55,16 @@ def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
 
 
 def prior_preservation_loss(errors: Tensor, half: int, prior_weight: float) -> Tensor:
-    """The mean of the first `half` rows' errors (the concept) plus `prior_weight` times that of the rest."""
+    """The mean error on the concept plus `prior_weight` times the mean error on the class images.
+
+    Args:
+        errors: (rows,), the error of every row, the concept's first.
+        half: The number of rows that are the concept's; without further rows there is no second term.
+        prior_weight: What the class images count, 0 or more.
+
+    Returns:
+        A scalar.
+    """
     loss = errors[:half].mean()
     if len(errors) > half:
         loss = loss + prior_weight * errors[half:].mean()

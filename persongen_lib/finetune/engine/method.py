@@ -25,15 +25,25 @@ class Method(Parameters):
 
     A method is one file in `finetune/methods/`: it registers a class under a name, declares its `usual_steps` and
     its defaults, and says in `prepare` what it trains. Every field whose name ends in `learning_rate` is a learning
-    rate; one with the metadata `trains_alone` False trains nothing unless another one is above 0.
+    rate, 0 or more; one with the metadata `trains_alone` False trains nothing unless another one is above 0.
 
-    A step takes `batch_size` pictures of the concept, captioned by `template`, and as many class pictures, whose
-    loss counts `prior_weight` times; with `prior_weight` 0 there are none. The class pictures are
-    `num_class_images` that the model itself makes of the class word, in `class_num_steps` steps under
-    `class_guidance_scale`. `masked_loss`: only the loss inside the concept's masks counts. `min_snr_gamma`
-    above 0 weighs noise levels (Hang et al., arXiv 2303.09556). AdamW takes gradients clipped to the norm
-    `max_gradient_norm`; as "adamw8bit" it keeps its state in 8 bits (bitsandbytes, on a GPU). With `ema_decay`
-    above 0 the adapter is the moving average of what is trained. `gradient_checkpointing` spends time to save memory.
+    Args:
+        batch_size: Images of the concept per step, and as many class images.
+        prior_weight: What the loss on the class images counts, 0 or more; with 0 there are none.
+        num_class_images: The number of class images, which the model itself makes of the class word.
+        class_num_steps: Sampling steps per class image.
+        class_guidance_scale: The guidance scale of the class images.
+        template: The caption of the images, with `{}` for the concept.
+        masked_loss: Whether only the loss inside the concept's masks counts.
+        min_snr_gamma: Above 0 it weighs noise levels (Hang et al., arXiv 2303.09556).
+        max_gradient_norm: The norm to which gradients are clipped, above 0.
+        weight_decay: Of the optimizer, 0 or more.
+        optimizer: "adamw", or "adamw8bit" to keep its state in 8 bits (bitsandbytes, on a GPU).
+        ema_decay: From 0 to below 1; above 0 the adapter is the moving average of what is trained.
+        gradient_checkpointing: Whether to spend time to save memory.
+
+    Raises:
+        UserError: A value is out of its range, or every learning rate that trains alone is 0.
     """
 
     usual_steps: ClassVar[int] = 1000

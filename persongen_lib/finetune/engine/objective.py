@@ -13,7 +13,14 @@ from persongen_lib.finetune.engine.trainable import Trainable
 
 
 class Objective:
-    """The loss of a method's steps on the concept's examples and, to preserve the prior, on `priors`."""
+    """The loss of a method's steps on the concept's examples and, to preserve the prior, on class images.
+
+    Args:
+        method: The fine-tuning method: its batch size and the weights of its loss.
+        trainable: What is trained, with the backbone that predicts.
+        concept: Examples of the concept.
+        priors: Examples of its class; None for a loss on the concept alone.
+    """
 
     def __init__(
         self, method: Method, trainable: Trainable, concept: Examples, priors: Examples | None = None

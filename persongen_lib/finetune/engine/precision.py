@@ -24,7 +24,13 @@ def usual_precision(device: torch.device) -> str:
 
 
 def make_accelerator(device: torch.device, precision: str, report: str | None, folder: Path) -> Accelerator:
-    """An accelerator that computes in a precision of `PRECISIONS`, and reports to one of `REPORTS` if asked.
+    """An accelerator for a device and a precision, with a tracker if a report is asked for.
+
+    Args:
+        device: Where the training runs.
+        precision: One of `PRECISIONS`; fp16 on a GPU alone.
+        report: One of `REPORTS`, or None.
+        folder: Where the report is written.
 
     Raises:
         UserError: If the precision is unknown or the device lacks it, or the report's package is not installed.

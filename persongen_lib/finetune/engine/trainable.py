@@ -36,7 +36,13 @@ class Trainable:
         self._undo.close()
 
     def add(self, tensors: Mapping[str, nn.Parameter], learning_rate: float, factor: float = 1.0) -> None:
-        """Train these; the adapter file will hold them times `factor`."""
+        """Train these tensors.
+
+        Args:
+            tensors: Parameters by their names in the adapter file.
+            learning_rate: The learning rate of all of them.
+            factor: What they are multiplied by in the adapter file.
+        """
         for name, tensor in tensors.items():
             self.tensors[name] = tensor.requires_grad_()
             self._rates[name], self._factors[name] = learning_rate, factor
@@ -100,7 +106,13 @@ class Trainable:
     def train_token(self, token: str, learning_rate: float, start: str | None = None) -> None:
         """Train the embeddings of the placeholder's words, and no other row of a table.
 
-        `start`: the word whose embedding they begin with, instead of their own.
+        Args:
+            token: The placeholder, one word or several.
+            learning_rate: The learning rate of its embeddings.
+            start: The word whose embedding they begin with; None for their own.
+
+        Raises:
+            UserError: A word is not one token of the model's own.
         """
         starts = self.backbone.token_rows(start) if start else {}
         for table, numbers in self.backbone.token_rows(token).items():

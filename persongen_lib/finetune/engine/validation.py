@@ -21,7 +21,15 @@ SEEDS = (0, 1)
 def write_strip(
     folder: Path, steps: int, spec: FineTuneSpec, backbone: Backbone, templates: Sequence[str]
 ) -> None:
-    """validation/step_00100.png, if it is not there: each template with each of `SEEDS`, by base sampling."""
+    """Write validation/step_00100.png, if it is not there: each template with each of `SEEDS`, by base sampling.
+
+    Args:
+        folder: The folder of the fine-tuning.
+        steps: The number of training steps so far, which names the file.
+        spec: The fine-tuning: its token and class name fill the templates.
+        backbone: The model in training.
+        templates: Prompts with `{}` for the concept.
+    """
     path = folder / "validation" / f"step_{steps:05d}.png"
     if path.exists():
         return

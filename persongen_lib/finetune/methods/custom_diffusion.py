@@ -13,7 +13,12 @@ from persongen_lib.finetune.engine.trainable import Trainable
 @METHODS.register("custom_diffusion", order=40)
 @dataclass(frozen=True, kw_only=True)
 class CustomDiffusion(Method):
-    """Train the keys and values of cross-attention, and the placeholder's embedding."""
+    """Train the keys and values of cross-attention, and the placeholder's embedding.
+
+    Args:
+        learning_rate: Of the keys and values; 0 leaves them alone.
+        token_learning_rate: Of the placeholder's embedding; 0 leaves it alone.
+    """
 
     usual_steps: ClassVar[int] = 1600
 

@@ -15,8 +15,11 @@ from persongen_lib.finetune.engine.trainable import Trainable
 class DreamBooth(Method):
     """Train weights of the model on "a photo of sks dog".
 
-    `train`: the part of the denoiser; `text_encoder_learning_rate` 0 leaves the text encoders alone,
-    `token_learning_rate` the placeholder's embedding.
+    Args:
+        learning_rate: Of the denoiser; 0 leaves it alone.
+        text_encoder_learning_rate: Of the text encoders; 0 leaves them alone.
+        token_learning_rate: Of the placeholder's embedding; 0 leaves it alone.
+        train: The part of the denoiser.
     """
 
     usual_steps: ClassVar[int] = 2000

@@ -22,9 +22,18 @@ from persongen_lib.finetune.engine.trainable import Trainable
 class LoRA(Method):
     """Add B A of rank `rank`, times `alpha` / `rank`, to linear layers and convolutions of the denoiser.
 
-    `alpha` 0 means the rank. A starts normal with deviation 1 / rank, B at 0. `train`: the part of the denoiser.
-    `text_encoder_learning_rate` above 0 adds to the attention of the text encoders too, `token_learning_rate`
-    above 0 trains the placeholder's embedding.
+    A starts normal with deviation 1 / rank, B at 0.
+
+    Args:
+        learning_rate: Of A and B in the denoiser; 0 leaves it alone.
+        text_encoder_learning_rate: Above 0 it adds A and B to the attention of the text encoders too.
+        token_learning_rate: Above 0 it trains the placeholder's embedding.
+        train: The part of the denoiser.
+        rank: 1 or more.
+        alpha: 0 or more; 0 means the rank.
+
+    Raises:
+        UserError: The rank or alpha is out of its range.
     """
 
     usual_steps: ClassVar[int] = 1000

@@ -18,11 +18,18 @@ from persongen_lib.finetune.engine.trainable import Trainable
 @METHODS.register("svdiff", order=30)
 @dataclass(frozen=True, kw_only=True)
 class SVDiff(Method):
-    """Train shifts of the singular values of every weight: U diag(relu(S + shift)) V^T (eq. 2).
+    """Train shifts of the singular values of every weight.
 
-    Weights of linear layers, convolutions (flattened to out x the rest) and embeddings; of norms, which are
-    vectors, the entries at `vector_learning_rate`. `text_encoder_learning_rate` above 0: of the text encoders too,
-    `token_learning_rate` above 0: the placeholder's embedding.
+    The weights are those of linear layers, convolutions (flattened to out x the rest) and embeddings; of norms, which
+    are vectors, the entries are shifted.
+
+    Args:
+        learning_rate: Of the shifts in the denoiser; 0 leaves it alone.
+        vector_learning_rate: Of the entries of vectors; it trains nothing by itself.
+        text_encoder_learning_rate: Above 0 it trains shifts in the text encoders too.
+        token_learning_rate: Above 0 it trains the placeholder's embedding.
+
+    Han et al., arXiv 2303.11305, eq. 2: U diag(relu(S + shift)) V^T.
     """
 
     usual_steps: ClassVar[int] = 2000

@@ -15,7 +15,13 @@ from persongen_lib.finetune.engine.trainable import Trainable
 @METHODS.register("textual_inversion", order=50)
 @dataclass(frozen=True, kw_only=True)
 class TextualInversion(Method):
-    """Train the embeddings of the placeholder's words alone, from that of `initial_word` ("": the class name)."""
+    """Train the embeddings of the placeholder's words alone.
+
+    Args:
+        learning_rate: Of the embeddings, above 0.
+        initial_word: The word whose embedding they begin with; "" for the class name.
+        prior_weight: What the loss on class images counts; 0 for none.
+    """
 
     usual_steps: ClassVar[int] = 10000
 
