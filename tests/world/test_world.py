@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
-from persongen_lib.data import DATA, list_concepts, load_concept, load_prompts
+from persongen_lib.data import list_concepts, load_concept, load_prompts
 from persongen_lib.world.draw.concepts import world_concepts
 from persongen_lib.world.draw.contexts import CONTEXTS
 from persongen_lib.world.draw.dataset import (
@@ -45,9 +45,7 @@ from persongen_lib.world.language.captions import (
     vocabulary,
 )
 from persongen_lib.world.language.vocabulary import clip_tokenizer, word_tokenizer
-from persongen_lib.world.models.oracle import load_oracle
 from persongen_lib.world.models.segmenter import Segmenter, load_segmenter
-from persongen_lib.world.training import measure
 from persongen_lib.world.training.evaluators import SegmenterTask
 from persongen_lib.world.training.trainer import Draws, Plan, train
 
@@ -245,57 +243,6 @@ def test_the_learning_rate_is_flat_then_falls():
     assert plan.rate(399) == pytest.approx(1.0)
     assert plan.rate(700) == pytest.approx(0.55)
     assert plan.rate(1000) == pytest.approx(0.1)
-
-
-# the embedded models, against the renderer's ground truth
-
-
-@pytest.fixture(scope="module")
-def oracle():
-    return load_oracle()
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    from diffusers import StableDiffusionPipeline
-
-    return StableDiffusionPipeline.from_pretrained(DATA / "models" / "micro-sd", safety_checker=None)
-
-
-def test_the_oracle_reads_held_out_renders_and_decoded_ones(oracle, pipeline):
-    for vae in (None, pipeline.vae):
-        accuracy = measure.oracle_accuracy(oracle, vae, 200)
-        assert accuracy["class"] >= 0.94 and accuracy["context"] >= 0.97 and accuracy["accessory"] >= 0.85
-
-
-def test_the_identity_encoder_tells_individuals_apart(oracle, pipeline):
-    assert measure.identity_auc(oracle, None, 8)["auc"] >= 0.93
-    assert measure.identity_auc(oracle, pipeline.vae, 8)["auc"] >= 0.9
-
-
-def test_the_segmenter_finds_subjects_and_their_color_words(pipeline):
-    for vae in (None, pipeline.vae):
-        found = measure.segmenter_accuracy(load_segmenter(), vae, 200)
-        assert found["iou"] >= 0.85 and found["color"] >= 0.85
-
-
-def test_the_autoencoder_keeps_pictures(pipeline):
-    assert measure.autoencoder_psnr(pipeline.vae, 48) >= 28
-
-
-def test_open_clip_loads_the_evaluator_and_it_names_pictures():
-    accuracy = measure.clip_accuracy(DATA / "models" / "micro-clip", None, 120)
-    assert accuracy["class"] >= 0.85 and accuracy["context"] >= 0.9
-
-
-def test_the_generator_follows_prompts_through_diffusers(oracle, pipeline):
-    scores = measure.generator_accuracy(pipeline, oracle, 5.0, 48)
-    assert scores["class"] >= 0.85 and scores["context"] >= 0.85
-
-
-def test_the_generators_folder_speaks_the_worlds_language(pipeline):
-    text = "a photo of a red sks dog with an umbrella on blue fabric"
-    assert pipeline.tokenizer(text).input_ids == clip_tokenizer()(text).input_ids
 
 
 # the command
