@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     concepts = actions.add_parser("concepts", help="write the thirty concepts' reference pictures")
     concepts.add_argument("--output", default="concepts", help="folder for one folder per concept")
+    concepts.add_argument(
+        "--places", type=int, default=1, help="places of a concept's five pictures: 1, 2 or 5 (default: 1)"
+    )
 
     train = actions.add_parser(
         "train", help="train one of the embedded models, or all; goes on where it was killed"
@@ -100,7 +103,7 @@ def _render(args: argparse.Namespace) -> int:
 def _concepts(args: argparse.Namespace) -> int:
     from persongen_lib.world.draw.concepts import world_concepts, write_concepts
 
-    write_concepts(args.output)
+    write_concepts(args.output, args.places)
     print(f"{len(world_concepts())} concepts in {args.output}")
     return 0
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
 from persongen_lib.data import list_concepts, load_concept, load_prompts
-from persongen_lib.world.draw.concepts import world_concepts
+from persongen_lib.world.draw.concepts import PLACES, REFERENCES, world_concepts
 from persongen_lib.world.draw.contexts import CONTEXTS
 from persongen_lib.world.draw.dataset import (
     COLOR_NAMES,
@@ -45,6 +45,7 @@ from persongen_lib.world.language.captions import (
     vocabulary,
 )
 from persongen_lib.world.language.vocabulary import clip_tokenizer, word_tokenizer
+from persongen_lib.world.models.oracle import load_oracle
 from persongen_lib.world.models.segmenter import Segmenter, load_segmenter
 from persongen_lib.world.training.evaluators import SegmenterTask
 from persongen_lib.world.training.trainer import Draws, Plan, train
@@ -245,6 +246,30 @@ def test_the_learning_rate_is_flat_then_falls():
     assert plan.rate(1000) == pytest.approx(0.1)
 
 
+# concepts at several places
+
+
+def test_the_pictures_of_a_concept_at_several_places_show_it_in_as_many_contexts():
+    oracle = load_oracle()
+    for concept in world_concepts()[::6]:
+        assert concept.references(1) == concept.references()
+        for places in PLACES:
+            scenes = concept.references(places)
+            assert [scene.identity for scene in scenes] == [concept.identity] * REFERENCES
+            contexts = [scene.context for scene in scenes]
+            assert contexts[0] == concept.context and len(set(contexts)) == places
+            assert tuple(dict.fromkeys(contexts)) == concept.contexts(places)
+            seen = oracle.classify([Image.fromarray(render(scene)[0]) for scene in scenes])
+            assert seen["context"] == contexts
+
+
+def test_concepts_are_written_at_several_places(tmp_path):
+    assert main(["world", "concepts", "--places", "2", "--output", str(tmp_path)]) == 0
+    about = json.loads((tmp_path / "dog" / "concept.json").read_text())
+    assert about["context"].split(", ") == list(world_concepts()[0].contexts(2))
+    assert len(load_concept(tmp_path / "dog").images) == REFERENCES
+
+
 # the command
 
 
@@ -264,6 +289,8 @@ def test_world_render_leaves_pictures_with_their_truth(tmp_path, capsys):
         ["train", "generator", "--family", "flux"],
         ["measure", "--guidance-scales", "five"],
         ["measure", "--models", "nowhere"],
+        ["measure", "--only", "micro-nothing"],
+        ["concepts", "--places", "3"],
         ["train", "clip", "--steps", "0"],
         ["train", "generator", "--start-from", "nowhere"],
     ],
