@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,24 @@ def check_known(what: str, given: Iterable[str], known: Iterable[str], where: st
         plural = "s" if len(unknown) > 1 else ""
         raise UserError(
             f"unknown {what}{plural}{where}: {', '.join(unknown)}; known: {', '.join(known) or 'none'}"
+        )
+
+
+def check_once(what: str, given: Iterable[str], where: str = "") -> None:
+    """Raise a UserError that names the first of the `given` names that stands twice.
+
+    Args:
+        what: what a name is, in the error's singular, such as "prompt".
+        given: names from outside.
+        where: what follows `what` in the error, such as " in sweep.yaml".
+
+    Raises:
+        UserError: a name that is given twice.
+    """
+    doubled = next((name for name, count in Counter(given).items() if count > 1), None)
+    if doubled is not None:
+        raise UserError(
+            f"the {what} {doubled!r} is given twice{where}, and would count twice: keep one of them"
         )
 
 
