@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import PureWindowsPath
 from typing import Any
 
 from persongen_lib.core.errors import UserError
@@ -69,6 +70,31 @@ def check_words(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or re.search("[{}]", value):
         raise UserError(f"{name} must be a word such as 'dog', not {value!r}")
     return value
+
+
+def check_inside(name: Any, where: str) -> str:
+    """The name itself, when it is a file below its folder: relative, and without `..`.
+
+    Args:
+        name: a file's name from outside.
+        where: where the name stands, at the beginning of the error.
+
+    Raises:
+        UserError: a name that is no text, or that leads out of its folder.
+    """
+    path = PureWindowsPath(name if isinstance(name, str) else "..")
+    if path.anchor or ".." in path.parts or path.name == "" or not name.isprintable():
+        raise UserError(
+            f"{where}: a file must lie in its folder and be named relative to it, not {name!r:.200}"
+        )
+    return name
+
+
+def check_seed(seed: Any) -> int:
+    """The seed itself, when it is one whole number from 0 to 2**63 - 1."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise UserError(f"the seed must be one whole number from 0 to 2**63 - 1, not {seed!r:.200}")
+    return seed
 
 
 def check_steps(num_steps: Any, most: int = 1000, what: str = "the number of steps") -> int:
