@@ -48,8 +48,8 @@ def cells_of(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
     for key in REQUIRED:
         if values.get(key) in (None, []):
             raise UserError(f"{path} needs {key}: a list of at least one")
-    backbones = texts_in(values.get("backbones", [DEFAULT_BACKBONE]), "backbone", path)
-    concepts = texts_in(values["concepts"], "concept", path)
+    backbones = texts_in(values.get("backbones", [DEFAULT_BACKBONE]), "backbones", path)
+    concepts = texts_in(values["concepts"], "concepts", path)
     tunings = _tunings(values.get("fine_tunings", [{}]), path)
     strategies, groups = _strategies(values["strategies"], path), _seed_groups(values, path)
     _check_count(math.prod(map(len, (backbones, concepts, tunings, strategies, groups))), path)
@@ -73,12 +73,12 @@ def cells_of(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
             )
 
 
-def texts_in(value: Any, what: str, path: Path) -> list[str]:
-    """The distinct texts of a list of at least one; `what` one of them is, in errors."""
-    texts = _list(value, f"{what}s", path)
+def texts_in(value: Any, key: str, path: Path) -> list[str]:
+    """The distinct texts that a study file lists under a key; at least one."""
+    texts = _list(value, key, path)
     if wrong := [text for text in texts if not isinstance(text, str)]:
-        raise UserError(f"a {what} in {path} must be a text, not {reprlib.repr(wrong[0])}")
-    check_once(what, texts, where=f" in {path}")
+        raise UserError(f"{key} in {path} must be texts, not {reprlib.repr(wrong[0])}")
+    check_once(key.removesuffix("s"), texts, where=f" in {path}")
     return texts
 
 

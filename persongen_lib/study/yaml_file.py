@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
+from yaml.composer import ComposerError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from persongen_lib.core.errors import UserError
 
 MOST_REPEATS = 10_000
 """The largest number of values that aliases may repeat."""
+MOST_LEVELS = 50
+"""The largest number of lists and mappings within each other."""
 LONGEST = 24
 """The largest number of characters of a whole number."""
 INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -30,9 +33,19 @@ TAG = "tag:yaml.org,2002:"
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader whose plain values have the types of YAML 1.2."""
+    """A loader whose plain values have the types of YAML 1.2, and that knows a limit of levels."""
 
     yaml_implicit_resolvers: ClassVar[dict] = {}
+    levels = 0
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        """Compose a node and those below it, unless it is too deep."""
+        self.levels += 1
+        if self.levels > MOST_LEVELS:
+            raise ComposerError(None, None, f"more than {MOST_LEVELS} levels", self.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self.levels -= 1
+        return node
 
 
 for _name, _pattern in TYPES.items():
@@ -58,7 +71,7 @@ def read_yaml(path: Path) -> Any:
         why = getattr(error, "problem", None) or getattr(error, "reason", None) or "broken"
         raise UserError(f"{path} is not YAML{where}: {why}") from None
     except RecursionError:
-        raise UserError(f"{path} is nested too deeply: write it with fewer levels") from None
+        raise UserError(f"an alias in {path} stands within what it repeats: write out what is meant") from None
 
 
 class _Values:

@@ -462,8 +462,8 @@ def test_a_study_of_studies_has_a_table_of_each(place, tmp_path):
         shipped, table.query("study == 'one'")[list(shipped)].reset_index(drop=True)
     )
     for wrong, message in (
-        ("include: [one.yaml, one.yaml]", "each study once"),
-        ("include: [both.yaml]", "there is no study"),
+        ("include: [one.yaml, one.yaml]", "'one.yaml' is given twice"),
+        ("include: [both.yaml]", "which includes studies itself"),
         ("include: []", "include .* must be a list"),
         ("include: [one.yaml]\nseeds: 3", "unknown key .* seeds; known: description, include"),
     ):
@@ -628,8 +628,13 @@ def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys, monkeypatch
     assert again[0] != table["clip_text"][0] and again[1:].to_numpy() == pytest.approx(table["clip_text"][1:])
     output.write_bytes(b"no table")
     assert cli.main(command) == 0 and len(pd.read_parquet(output)) == 4
-    assert cli.main(["evaluate", str(run.sample), *clip]) == 2
-    assert "Give --concept" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(run.sample), *clip]) == 0
+    shutil.move(place / "rex", place / "away")
+    try:
+        assert cli.main(["evaluate", str(run.sample), *clip]) == 2
+    finally:
+        shutil.move(place / "away", place / "rex")
+    assert "give --concept" in capsys.readouterr().err
     assert cli.main(["evaluate", str(run.sample), "--concept", cell.concept, "--metrics", "beauty"]) == 2
     assert "unknown metric: beauty" in capsys.readouterr().err
 
