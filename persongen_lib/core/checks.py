@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PureWindowsPath
@@ -85,15 +86,15 @@ def check_inside(name: Any, where: str) -> str:
     path = PureWindowsPath(name if isinstance(name, str) else "..")
     if path.anchor or ".." in path.parts or path.name == "" or not name.isprintable():
         raise UserError(
-            f"{where}: a file must lie in its folder and be named relative to it, not {name!r:.200}"
+            f"{where}: a file must lie in its folder and be named relative to it, not {reprlib.repr(name)}"
         )
     return name
 
 
-def check_seed(seed: Any) -> int:
+def check_seed(seed: Any, what: str = "the seed") -> int:
     """The seed itself, when it is one whole number from 0 to 2**63 - 1."""
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise UserError(f"the seed must be one whole number from 0 to 2**63 - 1, not {seed!r:.200}")
+        raise UserError(f"{what} must be one whole number from 0 to 2**63 - 1, not {reprlib.repr(seed)}")
     return seed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections import defaultdict
 from dataclasses import replace
 
@@ -86,7 +87,8 @@ def check_gpus(gpus_per_cell: float) -> float:
     number = isinstance(gpus_per_cell, int | float) and not isinstance(gpus_per_cell, bool)
     if not number or not (0 < gpus_per_cell <= 1 or gpus_per_cell in range(1, MOST_GPUS + 1)):
         raise UserError(
-            f"the GPUs per cell must be above 0 and at most 1, or a whole number to {MOST_GPUS}, not {gpus_per_cell!r}"
+            f"the GPUs per cell must be above 0 and at most 1, or a whole number to {MOST_GPUS}, "
+            f"not {reprlib.repr(gpus_per_cell)}"
         )
     return gpus_per_cell
 

@@ -71,7 +71,9 @@ def read_yaml(path: Path) -> Any:
         why = getattr(error, "problem", None) or getattr(error, "reason", None) or "broken"
         raise UserError(f"{path} is not YAML{where}: {why}") from None
     except RecursionError:
-        raise UserError(f"an alias in {path} stands within what it repeats: write out what is meant") from None
+        raise UserError(
+            f"an alias in {path} stands within what it repeats: write out what is meant"
+        ) from None
 
 
 class _Values:

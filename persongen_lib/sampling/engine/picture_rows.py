@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from typing import Any
 
 from persongen_lib.core.checks import check_inside, check_known, check_seed, check_template
@@ -36,10 +37,10 @@ def picture_row(line: str, where: str) -> dict[str, Any]:
         if "template" in row:
             check_template(row["template"])
         if not isinstance(row.get("prompt", ""), str):
-            raise UserError(f"the prompt must be a text, not {row['prompt']!r:.200}")
+            raise UserError(f"the prompt must be a text, not {reprlib.repr(row['prompt'])}")
         for name in NUMBERS:
             if name in row:
-                check_seed(row[name])
+                check_seed(row[name], name)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return row
