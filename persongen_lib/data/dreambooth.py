@@ -130,7 +130,7 @@ def _template(line: str) -> str | None:
 
 
 def _find_text(folder: Path) -> Path:
-    places = (folder, folder / "dataset", folder.resolve().parent) if folder.is_dir() else ()
+    places = (folder, folder / "dataset", folder.resolve().parent) if os.path.isdir(folder) else ()
     for place in places:
         if (place / PROMPTS_AND_CLASSES).is_file():
             return place / PROMPTS_AND_CLASSES
@@ -156,6 +156,8 @@ def _check_whole(source: Path, text: Path, classes: Iterable[str]) -> None:
 
 
 def _check_output(output: Path, subjects: Iterable[str]) -> None:
+    if output == Path():
+        raise UserError("the output must be a folder of its own: give its name")
     if output.exists() and not output.is_dir():
         raise UserError(f"the output {output} is a file: give a folder")
     folders = [output / subject for subject in subjects]

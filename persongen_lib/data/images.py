@@ -74,12 +74,12 @@ def _cut_out(picture: Image) -> Image | None:
 def _read_mask(path: Path) -> Image:
     """A mask (mode "L", 255 = the concept): the alpha channel of a picture that is cut out, otherwise its grays.
 
-    In NN_bg.png, as in the repository of the study, whatever is not black is the concept.
+    In 00_bg.png, as in the repository of the study, whatever is not black is the concept.
     """
     picture = decode(path, color_managed=False)
     if cut_out := _cut_out(picture):
         return cut_out
-    if path.stem.endswith("_bg"):
+    if path.name.lower().endswith("_bg.png"):
         from PIL import ImageChops
 
         red, green, blue = picture.convert("RGB").split()

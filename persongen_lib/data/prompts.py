@@ -41,7 +41,7 @@ def load_prompts(prompts: str | Path | Sequence[str], kind: str | None = None) -
         return (check_template(name),)
     path = DATA / "prompts" / f"{name}.txt" if name in list_prompts() else Path(name)
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except UnicodeDecodeError:
         raise UserError(f"the prompts file {path} is not text in UTF-8: write it as such") from None
     except (OSError, ValueError):

@@ -152,7 +152,7 @@ def training_facts(folder: Path) -> str:
     """One line per trained part, from the plans beside the loss curves, and then the notes beside those."""
     lines, notes = [], []
     for path in sorted(folder.glob("*.json")):
-        about = json.loads(path.read_text())
+        about = json.loads(path.read_text(encoding="utf-8"))
         notes += [about.get("before", {}).get("notes", ""), read_notes(path)]
         plan = about["plan"]
         lines.append(
