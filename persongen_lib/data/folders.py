@@ -13,7 +13,7 @@ from persongen_lib.core.hashing import canonical_json
 from persongen_lib.data.captions import read_caption, template_of
 from persongen_lib.data.entry import Entry
 from persongen_lib.data.images import look_at
-from persongen_lib.data.layout import MASKS, Room, find_rooms, look_into, only
+from persongen_lib.data.layout import MASKS, Room, find_rooms, look_into, masks_of, only
 from persongen_lib.data.metadata import LINES_FILE, TABLE_FILE, read_metadata
 from persongen_lib.data.opening import SUFFIXES, UnreadablePicture
 from persongen_lib.data.said import say_once
@@ -91,15 +91,14 @@ def _bytes(path: Path) -> bytes:
 def _draft(line: dict[str, Any], folder: Path, rooms: dict[Path, Room], used: set[Path]) -> Entry:
     """The picture of a line with its caption as it is; files that belong to it by their names join `used`."""
     picture = folder / line["file_name"]
-    room = rooms[picture.parent]
-    mask, text = line.get("mask"), line.get("text")
-    if mask:
-        mask = folder / mask
-    elif mask := only(room.masks.get(picture.stem, []), "mask", picture):
+    room, text = rooms[picture.parent], line.get("text")
+    if "mask" in line:
+        mask = folder / line["mask"]
+    elif mask := only(masks_of(picture, room, rooms[folder]), "mask", picture):
         used.add(mask)
     elif look_at(picture).cut_out:
         mask = picture
-    if not text and (caption := only(room.captions.get(picture.stem, []), "caption", picture)):
+    if not text and (caption := only(room.captions[picture.stem], "caption", picture)):
         used.add(caption)
         text = read_caption(caption)
     return Entry(picture, mask, tuple(line["crop"]) if "crop" in line else None, text)

@@ -106,10 +106,15 @@ def find_rooms(folder: Path) -> tuple[dict[Path, Room], dict[str, str], list[str
     return rooms, about, [f"the {found[1]} repeats of {found[0]!r}" for found in said if int(found[1]) != 1]
 
 
+def masks_of(picture: Path, *rooms: Room) -> list[Path]:
+    """The files of masks that belong to a picture by their names, in the rooms where they may be."""
+    return list(dict.fromkeys(path for room in rooms for path in room.masks[picture.stem]))
+
+
 def only(paths: Sequence[Path], what: str, picture: Path) -> Path | None:
     """The only file of a kind that belongs to a picture, or None; UserError for several."""
     if len(paths) > 1:
-        names = " and ".join(path.relative_to(picture.parent).as_posix() for path in paths)
+        names = " and ".join(f"{path.parent.name}/{path.name}" for path in paths)
         raise UserError(f"the picture {picture} has {len(paths)} {what}s, {names}: keep one of them")
     return paths[0] if paths else None
 

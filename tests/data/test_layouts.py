@@ -167,7 +167,7 @@ def test_the_alpha_channel_of_a_picture_is_its_mask(rex):
 def test_two_companions_of_one_picture_are_refused(rex, names, what):
     for name in names:
         save_mask(rex / name) if what == "mask" else (rex / name).write_text("a {}")
-    message = rf"rex/0\.png has 2 {what}s, {' and '.join(sorted(names))}: keep one of them"
+    message = rf"rex/0\.png has 2 {what}s, {' and '.join(f'rex/{name}' for name in sorted(names))}: keep one of them"
     with pytest.raises(UserError, match=message):
         load_concept(rex, "dog")
 
@@ -235,8 +235,10 @@ def test_metadata_of_the_imagefolder_form(rex):
         (rex / f"{number}.png").rename(rex / "train" / f"{number}.png")
     lines = [{"file_name": f"train/{number}.png", "text": "a dog"} for number in range(2)]
     (rex / "metadata.jsonl").write_bytes(b"\xef\xbb\xbf" + "\n".join(map(json.dumps, lines)).encode())
+    save_mask(rex / "masks" / "0.png")
     concept, line = loaded(rex)
-    assert concept.captions == ("a {}", "a {}") and "left out: train/2.png (not listed)" in line
+    assert concept.captions == ("a {}", "a {}") and concept.masks[0].getbbox() == (5, 5, 15, 15)
+    assert line == "2 pictures and 1 mask and 2 captions; left out: train/2.png (not listed)"
 
 
 @pytest.mark.parametrize(

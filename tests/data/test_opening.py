@@ -4,7 +4,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image, features
-from profiles import ADOBE_RGB, DISPLAY_P3, in_srgb, profile
+from profiles import ADOBE_RGB, DISPLAY_P3, in_srgb, press, profile
 
 from persongen_lib.data import UnreadablePicture, read_picture
 from persongen_lib.data.opening import FORMATS, MOST_PIXELS
@@ -168,6 +168,15 @@ def test_profiles_of_palettes_grays_and_transparent_pictures(tmp_path):
     linear = profile("GRAY", gamma=1.0)
     for name, mode, gray in (("3.png", "L", 128), ("4.png", "LA", (128, 255)), ("5.png", "I;16", 128 * 257)):
         assert np.abs(color_of(save(tmp_path / name, mode, gray, icc_profile=linear)) - 188).max() <= 1
+
+
+def test_profiles_of_presses(tmp_path):
+    """A lightness of 50 is the gray 119 of sRGB."""
+    for name, options in (("0.tif", {}), ("1.jpg", {"quality": 95})):
+        path = save(tmp_path / name, "CMYK", (0, 255, 255, 0), icc_profile=press(50), **options)
+        assert np.abs(color_of(path) - 119).max() <= 3
+        path = save(tmp_path / name, "CMYK", (0, 0, 0, 0), icc_profile=press(50), **options)
+        assert np.abs(color_of(path) - 255).max() <= 3
 
 
 def test_the_profile_of_srgb_changes_nothing(tmp_path, recwarn):
