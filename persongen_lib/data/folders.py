@@ -46,7 +46,7 @@ def read_folder(folder: Path, class_name: str | None = None) -> tuple[dict[str, 
     else:
         _check_there(folder, lines)
         places = {folder, *((folder / line["file_name"]).parent for line in lines)}
-        rooms, left_out = {place: look_into(place) for place in sorted(places)}, []
+        rooms, named, left_out = {place: look_into(place) for place in sorted(places)}, {}, []
     used: set[Path] = set()
     drafts = [_draft(line, folder, rooms, used) for line in lines]
     word, token = class_name or about.get("class_name"), about.get("token")
@@ -63,9 +63,9 @@ def read_folder(folder: Path, class_name: str | None = None) -> tuple[dict[str, 
             f"there are no pictures in {folder}{f', only {some(left_out)}' if left_out else ''}: put a few there "
             f"({', '.join(SUFFIXES)}) and list them in its {LINES_FILE} if it has one"
         )
-    guessed = any(path.parent.name != MASKS for path in used) or len(rooms) > 1
-    if word and (left_out or guessed or any(e.mask == e.picture for e in entries)):
-        say_once(_account(folder, entries, left_out))
+    guessed = any(path.parent.name != MASKS for path in used) or any(e.mask == e.picture for e in entries)
+    if word and (left_out or guessed or named or len(rooms) > 1):
+        say_once(_account(folder, entries, left_out, f" of {token} {word}" if named else ""))
     return about, entries
 
 
@@ -125,14 +125,15 @@ def _unused(folder: Path, rooms: dict[Path, Room], entries: list[Entry], used: s
     ]
 
 
-def _account(folder: Path, entries: list[Entry], left_out: list[str]) -> str:
-    """What is taken of a folder and what is left out, in one line."""
+def _account(folder: Path, entries: list[Entry], left_out: list[str], of: str) -> str:
+    """What is taken of a folder, `of` what its name says, and what is left out, in one line."""
     counts = {
         "picture": len(entries),
         "mask": sum(entry.mask is not None for entry in entries),
         "caption": sum(entry.text is not None for entry in entries),
     }
     taken = [f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count]
+    taken[0] += of
     if any(entry.mask == entry.picture for entry in entries):
         taken[1] += " (alpha channels)"
     rest = f"; left out: {some(left_out)}" if left_out else ""

@@ -16,7 +16,7 @@ from persongen_lib.data.opening import HEIF_SUFFIXES, NEEDS_HEIF, SUFFIXES, Unre
 
 MASKS = "masks"
 _MASK = re.compile(r"(.+)_(?:mask|bg)")
-_KOHYA = re.compile(r"(\d+)_(?:(\S+) )?(\S.*)")
+_KOHYA = re.compile(r"(\d{1,3})_(?:(\S+) )?(\S.*)")
 _NO_CONTENT = {ABOUT_FILE, LINES_FILE, TABLE_FILE, "Thumbs.db", "desktop.ini"}
 
 

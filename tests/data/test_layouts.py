@@ -283,7 +283,8 @@ def test_the_folders_of_kohya(tmp_path):
         concept, line = loaded(folder, None)
         assert (concept.class_name, concept.token, len(concept.images)) == ("stuffed animal", "sks", 2)
         assert concept.captions == ("{} on a sofa", None)
-        assert line == "2 pictures and 1 caption; left out: the 10 repeats of '10_sks stuffed animal'"
+        left_out = "the 10 repeats of '10_sks stuffed animal'"
+        assert line == f"2 pictures of sks stuffed animal and 1 caption; left out: {left_out}"
     assert load_concept(tmp_path / "train", "toy").class_name == "toy"
     save_pictures(tmp_path / "train" / "1_sks stuffed animal", 1)
     assert len(load_concept(tmp_path / "train").images) == 3
@@ -292,8 +293,9 @@ def test_the_folders_of_kohya(tmp_path):
         load_concept(tmp_path / "train")
 
 
-def test_numbers_in_names_of_folders_are_no_repeats(tmp_path):
-    folder = save_pictures(tmp_path / "2024_holidays", 1)
+@pytest.mark.parametrize("name", ["2024_holidays", "2024_summer holidays", "10_holidays", "10 sks dog"])
+def test_numbers_in_names_of_folders_are_no_repeats(tmp_path, name):
+    folder = save_pictures(tmp_path / name, 1)
     assert loaded(folder)[1] == ""
     with pytest.raises(UserError, match="what is in the pictures"):
         load_concept(folder)
