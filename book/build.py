@@ -54,7 +54,7 @@ def main() -> int:
     arguments = parser.parse_args()
     started = time.monotonic()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // WORKERS)))
-    pages = list(toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text())))
+    pages = list(toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))))
     notebooks = [page for page in pages if page.startswith("notebooks/")]
     sources = [ROOT / f"{page}{'.ipynb' if page in notebooks else '.md'}" for page in pages]
     problems = [problem for source in sources for problem in typed_numbers(source)] or make(
@@ -136,7 +136,9 @@ def shared_digest() -> bytes:
 def stage(executed: dict[str, Path]) -> None:
     """Lay out the sources of the book in a folder of their own, the notebooks in their executed form."""
     shutil.rmtree(STAGE, ignore_errors=True)
-    stage_site(STAGE, yaml.safe_load((ROOT / "CITATION.cff").read_text()).get("repository-code"))
+    stage_site(
+        STAGE, yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")).get("repository-code")
+    )
     shutil.copy(ROOT / "_toc.yml", STAGE)
     (STAGE / "notebooks").mkdir()
     for page, output in executed.items():
@@ -156,14 +158,14 @@ def stage_site(folder: Path, address: str | None) -> None:
     """
     shutil.copytree(ROOT / "book", folder / "book", ignore=NOT_PAGES)
     registered.write_lists(folder / "book" / "api")
-    settings = yaml.safe_load((ROOT / "_config.yml").read_text())
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     if address:
         settings |= {
             "repository": {"url": address, "branch": "main"},
             "launch_buttons": {"colab_url": "https://colab.research.google.com"},
         }
         settings["sphinx"]["config"]["html_theme_options"]["use_source_button"] = True
-    (folder / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    (folder / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 
 def overview(notebook: Path) -> bytes:
@@ -205,7 +207,9 @@ def build_html(folder: Path) -> list[str]:
     for path in (folder / "_build" / "html" / "notebooks").glob(
         "*.html"
     ):  # GitHub shows a notebook's JSON if `plain`
-        path.write_text(path.read_text().replace(".ipynb?plain=1", ".ipynb"))
+        path.write_text(
+            path.read_text(encoding="utf-8").replace(".ipynb?plain=1", ".ipynb"), encoding="utf-8"
+        )
     return []
 
 

@@ -20,7 +20,7 @@ def network_resources(html: Path) -> list[str]:
         f"{path.relative_to(html)} loads {address} from the network"
         for pattern, suffix in ((tag, ".html"), (rule, ".html"), (rule, ".css"))
         for path in sorted(html.rglob(f"*{suffix}"))
-        for address in re.findall(pattern, path.read_text())
+        for address in re.findall(pattern, path.read_text(encoding="utf-8"))
     ]
 
 
@@ -46,7 +46,7 @@ class Anchors(HTMLParser):
     def __init__(self, page: Path) -> None:
         super().__init__()
         self.addresses, self.names = set(), set()
-        self.feed(page.read_text())
+        self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         for name, value in attributes:

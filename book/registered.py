@@ -17,11 +17,12 @@ def write_lists(folder: Path) -> None:
     Args:
         folder: the staged book/api.
     """
-    (folder / "strategies.inc").write_text(_classes(STRATEGIES))
-    (folder / "methods.inc").write_text(_classes(METHODS))
+    (folder / "strategies.inc").write_text(_classes(STRATEGIES), encoding="utf-8")
+    (folder / "methods.inc").write_text(_classes(METHODS), encoding="utf-8")
     modules = [module.name for module in pkgutil.iter_modules(metrics.__path__)]
     (folder / "metrics.inc").write_text(
-        "\n".join(f".. automodule:: {metrics.__name__}.{name}" for name in modules) + "\n"
+        "\n".join(f".. automodule:: {metrics.__name__}.{name}" for name in modules) + "\n",
+        encoding="utf-8",
     )
 
 

@@ -66,7 +66,7 @@ def pipeline_class(place: Source) -> str:
     """The class that a model's model_index.json names; from the hub only that file is fetched."""
     try:
         path = place.folder / "model_index.json" if place.folder else _fetched_index(place)
-        return str(json.loads(Path(path).read_text(encoding="utf-8"))["_class_name"])
+        return str(json.loads(Path(path).read_text(encoding="utf-8-sig"))["_class_name"])
     except Exception as error:
         raise unloadable(place, error) from None
 

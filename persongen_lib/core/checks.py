@@ -12,6 +12,8 @@ from typing import Any
 from persongen_lib.core.errors import UserError
 
 MAX_SEEDS = 100_000
+MAX_WORDS = 100
+"""Characters of a class word or a placeholder."""
 
 
 def check_known(what: str, given: Iterable[str], known: Iterable[str], where: str = "") -> None:
@@ -67,9 +69,13 @@ def check_template(template: Any) -> str:
 
 
 def check_words(name: str, value: Any) -> str:
-    """The value itself, when it is a word or a few words without braces."""
-    if not isinstance(value, str) or not value.strip() or re.search("[{}]", value):
+    """The value itself, when it is a word or a few words in one line without braces."""
+    if not isinstance(value, str) or not value.strip() or re.search("[{}]", value) or not value.isprintable():
         raise UserError(f"{name} must be a word such as 'dog', not {value!r}")
+    if len(value) > MAX_WORDS:
+        raise UserError(
+            f"{name} must be a word such as 'dog', of at most {MAX_WORDS} letters, not {len(value)}"
+        )
     return value
 
 

@@ -2,7 +2,8 @@
 
 from persongen_lib.core.paths import DATA
 from persongen_lib.data.concepts import Concept, list_concepts, load_concept
-from persongen_lib.data.images import UnreadablePicture, read_picture
+from persongen_lib.data.images import read_picture
+from persongen_lib.data.opening import UnreadablePicture
 from persongen_lib.data.prompts import list_prompts, load_prompts
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from persongen_lib.core.checks import check_words
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA
-from persongen_lib.data.folders import SUFFIXES, digest_of, read_folder
+from persongen_lib.data.folders import digest_of, read_folder
 from persongen_lib.data.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -64,10 +64,17 @@ def load_concept(name_or_folder: str | Path, class_name: str | None = None, pict
     What is in the pictures must be known: `class_name`, or that of the files. A folder may also hold
 
     - concept.json: an object with `class_name`, `kind`, `context` and `token`;
-    - masks/: a grayscale picture for each picture, of the same name but for the suffix;
+    - a mask for each picture, white where the concept is: masks/ with files of the pictures' names, 0_mask.png or
+      0_bg.png beside 0.jpg, or the alpha channel of a picture that is cut out;
+    - a caption for each picture: 0.txt or 0.caption beside 0.jpg. It has one `{}` for the concept, or the class word,
+      which is replaced by it;
     - metadata.jsonl: one object per line with the `file_name` of a picture and, where wanted, its `text` (the
       caption), `mask` (a file), `crop` ([left, top, right, bottom] in pixels of the upright picture, for the
       mask as well) and the keys of concept.json. Then only the pictures it lists count, in its order.
+      metadata.csv may be there instead, with these keys but `crop` as its header.
+
+    Or it holds kohya's folders of pictures, such as "10_sks dog", whose names say token and class; every picture counts
+    once. A warning says in one line what is taken by its name only, and what is left out.
 
     Of large pictures no more is kept than is needed: they are cropped, and then shrunk until the shorter side
     has 2048 pixels.
@@ -79,23 +86,22 @@ def load_concept(name_or_folder: str | Path, class_name: str | None = None, pict
 
     Raises:
         UserError: an unknown name, a folder with no pictures or no class name, files that can't be read or say what
-            they may not, and masks and crops that don't fit their pictures.
+            they may not, and masks and crops that don't fit their pictures, or pictures below 16 x 16 pixels.
     """
+    if not isinstance(name_or_folder, str | os.PathLike) or not str(name_or_folder).strip():
+        raise UserError(f"a concept is a name or a folder of pictures, not {name_or_folder!r}")
+    if class_name is not None:
+        check_words("class name", class_name)
     folder = _folder(name_or_folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         known = ", ".join(list_concepts())
         raise UserError(
             f"unknown concept {str(name_or_folder)!r}: give a folder of pictures or one of {known}"
         )
-    about, entries = read_folder(folder)
+    about, entries = read_folder(folder, class_name)
     class_name = class_name or about.get("class_name")
     if class_name is None:
         raise UserError(f"what is in the pictures of {folder}? Give the class name, a word such as 'dog'")
-    if not entries:
-        raise UserError(
-            f"there are no pictures in {folder}: put a few there ({', '.join(SUFFIXES)}) "
-            "and list them in its metadata.jsonl if it has one"
-        )
     digest = digest_of(entries)
     images = Pictures(tuple(entries), folder, digest, "images")
     if pictures:

@@ -14,8 +14,10 @@ from pathlib import Path
 from persongen_lib.core.checks import check_template
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
-from persongen_lib.data.folders import picture_files
-from persongen_lib.data.images import UnreadablePicture, attempt, read_picture, unreadable
+from persongen_lib.data.folders import read_folder
+from persongen_lib.data.images import _read_mask, attempt, read_picture, unreadable
+from persongen_lib.data.layout import picture_files
+from persongen_lib.data.opening import UnreadablePicture
 
 SOURCE = "https://github.com/google/dreambooth"
 PROMPTS_AND_CLASSES = "prompts_and_classes.txt"
@@ -128,7 +130,7 @@ def _template(line: str) -> str | None:
 
 
 def _find_text(folder: Path) -> Path:
-    places = (folder, folder / "dataset", folder.resolve().parent) if folder.is_dir() else ()
+    places = (folder, folder / "dataset", folder.resolve().parent) if os.path.isdir(folder) else ()
     for place in places:
         if (place / PROMPTS_AND_CLASSES).is_file():
             return place / PROMPTS_AND_CLASSES
@@ -154,6 +156,8 @@ def _check_whole(source: Path, text: Path, classes: Iterable[str]) -> None:
 
 
 def _check_output(output: Path, subjects: Iterable[str]) -> None:
+    if output == Path():
+        raise UserError("the output must be a folder of its own: give its name")
     if output.exists() and not output.is_dir():
         raise UserError(f"the output {output} is a file: give a folder")
     folders = [output / subject for subject in subjects]
@@ -163,17 +167,24 @@ def _check_output(output: Path, subjects: Iterable[str]) -> None:
 
 def _import_subject(source: Path, class_name: str, target: Path) -> list[UnreadablePicture]:
     """Write the concept's folder whole, or return the pictures that can't be read."""
-    pictures, broken = picture_files(source), []
-    for picture in pictures:
-        attempt(read_picture, picture, broken)
+    entries, broken = read_folder(source, class_name)[1], []
+    for entry in entries:
+        attempt(read_picture, entry.picture, broken)
+        if entry.mask:
+            attempt(_read_mask, entry.mask, broken)
     if not broken:
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         kind = "live" if class_name in LIVE_CLASSES else "object"
         about = {"class_name": class_name, "kind": kind, "token": TOKEN}
-        lines = [json.dumps({"file_name": picture.name, **about}) + "\n" for picture in pictures]
-        for picture in pictures:
-            write_atomic(partial / picture.name, picture.read_bytes())
+        lines = []
+        for entry in entries:
+            names = {"file_name": entry.picture, "mask": entry.mask if entry.mask != entry.picture else None}
+            files = {key: path.relative_to(source).as_posix() for key, path in names.items() if path}
+            for name in files.values():
+                write_atomic(partial / name, (source / name).read_bytes())
+            more = {key: value for key, value in (("text", entry.text), ("crop", entry.crop)) if value}
+            lines.append(json.dumps(files | more | about, ensure_ascii=False) + "\n")
         write_atomic(partial / "metadata.jsonl", "".join(lines))
         os.rename(partial, target)
     return broken

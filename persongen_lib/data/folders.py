@@ -1,143 +1,146 @@
-"""A concept's folder: which pictures count, and what concept.json, metadata.jsonl and masks/ say of them."""
+"""A concept's folder: which pictures count, what belongs to each, and what is left out."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Collection
-from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from persongen_lib.core.checks import check_known, check_template, check_words
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
+from persongen_lib.data.captions import read_caption, template_of
+from persongen_lib.data.entry import Entry
+from persongen_lib.data.images import look_at
+from persongen_lib.data.layout import MASKS, Room, find_rooms, look_into, masks_of, only
+from persongen_lib.data.metadata import LINES_FILE, TABLE_FILE, read_metadata
+from persongen_lib.data.opening import SUFFIXES, UnreadablePicture
+from persongen_lib.data.said import say_once
 
-KINDS = ("live", "object")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-ABOUT = ("class_name", "kind", "context", "token")
-METADATA = ("file_name", "text", "mask", "crop", *ABOUT)
+SHOWN = 8
+"""Names that one line shows at most."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A picture that counts, and what belongs to it.
+def read_folder(folder: Path, class_name: str | None = None) -> tuple[dict[str, str], list[Entry]]:
+    """What the files say of the concept, and its pictures in their order.
 
-    Attributes:
-        picture: its file.
-        mask: the file of its mask, or None.
-        crop: (left, top, right, bottom) in pixels of the upright picture, or None.
-        text: its caption, a template with one `{}`, or None.
+    What is found by its name only, and what is left out, is said in one line.
+
+    Args:
+        folder: with pictures, or with kohya's folders of pictures, "10_sks dog".
+        class_name: in place of that of the files; captions with this word become templates.
+
+    Returns:
+        The values for keys of `ABOUT`, where known, and the pictures.
+
+    Raises:
+        UserError: no pictures, what a file may not say, two files that contradict each other, several masks or captions
+            of a picture, and listed files that are not there. Nothing is known of the pictures themselves yet.
     """
-
-    picture: Path
-    mask: Path | None
-    crop: tuple[int, int, int, int] | None
-    text: str | None
-
-
-def read_folder(folder: Path) -> tuple[dict[str, str], list[Entry]]:
-    """What the files say of the concept (keys of `ABOUT`, where given), and its pictures in their order.
-
-    UserError for what a file may not say, for two that contradict each other, and for listed files that are
-    not there. Nothing is known of the pictures themselves yet.
-    """
-    said: dict[str, dict[str, Any]] = {}
-    about, metadata = folder / "concept.json", folder / "metadata.jsonl"
-    if about.is_file():
-        said[str(about)] = _parse(about.read_bytes(), ABOUT, str(about))
-    if metadata.is_file():
-        lines = []
-        for number, line in enumerate(metadata.read_bytes().splitlines(), 1):
-            if line.strip():
-                where = f"{metadata} line {number}"
-                said[where] = _parse(line, METADATA, where)
-                lines.append(said[where])
+    about, lines = read_metadata(folder)
+    if lines is None:
+        rooms, named, left_out = find_rooms(folder)
+        about = named | about
+        lines = [{"file_name": path.relative_to(folder)} for room in rooms.values() for path in room.pictures]
     else:
-        lines = [{"file_name": path.name} for path in picture_files(folder)]
-    return _agreed(said), _entries(folder, lines)
+        _check_there(folder, lines)
+        places = {folder, *((folder / line["file_name"]).parent for line in lines)}
+        rooms, named, left_out = {place: look_into(place) for place in sorted(places)}, {}, []
+    used: set[Path] = set()
+    drafts = [_draft(line, folder, rooms, used) for line in lines]
+    word, token = class_name or about.get("class_name"), about.get("token")
+    entries = [replace(draft, text=template_of(draft.text or "", word, token)) for draft in drafts]
+    unnamed = [d.picture.name for d, e in zip(drafts, entries, strict=True) if d.text and not e.text]
+    if unnamed:
+        left_out.append(f"the captions of {some(unnamed)}, which do not name {word!r}")
+    left_out += [
+        f"all but the first frame of {e.picture.name}" for e in entries if look_at(e.picture).frames > 1
+    ]
+    left_out += _unused(folder, rooms, entries, used)
+    if not entries:
+        raise UserError(
+            f"there are no pictures in {folder}{f', only {some(left_out)}' if left_out else ''}: put a few there "
+            f"({', '.join(SUFFIXES)}) and list them in its {LINES_FILE} if it has one"
+        )
+    guessed = any(path.parent.name != MASKS for path in used) or any(e.mask == e.picture for e in entries)
+    if word and (left_out or guessed or named or len(rooms) > 1):
+        say_once(_account(folder, entries, left_out, f" of {token} {word}" if named else ""))
+    return about, entries
 
 
 def digest_of(entries: list[Entry]) -> str:
     """12 hexadecimal digits of the picture files and of what masks, crops and captions there are."""
     digest = hashlib.sha256()
     for entry in entries:
-        digest.update(hashlib.sha256(entry.picture.read_bytes()).digest())
-        mask = entry.mask and hashlib.sha256(entry.mask.read_bytes()).hexdigest()
+        digest.update(hashlib.sha256(_bytes(entry.picture)).digest())
+        mask = entry.mask and hashlib.sha256(_bytes(entry.mask)).hexdigest()
         if mask or entry.crop or entry.text:
             more = {"mask": mask, "crop": entry.crop, "text": entry.text}
             digest.update(canonical_json(more).encode())
     return digest.hexdigest()[:12]
 
 
-def _parse(text: bytes, known: Collection[str], where: str) -> dict[str, Any]:
-    """The JSON object `text` without its nulls; `where` it stands begins the sentence of a UserError."""
+def _bytes(path: Path) -> bytes:
     try:
-        values = json.loads(text)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise UserError(f"{where} is not a JSON object: write one with keys from {', '.join(known)}")
-    values = {name: value for name, value in values.items() if value is not None}
-    check_known("key", values, known, where=f" in {where}")
-    try:
-        for name, value in values.items():
-            _check(name, value)
-        if "file_name" in known and "file_name" not in values:
-            raise UserError("file_name is missing: give the picture that the line is about")
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    return values
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadablePicture(path, (error.strerror or str(error)).lower()) from None
 
 
-def _check(name: str, value: Any) -> None:
-    if name in ("file_name", "mask"):
-        path = PureWindowsPath(value if isinstance(value, str) else "..")
-        if path.anchor or ".." in path.parts:
-            raise UserError(f"{name} must be a file in the concept's folder, relative to it, not {value!r}")
-    elif name == "text":
-        check_template(value)
-    elif name == "crop":
-        if not isinstance(value, list) or [type(number) for number in value] != [int] * 4:
-            raise UserError(f"crop must be [left, top, right, bottom] in whole pixels, not {value!r}")
-    elif name == "kind":
-        if value not in KINDS:
-            raise UserError(f"kind must be {' or '.join(KINDS)}, not {value!r}")
-    else:
-        check_words(name, value)
+def _draft(line: dict[str, Any], folder: Path, rooms: dict[Path, Room], used: set[Path]) -> Entry:
+    """The picture of a line with its caption as it is; files that belong to it by their names join `used`."""
+    picture = folder / line["file_name"]
+    room, text = rooms[picture.parent], line.get("text")
+    if "mask" in line:
+        mask = folder / line["mask"]
+    elif mask := only(masks_of(picture, room, rooms[folder]), "mask", picture):
+        used.add(mask)
+    elif look_at(picture).cut_out:
+        mask = picture
+    if not text and (caption := only(room.captions[picture.stem], "caption", picture)):
+        used.add(caption)
+        text = read_caption(caption)
+    return Entry(picture, mask, tuple(line["crop"]) if "crop" in line else None, text)
 
 
-def _agreed(said: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """The values for the keys of `ABOUT` in what was `said` at each place; UserError where two differ."""
-    first: dict[str, str] = {}
-    for place, values in said.items():
-        for name in ABOUT:
-            if name in values and values[name] != said[first.setdefault(name, place)][name]:
-                raise UserError(
-                    f"{name} is {said[first[name]][name]!r} in {first[name]} but {values[name]!r} in {place}: "
-                    "a concept has only one, so correct or remove one of them"
-                )
-    return {name: said[place][name] for name, place in first.items()}
-
-
-def _entries(folder: Path, lines: list[dict[str, Any]]) -> list[Entry]:
-    masks = {path.stem: path for path in picture_files(folder / "masks")}
-    entries = []
-    for line in lines:
-        picture = folder / line["file_name"]
-        mask = folder / line["mask"] if "mask" in line else masks.get(picture.stem)
-        crop = tuple(line["crop"]) if "crop" in line else None
-        entries.append(Entry(picture, mask, crop, line.get("text")))
-    files = [path for entry in entries for path in (entry.picture, entry.mask) if path]
-    if missing := [path.relative_to(folder).as_posix() for path in files if not path.is_file()]:
+def _check_there(folder: Path, lines: list[dict[str, Any]]) -> None:
+    names = [line[key] for line in lines for key in ("file_name", "mask") if key in line]
+    if missing := [Path(name).as_posix() for name in names if not (folder / name).is_file()]:
+        source = folder / (LINES_FILE if (folder / LINES_FILE).is_file() else TABLE_FILE)
         raise UserError(
-            f"{folder / 'metadata.jsonl'} names files that are not there: {', '.join(missing)}; "
-            "add them or correct its lines"
+            f"{source} names files that are not there: {', '.join(missing)}; add them or correct its lines"
         )
-    return entries
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """The pictures in a folder, sorted, without hidden files; none where there is no folder."""
-    paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
+def _unused(folder: Path, rooms: dict[Path, Room], entries: list[Entry], used: set[Path]) -> list[str]:
+    """The files of the rooms that nothing uses, each with the reason where it is not plain."""
+    used = used | {path for entry in entries for path in (entry.picture, entry.mask) if path}
+    inside = {parent for path in used for parent in path.parents}
+    files = {path: why for room in rooms.values() for path, why in room.files().items()}
+    return [
+        f"{path.relative_to(folder).as_posix()}{f' ({why})' if why else ''}"
+        for path, why in files.items()
+        if path not in used and path not in inside
+    ]
+
+
+def _account(folder: Path, entries: list[Entry], left_out: list[str], of: str) -> str:
+    """What is taken of a folder, `of` what its name says, and what is left out, in one line."""
+    counts = {
+        "picture": len(entries),
+        "mask": sum(entry.mask is not None for entry in entries),
+        "caption": sum(entry.text is not None for entry in entries),
+    }
+    taken = [f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count]
+    taken[0] += of
+    if any(entry.mask == entry.picture for entry in entries):
+        taken[1] += " (alpha channels)"
+    rest = f"; left out: {some(left_out)}" if left_out else ""
+    return f"from {folder}, taken: {' and '.join(taken)}{rest}"
+
+
+def some(names: Sequence[str]) -> str:
+    """Names in a sentence, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,39 +1,35 @@
-"""Reading pictures: orientation, color, masks, crops."""
+"""Pictures and masks as they are learned from and measured: transparency, masks, crops, sizes."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.data.folders import Entry
+from persongen_lib.data.entry import Entry
+from persongen_lib.data.opening import UnreadablePicture, decode, open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
 SHORTER_SIDE = 2048
-
-
-class UnreadablePicture(UserError):
-    """A picture that can't be read; `why`, where it is known, stands in brackets."""
-
-    def __init__(self, path: str | Path, why: str = "") -> None:
-        self.path, self.why = Path(path), f" ({why})" if why else ""
-        super().__init__(f"the picture {path}{self.why} can't be read: replace or remove it")
+SMALLEST_SIDE = 16
+"""Pixels; smaller pictures show nothing that could be learned or measured."""
 
 
 def read_picture(path: str | Path) -> Image:
     """An RGB picture, turned upright by its EXIF tag, transparency laid over white; else UnreadablePicture."""
     from PIL import Image
 
-    with _upright(path) as picture:
-        if picture.has_transparency_data:
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-        return picture.convert("RGB")
+    picture = decode(path)
+    if picture.mode == "RGB":
+        return picture
+    if picture.getchannel("A").getextrema()[1] == 0:
+        raise UnreadablePicture(path, "fully transparent")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
 def unreadable(broken: Sequence[UnreadablePicture], folder: Path) -> UserError:
@@ -42,36 +38,55 @@ def unreadable(broken: Sequence[UnreadablePicture], folder: Path) -> UserError:
     return UserError(f"in {folder}, {names} can't be read: replace or remove what is broken")
 
 
-@contextmanager
-def _upright(path: str | Path) -> Iterator[Image]:
-    """A picture turned upright by its EXIF tag; UnreadablePicture when that or the block fails.
+class Look(NamedTuple):
+    """What a picture's file holds beside a picture: whether its alpha channel is a mask, and how many frames."""
 
-    Warnings are silenced: Pillow's are of damaged tags, which don't matter, and of sizes it reads all the same.
-    """
-    from PIL import Image, ImageOps
+    cut_out: bool
+    frames: int
 
+
+def look_at(path: Path) -> Look:
+    """What a picture's file holds beside its picture; nothing for a broken one, which its reading refuses."""
+    about = path.stat()
+    return _look_at(path, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _look_at(path: Path, size: int, changed: int) -> Look:
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
-            ImageOps.exif_transpose(file, in_place=True)
-            yield _eight_bits(file)
-    except Image.DecompressionBombError:
-        most = 2 * Image.MAX_IMAGE_PIXELS // 10**6
-        raise UnreadablePicture(path, f"more than {most} megapixels") from None
-    except Exception:  # decoders of broken files raise whatever they stumble over
-        raise UnreadablePicture(path) from None
+        with open_image(path) as file:
+            frames = 1 if file.format in ("JPEG", "MPO") else getattr(file, "n_frames", 1)
+            transparent = file.has_transparency_data
+        return Look(transparent and _cut_out(decode(path, color_managed=False)) is not None, frames)
+    except Exception:  # as in `decode`
+        return Look(False, 1)
 
 
-def _eight_bits(picture: Image) -> Image:
-    """The picture itself, but grays of 16 bits (which Pillow would cut off at 255) as grays of 8."""
-    if not picture.mode.startswith("I"):
-        return picture
-    picture.info.pop("transparency", None)
-    return picture.convert("I").point(lambda value: value / 256).convert("L")
+def _cut_out(picture: Image) -> Image | None:
+    """The alpha channel of a picture (mode "L") if it is transparent in one place and opaque in another."""
+    if not picture.has_transparency_data:
+        return None
+    alpha = picture.convert("RGBA").getchannel("A")
+    least, most = alpha.getextrema()
+    return alpha if least < 128 <= most else None
 
 
 def _read_mask(path: Path) -> Image:
-    with _upright(path) as mask:
-        return mask.convert("L")
+    """A mask (mode "L", 255 = the concept): the alpha channel of a picture that is cut out, otherwise its grays.
+
+    In 00_bg.png, as in the repository of the study, whatever is not black is the concept.
+    """
+    picture = decode(path, color_managed=False)
+    if cut_out := _cut_out(picture):
+        return cut_out
+    if path.name.lower().endswith("_bg.png"):
+        from PIL import ImageChops
+
+        red, green, blue = picture.convert("RGB").split()
+        return ImageChops.lighter(ImageChops.lighter(red, green), blue).point(
+            lambda value: 255 if value else 0
+        )
+    return picture.convert("L")
 
 
 def attempt(read: Callable[[Path], Image], path: Path, broken: list[UnreadablePicture]) -> Image | None:
@@ -90,7 +105,11 @@ def attempt(read: Callable[[Path], Image], path: Path, broken: list[UnreadablePi
 
 
 def _fit(entry: Entry, image: Image, mask: Image | None) -> tuple[Image, Image | None]:
-    """Picture and mask, cropped and then shrunk; UserError when mask or crop don't fit or the mask is black."""
+    """Picture and mask, cropped and then shrunk.
+
+    Raises:
+        UserError: mask or crop don't fit, the mask is black, or what is left has a side below `SMALLEST_SIDE`.
+    """
     size = f"{image.width} x {image.height}"
     if mask and mask.size != image.size:
         raise UserError(
@@ -105,6 +124,11 @@ def _fit(entry: Entry, image: Image, mask: Image | None) -> tuple[Image, Image |
                 f"of a part of its {size} pixels"
             )
         image, mask = image.crop(entry.crop), mask and mask.crop(entry.crop)
+    if min(image.size) < SMALLEST_SIDE:
+        raise UserError(
+            f"the picture {entry.picture}{' within its crop' if entry.crop else ''} is only {image.width} x "
+            f"{image.height} pixels: give one of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
+        )
     if mask and mask.getextrema()[1] < 128:
         raise UserError(
             f"the mask {entry.mask} shows nothing of the concept{' within the crop' if entry.crop else ''}: "

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.data.folders import Entry, digest_of
+from persongen_lib.data.entry import Entry
+from persongen_lib.data.folders import digest_of
 from persongen_lib.data.images import _fit, _read_mask, attempt, read_picture, unreadable
 
 if TYPE_CHECKING:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from persongen_lib.core.checks import check_template
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA
-from persongen_lib.data.folders import KINDS
-
-if TYPE_CHECKING:
-    pass
+from persongen_lib.data.metadata import KINDS
 
 
 def list_prompts() -> tuple[str, ...]:
@@ -25,11 +21,15 @@ def load_prompts(prompts: str | Path | Sequence[str], kind: str | None = None) -
     """Templates with one `{}` each.
 
     `prompts`: a name from `list_prompts`, "auto" ("live" or "object": the set for a concept of that `kind`),
-    one template, a list of templates, or a text file with one template a line (empty lines and lines that
+    one template, a list of templates, or a text file in UTF-8 with one template a line (empty lines and lines that
     begin with # are skipped).
     """
-    if not isinstance(prompts, str | Path):
+    if isinstance(prompts, list | tuple) and prompts:
         return tuple(check_template(template) for template in prompts)
+    if not isinstance(prompts, str | Path):
+        raise UserError(
+            f"prompts are a name, a text file, a template or a list of templates, not {prompts!r}"
+        )
     name = str(prompts)
     if name == "auto":
         if kind not in KINDS:
@@ -41,8 +41,10 @@ def load_prompts(prompts: str | Path | Sequence[str], kind: str | None = None) -
         return (check_template(name),)
     path = DATA / "prompts" / f"{name}.txt" if name in list_prompts() else Path(name)
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError):
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
+    except UnicodeDecodeError:
+        raise UserError(f"the prompts file {path} is not text in UTF-8: write it as such") from None
+    except (OSError, ValueError):
         raise UserError(
             f"no prompts in {name!r}: give {', '.join(list_prompts())}, auto, a text file, "
             "or a template with {} for the concept"

@@ -33,7 +33,7 @@ def full_name(license: str | None) -> str:
 
 def _front_matter(place: Source) -> Mapping[str, Any]:
     try:
-        before, front, _ = (place.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+        before, front, _ = (place.folder / "README.md").read_text(encoding="utf-8-sig").split("---\n", 2)
         values = yaml.safe_load(front)
     except (OSError, ValueError, yaml.YAMLError):
         return {}

@@ -8,6 +8,7 @@ from tiny import save_pictures
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.data import list_prompts, load_concept, load_prompts
+from persongen_lib.data.opening import MOST_PIXELS
 from persongen_lib.world.draw.concepts import world_concepts, write_concepts
 from persongen_lib.world.draw.scene import render
 
@@ -36,10 +37,13 @@ def rex(tmp_path):
 
 def test_any_folder_of_pictures_is_a_concept(tmp_path):
     folder = save_pictures(tmp_path / "rex", 2)
-    Image.fromarray(np.full((4, 4, 4), (255, 0, 0, 0), dtype=np.uint8)).save(folder / "see_through.png")
+    see_through = np.full((16, 16, 4), (255, 0, 0, 0), dtype=np.uint8)
+    see_through[8:, :, 3] = 255
+    Image.fromarray(see_through).save(folder / "see_through.png")
     concept = load_concept(folder, "dog")
     assert (concept.name, concept.class_name, concept.kind, len(concept.images)) == ("rex", "dog", None, 3)
     assert concept.images[2].getpixel((0, 0)) == (255, 255, 255)
+    assert concept.images[2].getpixel((0, 9)) == (255, 0, 0)
 
 
 def test_the_digest_follows_the_pictures(tmp_path):
@@ -73,6 +77,13 @@ def picture_of(mode, color):
     return Image.new(mode, (40, 20), color)
 
 
+def half_transparent(mode, color):
+    """The left half of the given color, the right half black and, if the mode knows it, transparent."""
+    picture = Image.new(mode, (40, 20))
+    picture.paste(color, (0, 0, 20, 20))
+    return picture
+
+
 def half_palette():
     """The left half of the given color, the right half see-through."""
     picture = Image.new("P", (40, 20), 1)
@@ -85,12 +96,13 @@ def half_palette():
     ("picture", "suffix", "options", "left", "right"),
     [
         (picture_of("RGBA", (*COLOR, 255)), "png", {}, COLOR, COLOR),
-        (picture_of("RGBA", (0, 0, 0, 0)), "webp", {}, (255,) * 3, (255,) * 3),
+        (half_transparent("RGBA", (*COLOR, 255)), "webp", {"lossless": True}, COLOR, (255,) * 3),
+        (half_transparent("LA", (200, 255)), "png", {}, GRAY, (255,) * 3),
         (picture_of("LA", (0, 55)), "png", {}, GRAY, GRAY),
         (half_palette(), "png", {}, COLOR, GRAY),
         (half_palette(), "png", {"transparency": 0}, COLOR, (255,) * 3),
         (half_palette(), "png", {"transparency": b"\0\xff"}, COLOR, (255,) * 3),
-        (picture_of("RGB", COLOR), "png", {"transparency": COLOR}, (255,) * 3, (255,) * 3),
+        (half_transparent("RGB", COLOR), "png", {"transparency": (0, 0, 0)}, COLOR, (255,) * 3),
         (picture_of("1", 1), "png", {}, (255,) * 3, (255,) * 3),
         (picture_of("1", 0), "bmp", {}, (0,) * 3, (0,) * 3),
         (picture_of("L", 200), "jpg", {}, GRAY, GRAY),
@@ -104,7 +116,8 @@ def half_palette():
 def test_pictures_of_all_modes(tmp_path, picture, suffix, options, left, right, recwarn):
     picture.save(tmp_path / f"0.{suffix}", **options)
     image = load_concept(tmp_path, "dog").images[0]
-    assert image.mode == "RGB" and image.size == (40, 20) and not recwarn
+    assert image.mode == "RGB" and image.size == (40, 20)
+    assert all("alpha channel" in str(warning.message) for warning in recwarn)
     for place, color in (((2, 10), left), ((37, 10), right)):
         assert np.abs(np.subtract(image.getpixel(place), color)).max() <= 3
 
@@ -139,10 +152,12 @@ def test_pictures_and_masks_are_cropped_and_then_shrunk(rex, monkeypatch):
 
 
 def test_a_picture_may_have_178_megapixels_but_not_more(rex, monkeypatch, recwarn):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+    assert MOST_PIXELS == 178_956_970
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    monkeypatch.setattr("persongen_lib.data.opening.MOST_PIXELS", 400)
     assert len(load_concept(rex, "dog").images) == 3 and not recwarn
-    Image.new("L", (10, 10)).save(rex / "1.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 150)
+    Image.new("L", (18, 18)).save(rex / "1.png")
+    monkeypatch.setattr("persongen_lib.data.opening.MOST_PIXELS", 399)
     names = r"0\.png \(more than 0 megapixels\), 2\.png \(more than 0 megapixels\)"
     with pytest.raises(UserError, match=rf"rex, {names} can't be read: replace or remove"):
         load_concept(rex, "dog")
@@ -213,8 +228,9 @@ def test_concept_json_and_metadata_add_up(rex):
     assert concept.token == "zwx" and load_concept("dog").token is None
 
 
-def test_picture_and_mask_are_turned_upright_and_then_cropped(tmp_path):
+def test_picture_and_mask_are_turned_upright_and_then_cropped(tmp_path, monkeypatch):
     """The file is 8 x 4 and shown turned by a quarter: its column x and row y become row x and column 3 - y."""
+    monkeypatch.setattr("persongen_lib.data.images.SMALLEST_SIDE", 1)
     exif = Image.Exif()
     exif[0x0112] = 6
     pixels = np.arange(96, dtype=np.uint8).reshape(4, 8, 3)
@@ -253,8 +269,8 @@ def test_the_digest_follows_order_crops_captions_and_masks(rex):
     lines = [{"file_name": f"{k}.png"} for k in range(3)]
     digests = [load_concept(rex, "dog").digest]
     for change in (
-        {"crop": [0, 0, 9, 9]},
-        {"crop": [0, 0, 9, 8]},
+        {"crop": [0, 0, 17, 17]},
+        {"crop": [0, 0, 17, 16]},
         {"text": "a {}"},
         {"text": "the {}"},
         {"file_name": "2.png"},
@@ -285,7 +301,8 @@ def test_the_digest_follows_order_crops_captions_and_masks(rex):
         ({"file_name": 3}, "line 2: file_name must be a file in the concept's folder, .* not 3"),
         ({"mask": r"..\1.png"}, "line 2: mask must be a file in the concept's folder"),
         ({"file_name": "8.png", "mask": "m.png"}, "names files that are not there: 8.png, m.png; add them"),
-        ({"text": "a dog"}, "line 2: the template 'a dog' needs exactly one {}"),
+        ({"text": "a {"}, "the template 'a {' needs exactly one {}"),
+        ({"text": 3}, "line 2: text must be the picture's caption, not 3"),
         ({"kind": "robot"}, "line 2: kind must be live or object, not 'robot'"),
         ({"kind": []}, "line 2: kind must be live or object, not \\[\\]"),
         ({"context": ""}, "line 2: context must be a word"),
@@ -315,7 +332,9 @@ def test_wrong_metadata(rex, line, message):
 
 def test_metadata_that_lists_nothing_or_is_not_text(rex):
     save_lines(rex)
-    with pytest.raises(UserError, match="no pictures in .*rex: .*metadata.jsonl"):
+    with pytest.raises(
+        UserError, match=r"no pictures in .*rex, only 0\.png \(not listed\), .*: .*metadata.jsonl"
+    ):
         load_concept(rex, "dog")
     (rex / "metadata.jsonl").write_bytes((rex / "0.png").read_bytes())
     with pytest.raises(UserError, match="line 1 is not a JSON object"):
@@ -350,11 +369,11 @@ def test_wrong_masks(rex):
     save_mask(mask, box=(0, 0, 0, 0))
     with pytest.raises(UserError, match=r"masks/0\.png shows nothing of the concept: make"):
         load_concept(rex, "dog")
-    save_mask(mask, box=(0, 0, 5, 5))
-    save_lines(rex, {"file_name": "0.png", "crop": [5, 5, 20, 20]})
+    save_mask(mask, box=(0, 0, 4, 5))
+    save_lines(rex, {"file_name": "0.png", "crop": [4, 4, 20, 20]})
     with pytest.raises(UserError, match="shows nothing of the concept within the crop"):
         load_concept(rex, "dog")
-    save_lines(rex, {"file_name": "0.png", "crop": [4, 4, 20, 20]})
+    save_lines(rex, {"file_name": "0.png", "crop": [3, 4, 20, 20]})
     assert load_concept(rex, "dog").masks[0].getbbox() == (0, 0, 1, 1)
 
 

@@ -194,3 +194,23 @@ def test_the_command_line_imports_and_lists(copy, tmp_path, capsys):
     assert main(["data", "concepts"]) == 0
     assert "dog\tdog\tlive\t" in capsys.readouterr().out
     assert main(["data"]) == main(["data", "pictures"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["concepts", "dog"], "unrecognized arguments: dog"),
+        (["prompts", "--kind", "live"], "unrecognized arguments: --kind live"),
+        (["import-dreambooth"], "required: FOLDER, --output"),
+        (["import-dreambooth", "COPY"], "required: --output"),
+        (["import-dreambooth", "COPY", "--output", ""], "the output must be a folder of its own"),
+        (["import-dreambooth", "", "--output", "out"], "give a copy of https"),
+        (["import-dreambooth", "x" * 5000, "--output", "out"], "give a copy of https"),
+    ],
+)
+def test_wrong_commands_are_one_sentence(copy, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    before = content_of(tmp_path)
+    assert main(["data", *(str(copy) if one == "COPY" else one for one in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and content_of(tmp_path) == before

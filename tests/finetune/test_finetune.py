@@ -18,7 +18,7 @@ from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
 from persongen_lib.finetune import fine_tune_spec, finetune, list_methods, make_method
-from persongen_lib.finetune.engine.examples import Examples
+from persongen_lib.finetune.engine.examples import Examples, concept_examples
 from persongen_lib.finetune.engine.losses import min_snr_weights, prior_preservation_loss, squared_error
 from persongen_lib.finetune.engine.objective import Objective
 from persongen_lib.finetune.engine.trainable import Trainable
@@ -158,6 +158,17 @@ def test_pictures_have_their_own_captions():
         for seed in range(3):
             under_way.loss(torch.Generator().manual_seed(seed))
     assert seen == [list(captions)]
+
+
+@pytest.mark.filterwarnings("ignore:from .*, taken")
+def test_captions_of_other_programs_are_learned_from(setting):
+    concept, _, _ = setting
+    for number, text in enumerate(("sks dog, asleep", "a photo of a dog in the snow")):
+        (concept.folder / f"{number}.txt").write_text(text)
+    examples = concept_examples(
+        make_method("dreambooth"), SPEC, tiny_backbone(), load_concept(concept.folder, "dog")
+    )
+    assert examples.prompts == ("sks dog, asleep", "a photo of a sks dog in the snow", "a photo of sks dog")
 
 
 def test_without_prior_weight_there_are_no_class_pictures(setting):

@@ -44,6 +44,9 @@ class Examples:
 def concept_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, concept: Concept) -> Examples:
     """Encode the concept's images, each with its own caption or else the method's template.
 
+    A concept that does not know its token has "sks {} on a sofa" for the caption "sks dog on a sofa"; the prompt names
+    the token once all the same.
+
     Args:
         method: The fine-tuning method: its `template`, and whether its loss is masked.
         spec: The fine-tuning: its token and class name fill the captions.
@@ -54,7 +57,9 @@ def concept_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, con
         One example per image of the concept; `masks` only with `masked_loss`.
     """
     prompts = tuple(
-        Prompts(caption or method.template, spec.token, spec.class_name)["concept"]
+        Prompts(
+            (caption or method.template).replace(f"{spec.token} {{}}", "{}"), spec.token, spec.class_name
+        )["concept"]
         for caption in concept.captions
     )
     masks = backbone.latent_masks(concept.masks) if method.masked_loss else None

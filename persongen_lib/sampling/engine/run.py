@@ -17,6 +17,7 @@ from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import remove_temporaries, write_atomic
 from persongen_lib.core.runtime import Runtime, check_runtime
 from persongen_lib.core.store import read_spec
+from persongen_lib.data.opening import open_image
 from persongen_lib.sampling.engine.contact_sheets import is_packed, picture_name
 from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.prompts import Prompts
@@ -183,5 +184,5 @@ def _save(path: Path, image: Image.Image, row: dict[str, Any]) -> None:
 
 
 def _row(path: Path) -> dict[str, Any]:
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return json.loads(image.info["persongen"])

@@ -76,7 +76,7 @@ def load_oracle(folder: str | Path | None = None, device: str = "cpu") -> Oracle
             f"no oracle in {folder}: it needs config.json and model.safetensors; "
             "train one with `persongen world train oracle`"
         )
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config["heads"] != {name: list(values) for name, values in HEADS.items()}:
         raise UserError(f"the oracle in {folder} was trained for other words than this version's")
     network = OracleNetwork()

@@ -48,7 +48,7 @@ def load_segmenter(folder: str | Path | None = None, device: str = "cpu") -> Seg
             f"no segmenter in {folder}: it needs config.json and model.safetensors; "
             "train one with `persongen world train segmenter`"
         )
-    if json.loads((folder / "config.json").read_text())["colors"] != list(COLORED):
+    if json.loads((folder / "config.json").read_text(encoding="utf-8"))["colors"] != list(COLORED):
         raise UserError(f"the segmenter in {folder} was trained for other colors than this version's")
     network = SegmenterNetwork()
     network.load_state_dict(

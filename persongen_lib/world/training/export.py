@@ -74,10 +74,13 @@ def export_generator(
     def write(place: Path) -> None:
         pipeline.to(torch.float16).save_pretrained(place)
         for config in place.glob("text_encoder*/config.json"):
-            write_json(config, json.loads(config.read_text()) | {"dtype": "float32"})
+            write_json(config, json.loads(config.read_text(encoding="utf-8")) | {"dtype": "float32"})
         config = place / "vae" / "config.json"
         derived = {"block_out_channels"}  # set by the class itself, which warns of it when it is loaded
-        write_json(config, {k: v for k, v in json.loads(config.read_text()).items() if k not in derived})
+        write_json(
+            config,
+            {k: v for k, v in json.loads(config.read_text(encoding="utf-8")).items() if k not in derived},
+        )
 
     _write_folder(folder, write, autoencoder, encoder, generator)
 
@@ -99,7 +102,7 @@ def export_clip(weights: Path, folder: Path) -> None:
             "resize_mode": "squash",
         }
         content = {"model_cfg": config, "preprocess_cfg": preprocess}
-        (place / "open_clip_config.json").write_text(json.dumps(content, indent=2) + "\n")
+        (place / "open_clip_config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         save_file(half(trained(weights)), place / "open_clip_model.safetensors")
         PreTrainedTokenizerFast(
             tokenizer_object=word_tokenizer(),
@@ -117,7 +120,7 @@ def export_oracle(weights: Path, folder: Path) -> None:
 
     def write(place: Path) -> None:
         config = {"heads": {name: list(values) for name, values in HEADS.items()}}
-        (place / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (place / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         network = OracleNetwork()
         network.load_state_dict(trained(weights))
         save_file(half(network.state_dict()), place / "model.safetensors")
@@ -129,7 +132,9 @@ def export_segmenter(weights: Path, folder: Path) -> None:
     """config.json and model.safetensors for `persongen_lib.world.models.segmenter.load_segmenter`."""
 
     def write(place: Path) -> None:
-        (place / "config.json").write_text(json.dumps({"colors": list(COLORED)}, indent=2) + "\n")
+        (place / "config.json").write_text(
+            json.dumps({"colors": list(COLORED)}, indent=2) + "\n", encoding="utf-8"
+        )
         network = SegmenterNetwork()
         network.load_state_dict(trained(weights))
         save_file(half(network.state_dict()), place / "model.safetensors")
@@ -158,7 +163,7 @@ def _write_folder(folder: Path, write: Callable[[Path], None], *parts: Path) -> 
 
 
 def _training(part: Path) -> dict:
-    about = json.loads((part / "training.json").read_text())
-    step, seconds = (part / "loss.csv").read_text().splitlines()[-1].split(",")[:2]
+    about = json.loads((part / "training.json").read_text(encoding="utf-8"))
+    step, seconds = (part / "loss.csv").read_text(encoding="utf-8").splitlines()[-1].split(",")[:2]
     seen = int(step) * about["plan"]["batch_size"] * about["workers"]
     return about | {"steps_done": int(step), "pictures_seen": seen, "seconds": int(seconds)}

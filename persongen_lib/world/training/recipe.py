@@ -163,4 +163,4 @@ class Recipe:
 def _record(path: Path) -> dict:
     """The record of an earlier training, with its notes."""
     notes = read_notes(path)
-    return json.loads(path.read_text()) | ({"notes": notes} if notes else {})
+    return json.loads(path.read_text(encoding="utf-8")) | ({"notes": notes} if notes else {})
