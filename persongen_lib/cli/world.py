@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     concepts = actions.add_parser("concepts", help="write the thirty concepts' reference pictures")
     concepts.add_argument("--output", default="concepts", help="folder for one folder per concept")
+    concepts.add_argument(
+        "--places", type=int, default=1, help="places of a concept's five pictures: 1, 2 or 5 (default: 1)"
+    )
 
     train = actions.add_parser(
         "train", help="train one of the embedded models, or all; goes on where it was killed"
@@ -45,9 +48,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "measure", help="measure the models of a folder on held-out renders and samples"
     )
     measure.add_argument("--models", default=None, help="default: the embedded ones")
-    measure.add_argument("--guidance-scales", default="3,4,5,7")
-    measure.add_argument("--samples", type=int, default=400)
-    measure.add_argument("--output", default="world-quality.json", help="file for all figures")
+    measure.add_argument(
+        "--only", nargs="+", metavar="NAME", help="models to measure, such as micro-sd (default: all)"
+    )
+    measure.add_argument("--guidance-scales", default="3,4,5,7", help="of generators (default: %(default)s)")
+    measure.add_argument(
+        "--samples", type=int, default=400, help="of a generator at each scale (default: %(default)s)"
+    )
+    measure.add_argument(
+        "--compared",
+        type=int,
+        default=2000,
+        help="samples of a generator that are compared with renders (default: %(default)s)",
+    )
+    measure.add_argument(
+        "--output",
+        default="world-quality.json",
+        help="file of all figures; those of other models stay in it (default: %(default)s)",
+    )
     measure.add_argument("--cards", action="store_true", help="write the models' cards from the figures too")
 
 
@@ -85,7 +103,7 @@ def _render(args: argparse.Namespace) -> int:
 def _concepts(args: argparse.Namespace) -> int:
     from persongen_lib.world.draw.concepts import world_concepts, write_concepts
 
-    write_concepts(args.output)
+    write_concepts(args.output, args.places)
     print(f"{len(world_concepts())} concepts in {args.output}")
     return 0
 
@@ -115,7 +133,7 @@ def _measure(args: argparse.Namespace) -> int:
     from persongen_lib.core.files import write_json
     from persongen_lib.core.paths import DATA
     from persongen_lib.world.training.cards import write_cards
-    from persongen_lib.world.training.measure import measure
+    from persongen_lib.world.training.measure import measure, merged
 
     try:
         scales = [float(value) for value in args.guidance_scales.split(",")]
@@ -124,8 +142,10 @@ def _measure(args: argparse.Namespace) -> int:
             f"guidance scales are numbers with commas, as 3,5,7; not {args.guidance_scales!r}"
         ) from None
     models = Path(args.models or DATA / "models")
-    figures = measure(models, scales, args.samples)
-    write_json(args.output, figures)
+    output = Path(args.output)
+    before = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
+    figures = merged(before, measure(models, scales, args.samples, args.compared, args.only))
+    write_json(output, figures)
     if args.cards:
         write_cards(models, figures)
     print(json.dumps(figures, indent=2))
