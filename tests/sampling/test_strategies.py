@@ -76,7 +76,7 @@ def limits(weight):
         ("switching", {"guidance_scale": weight, "switch_step": 0}, "base", {"guidance_scale": weight}),
         (
             "switching",
-            {"guidance_scale": weight, "switch_step": 99},
+            {"guidance_scale": weight, "switch_step": STEPS},
             "superclass",
             {"guidance_scale": weight},
         ),

@@ -37,7 +37,8 @@ def fine_tune_spec(
     Raises:
         UserError: If a name or a value is not allowed, or masks are missing that the method needs.
     """
-    token = token or concept.token or TOKEN
+    if token is None:
+        token = concept.token or TOKEN
     usual = usual_values(METHODS[method], backbone)
     usual_steps = usual.pop("num_steps")
     made = make_method(method, **{**usual, **parameters})
