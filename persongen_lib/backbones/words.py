@@ -34,9 +34,9 @@ class TokenizedWords(Backbone):
         for module, name in self.tokenizers.items():
             tokenizer = getattr(self._pipeline, name)
             rows[f"{module}.{_table(self.modules[module])}"] = found = []
-            for word in self._spelled_out(token, name).split():
-                ids = self._ids(word, name)
-                if len(ids) != 1 or ids[0] in (tokenizer.eos_token_id, tokenizer.unk_token_id):
+            for word in token.split():
+                ids, pieces = self._ids(word, name), self._spelled_out(word, name).split()
+                if len(ids) != len(pieces) or {tokenizer.eos_token_id, tokenizer.unk_token_id} & set(ids):
                     raise UserError(
                         f"{word!r} is not one word of {self.name}'s vocabulary: take one that is, as 'sks'"
                     )

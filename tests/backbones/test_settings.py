@@ -122,7 +122,7 @@ def test_scales_of_latents_that_do_not_fit_are_refused(settings, why):
     ],
 )
 @pytest.mark.parametrize("solver", ["ddim", "dpm++", "euler"])
-@EACH_FAMILY
+@EACH_FAMILY  # a first step with a signal of 2**-12 costs digits of float32
 def test_settings_of_a_scheduler_are_honored_as_by_diffusers(family, solver, prediction_type, settings):
     if (solver, settings) == ("ddim", ZERO_SNR):
         pytest.skip("refused: see below")
@@ -130,7 +130,7 @@ def test_settings_of_a_scheduler_are_honored_as_by_diffusers(family, solver, pre
     pipeline.scheduler = diffusers.DDIMScheduler.from_config(
         pipeline.scheduler.config, clip_sample=False, **settings
     )
-    compare(pipeline, solver, num_steps=4)
+    compare(pipeline, solver, num_steps=4, tolerance=1e-3 if settings == ZERO_SNR else 1e-4)
 
 
 def test_ddim_from_no_signal_at_all_is_refused():
