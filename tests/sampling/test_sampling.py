@@ -180,7 +180,7 @@ def test_wrong_strategies_and_values(backbone):
     ):
         with pytest.raises(UserError):
             run(backbone, "base", **options)
-    with pytest.raises(UserError, match="latents must be"):
+    with pytest.raises(UserError, match="latents must have the shape"):
         run(backbone, "base", None, latents=torch.zeros(1, 3, 8, 8))
     assert set(list_strategies()) >= {"base", "superclass", "switching", "mixed"}
 

@@ -5,8 +5,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_backbone
+from tiny import tiny_backbone, tiny_pipeline
 
+from persongen_lib.backbones import StableDiffusion
 from persongen_lib.core.checks import check_template
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.memory import enough_memory
@@ -196,10 +197,8 @@ def test_original_weights_that_are_not_there_are_refused_before_sampling(backbon
     ("dtype", "cause"), [(torch.float32, "broken weights"), (torch.float16, "fp16 overflows")]
 )
 def test_latents_that_are_not_finite_are_refused(dtype, cause):
-    backbone = tiny_backbone()
+    backbone = StableDiffusion(tiny_pipeline().to(dtype), "tiny")
     backbone.modules["network"].conv_out.bias.data[0] = float("nan")
-    backbone.dtype = dtype
-    backbone.modules["network"].to(dtype)
     refused(f"the sampled latents are not finite numbers: .*{cause}", run, backbone)
 
 
