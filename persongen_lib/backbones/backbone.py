@@ -19,6 +19,7 @@ from persongen_lib.adapters.files import read_adapter
 from persongen_lib.backbones.attention import AttentionControl, Rows
 from persongen_lib.backbones.noise import NoiseModel
 from persongen_lib.backbones.solvers import Solver, Step
+from persongen_lib.core.errors import UserError
 
 Weights = Literal["personalized", "original"] | float
 """Which weights predict: with the adapter, without it, or with a share of it between 0 (without) and 1 (with)."""
@@ -71,6 +72,7 @@ class Backbone(ABC):
         device: where the networks compute.
         dtype: the number type that the networks compute in.
         latent_shape: (C, H, W) of one image's latents.
+        patch: latents of other sizes must have a height and width that are multiples of it.
         image_size: the side of an image in pixels.
         modules: the modules that fine-tuning may change, by name; "network" is the denoiser.
         original_parts: the subfolder of each of these modules in a model folder.
@@ -84,6 +86,7 @@ class Backbone(ABC):
     device: torch.device
     dtype: torch.dtype
     latent_shape: tuple[int, int, int]
+    patch: int = 1
     image_size: int
     modules: Mapping[str, nn.Module]
     original_parts: ClassVar[Mapping[str, str]]
@@ -133,10 +136,16 @@ class Backbone(ABC):
         self.token_rows(token)
 
     @abstractmethod
-    def span(self, before: str, words: str) -> tuple[int, int]:
+    def span(self, before: str, words: str, after: str = "") -> tuple[int, int]:
         """Positions [start, stop) that `words` take in the conditioning sequence of a prompt.
 
-        `before` is what the prompt begins with. UserError where the words are cut off.
+        Args:
+            before: what the prompt begins with.
+            words: the words that are looked for.
+            after: what the prompt ends with.
+
+        Raises:
+            UserError: the words are cut off, or are read as others because of what stands beside them.
         """
 
     @property
@@ -195,6 +204,14 @@ class Backbone(ABC):
         self._own, self.adapter = {}, None
         self._between.clear()
 
+    def check_original(self) -> None:
+        """Raise a UserError where there are no weights from before fine-tuning."""
+        if not (self._own or self._original):
+            raise UserError(
+                f"{self.name} has no original weights beside its own: load an adapter or give `original`, "
+                "or use superclass_weights=personalized"
+            )
+
     def set_original(self, tensors: Mapping[str, Tensor]) -> None:
         """Name the tensors from before fine-tuning, for a model whose own weights are personalized."""
         self._original = dict(tensors)
@@ -202,7 +219,13 @@ class Backbone(ABC):
 
     @contextmanager
     def using(self, weights: Weights) -> Iterator[None]:
-        """Compute with these weights in a block: "original" is before fine-tuning, 0.3 has 30 % of its change."""
+        """Compute with these weights in a block: "original" is before fine-tuning, 0.3 has 30 % of its change.
+
+        Raises:
+            UserError: other weights than "personalized" of a model that has no others.
+        """
+        if weights != "personalized":
+            self.check_original()
         if weights == "original":
             other = {**self._own, **self._original}
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,13 +14,15 @@ from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
-from persongen_lib.backbones.backbone import Backbone, Conditioning
-from persongen_lib.backbones.noise import NoiseModel
+from persongen_lib.backbones.backbone import Conditioning
+from persongen_lib.backbones.noise import Kind
+from persongen_lib.backbones.settings import LatentScale, check_network
+from persongen_lib.backbones.words import TokenizedWords
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 
 
-class LatentDiffusion(Backbone):
+class LatentDiffusion(TokenizedWords):
     """A wrapped diffusers pipeline: text encoders, a denoiser and an autoencoder.
 
     Args:
@@ -33,7 +34,8 @@ class LatentDiffusion(Backbone):
         pipeline_class: the family's pipeline in diffusers.
         load_options: options with which the pipeline is made.
         call_options: the options of its call without which it would change what it is given.
-        tokenizers: the tokenizer of each text encoder.
+        kind: what predictions of its models are converted to.
+        conditions: the settings of its denoiser that ask for conditions beside text and time.
         added: the tensors of its conditioning that are conditions beside the text.
         layers: parts of the denoiser that can be trained, each with what the dotted names of its parameters contain.
         text_projections: the last names of the attention projections of its text encoders.
@@ -46,7 +48,8 @@ class LatentDiffusion(Backbone):
     pipeline_class: ClassVar[str]
     load_options: ClassVar[Mapping[str, Any]] = {}
     call_options: ClassVar[Mapping[str, Any]] = {}
-    tokenizers: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer"}
+    kind: ClassVar[Kind] = "epsilon"
+    conditions: ClassVar[Mapping[str, Any]] = {}
     added: ClassVar[tuple[str, ...]] = ()
     layers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "cross_attention": (".attn2.",),
@@ -65,15 +68,22 @@ class LatentDiffusion(Backbone):
         super().__init__()
         self.name = name
         self.scheduler = pipeline.scheduler
-        NoiseModel.of(self.scheduler)  # refused here where it is not understood
+        if self.noise_model.kind != self.kind:  # a scheduler that is not understood is refused here
+            raise UserError(
+                f"a {self.family} model predicts {self.kind}, but its scheduler {type(self.scheduler).__name__} is "
+                f"for {self.noise_model.kind}: give the model its own scheduler"
+            )
         self.modules = {module: getattr(pipeline, part) for module, part in self.original_parts.items()}
         for module in (*self.modules.values(), pipeline.vae):
             module.eval().requires_grad_(False)
         network = self.modules["network"]
+        check_network(network.config, pipeline.vae.config, self.conditions)
+        self._scale = LatentScale.of(pipeline.vae)
         self.device, self.dtype = device or network.device, network.dtype
         size = network.config.sample_size
         height, width = size if isinstance(size, list | tuple) else (size, size)
         self.latent_shape = (network.config.in_channels, height, width)
+        self.patch = network.config.get("patch_size") or 1
         self.image_size = height * pipeline.vae_scale_factor
         self._pipeline = pipeline
 
@@ -136,18 +146,30 @@ class LatentDiffusion(Backbone):
     def forward(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         text = dict(conditioning.tensors)
         added = {name: text.pop(name) for name in self.added if name in text}
+        for condition, values in self.size_conditions(*latents.shape[2:]).items():
+            columns = [latents.new_full((len(latents),), value, dtype=self.dtype) for value in values]
+            added[condition] = torch.stack(columns, 1)
         network = self.modules["network"]
         output = network(
             latents.to(self.dtype), timestep=timesteps, added_cond_kwargs=added, return_dict=False, **text
         )[0]
         return output[:, : self.latent_shape[0]].float()
 
+    def size_conditions(self, height: int, width: int) -> dict[str, Sequence[float]]:
+        """What the denoiser is told of the picture's size, by the names of its conditions.
+
+        Args:
+            height: of the latents.
+            width: of the latents.
+        """
+        return {}
+
     def controlled(self, control: AttentionControl | None, rows: Rows) -> AbstractContextManager[None]:
         return controlled(self.modules["network"], control, rows)
 
     def decode(self, latents: Tensor) -> list[Image]:
         vae = self._pipeline.vae
-        pixels = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
+        pixels = vae.decode(self._scale.to_own(latents).to(vae.dtype), return_dict=False)[0]
         return self._pipeline.image_processor.postprocess(pixels.float(), output_type="pil")
 
     def encode_images(self, images: Sequence[Image]) -> Tensor:
@@ -156,55 +178,9 @@ class LatentDiffusion(Backbone):
         pixels = self._pipeline.image_processor.preprocess(squares).to(self.device, vae.dtype)
         encoded = vae.encode(pixels)
         latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
-        return latents.float() * vae.config.scaling_factor
+        return self._scale.from_own(latents.float())
 
     def latent_masks(self, masks: Sequence[Image]) -> Tensor:
         size = self.latent_shape[:0:-1]
         grids = [np.asarray(ImageOps.fit(mask, size, Resampling.BOX)) for mask in masks]
         return torch.tensor(np.stack(grids), device=self.device).unsqueeze(1) / 255
-
-    def token_rows(self, token: str) -> dict[str, list[int]]:
-        rows = {}
-        for module, name in self.tokenizers.items():
-            tokenizer = getattr(self._pipeline, name)
-            rows[f"{module}.{_table(self.modules[module])}"] = found = []
-            for word in token.split():
-                ids = self._ids(word, name)
-                if len(ids) != 1 or ids[0] in (tokenizer.eos_token_id, tokenizer.unk_token_id):
-                    raise UserError(
-                        f"{word!r} is not one word of {self.name}'s vocabulary: take one that is, as 'sks'"
-                    )
-                found += ids
-            if len(set(found)) < len(found):
-                raise UserError(f"the token {token!r} repeats a word: take different ones")
-        return rows
-
-    def span(self, before: str, words: str) -> tuple[int, int]:
-        first = len(self._pipeline.tokenizer("").input_ids) - 1
-        start, stop = (first + len(self._ids(text.strip())) for text in (before, before + words))
-        room = self.max_length - 1
-        if stop > room:
-            raise UserError(
-                f"{words!r} lies too far back in the prompt: {self.name} reads {room - first} pieces of words"
-            )
-        return start, stop
-
-    @property
-    def max_length(self) -> int:
-        """Length of the conditioning sequence, start and end tokens included."""
-        return self._pipeline.tokenizer.model_max_length
-
-    def _ids(self, text: str, tokenizer: str = "tokenizer") -> list[int]:
-        return getattr(self._pipeline, tokenizer)(text, add_special_tokens=False).input_ids
-
-    def _warn_of_unknown_words(self, prompts: Sequence[str]) -> None:
-        for prompt in prompts:
-            if self._pipeline.tokenizer.unk_token_id in self._ids(prompt):
-                warnings.warn(f"{self.name} does not know every word of {prompt!r}", stacklevel=3)
-
-
-def _table(text_encoder: torch.nn.Module) -> str:
-    """The embedding table's name; of names for one table (T5's) the last, where the encoder looks words up."""
-    table = text_encoder.get_input_embeddings().weight
-    parameters = text_encoder.named_parameters(remove_duplicate=False)
-    return [name for name, parameter in parameters if parameter is table][-1]

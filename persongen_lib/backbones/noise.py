@@ -16,6 +16,27 @@ from persongen_lib.core.errors import UserError
 
 Kind = Literal["epsilon", "velocity"]
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "velocity")
+PRESERVING = (
+    "DDIMParallelScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDPMScheduler", "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler", "DPMSolverSDEScheduler", "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler", "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler", "LMSDiscreteScheduler", "PNDMScheduler",
+    "SASolverScheduler", "UniPCMultistepScheduler",
+)  # fmt: skip
+"""Schedulers of diffusers whose noise levels are their cumulative alphas."""
+FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+_UNDERSTOOD: dict[str, tuple[Any, ...]] = {
+    "timestep_spacing": (None, "leading", "linspace", "trailing"),
+    "timestep_type": (None, "discrete"),
+    "thresholding": (None, False),
+    "clip_sample": (None, False),
+    "use_flow_sigmas": (None, False),
+    "use_dynamic_shifting": (None, False),
+    "invert_sigmas": (None, False),
+    "stochastic_sampling": (None, False),
+}
+"""Values of a scheduler's settings that are honored; others are refused."""
+_ALMOST_NO_SIGNAL = 1e-6
 
 
 @dataclass(frozen=True)
@@ -77,17 +98,26 @@ class NoiseModel:
             UserError: a scheduler whose noise levels or prediction type are not understood.
         """
         config, name = scheduler.config, type(scheduler).__name__
-        if name.startswith("FlowMatch"):
-            if config.get("use_dynamic_shifting"):
+        for setting, understood in _UNDERSTOOD.items():
+            if config.get(setting) not in understood:
+                allowed = " or ".join(str(value) for value in understood if value is not None)
                 raise UserError(
-                    f"{name} with use_dynamic_shifting is not supported: its noise depends on the size"
+                    f"the model's scheduler {name} with {setting}={config[setting]!r} is not supported: "
+                    f"{setting} must be {allowed}"
                 )
+        if name in FLOW:
             return cls("velocity", config.num_train_timesteps)
-        predicted, alphas = config.get("prediction_type"), getattr(scheduler, "alphas_cumprod", None)
-        if predicted not in ("epsilon", "v_prediction", "sample") or alphas is None:
+        predicted = config.get("prediction_type")
+        if name not in PRESERVING or predicted not in PREDICTION_TYPES[:3]:
             raise UserError(
                 f"the model's scheduler {name} with prediction_type {predicted!r} is not supported: it must keep the "
                 "variance (betas, as DDIM does) and predict epsilon, v_prediction or sample, or be a flow-matching one"
+            )
+        alphas = scheduler.alphas_cumprod
+        if config.get("rescale_betas_zero_snr") and alphas[-1] > _ALMOST_NO_SIGNAL:
+            raise UserError(
+                f"the model's scheduler {name} ignores its rescale_betas_zero_snr: "
+                "make it a DDIMScheduler or an EulerDiscreteScheduler"
             )
         return cls(predicted, config.num_train_timesteps, alphas)
 

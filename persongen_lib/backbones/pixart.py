@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-import torch
-
 from persongen_lib.backbones.backbone import Conditioning, Usual
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.latent import LatentDiffusion
@@ -17,15 +15,14 @@ from persongen_lib.core.errors import UserError
 class PixArtAlpha(LatentDiffusion):
     """Wraps a `diffusers.PixArtAlphaPipeline`; prompts are read in lower case.
 
-    Conditioning: encoder_hidden_states (rows, 120, D), encoder_attention_mask (rows, 120); for models that
-    ask for them (of 1024 pixels) resolution (rows, 2) in pixels and aspect_ratio (rows, 1).
+    Conditioning: encoder_hidden_states (rows, 120, D), encoder_attention_mask (rows, 120). Denoisers that ask for it
+    (of 1024 pixels) are told the size of the latents, as resolution in pixels and aspect_ratio.
     """
 
     family = "pixart"
     usual = Usual(num_steps=20, scheduler="dpm++", guidance_scale=4.5)
     pipeline_class = "PixArtAlphaPipeline"
     original_parts = {"network": "transformer", "text_encoder": "text_encoder"}
-    added = ("resolution", "aspect_ratio")
     max_length = 120
     call_options = {"clean_caption": False, "use_resolution_binning": False}
     text_projections = ("q", "k", "v", "o")
@@ -35,13 +32,13 @@ class PixArtAlpha(LatentDiffusion):
         states, mask, _, _ = self._pipeline.encode_prompt(
             list(prompts), False, device=self.device, max_sequence_length=self.max_length
         )
-        tensors = {"encoder_hidden_states": states, "encoder_attention_mask": mask}
-        if self.modules["network"].use_additional_conditions:
-            height, width = (side * self._pipeline.vae_scale_factor for side in self.latent_shape[1:])
-            told = {"resolution": [height, width], "aspect_ratio": [height / width]}
-            for name, values in told.items():
-                tensors[name] = torch.tensor([values] * len(prompts), dtype=states.dtype, device=self.device)
-        return Conditioning(tensors)
+        return Conditioning({"encoder_hidden_states": states, "encoder_attention_mask": mask})
+
+    def size_conditions(self, height: int, width: int) -> dict[str, Sequence[float]]:
+        if not self.modules["network"].use_additional_conditions:
+            return {}
+        factor = self._pipeline.vae_scale_factor
+        return {"resolution": [height * factor, width * factor], "aspect_ratio": [height / width]}
 
     def check_token(self, token: str) -> None:
         """T5 spells rare words in pieces: they may still serve, so this only warns."""
@@ -51,4 +48,4 @@ class PixArtAlpha(LatentDiffusion):
             warnings.warn(f"{error}; the pieces stand for it together", stacklevel=2)
 
     def _ids(self, text: str, tokenizer: str = "tokenizer") -> list[int]:
-        return super()._ids(text.lower().strip(), tokenizer)
+        return super()._ids(text.lower(), tokenizer)

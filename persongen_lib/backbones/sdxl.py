@@ -15,9 +15,10 @@ from persongen_lib.backbones.latent import LatentDiffusion
 class StableDiffusionXL(LatentDiffusion):
     """Wraps a `diffusers.StableDiffusionXLPipeline`.
 
-    Conditioning: encoder_hidden_states (rows, 77, D) of both encoders side by side, text_embeds (rows, P) of
-    the second, time_ids (rows, 6): original size, crop (0, 0) and target size in pixels. The prompt "" is the
-    null prompt, all zeros where the model was trained so. An autoencoder that overflows in fp16 stays in fp32.
+    Conditioning: encoder_hidden_states (rows, 77, D) of both encoders side by side, text_embeds (rows, P) of the
+    second. The prompt "" is the null prompt, all zeros where the model was trained so. The denoiser is told the size
+    of the latents as time_ids: original size, crop (0, 0) and target size in pixels. An autoencoder that overflows
+    in fp16 stays in fp32.
     """
 
     family = "sdxl"
@@ -28,7 +29,8 @@ class StableDiffusionXL(LatentDiffusion):
         "network": "unet", "text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2",
     }  # fmt: skip
     tokenizers = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
-    added = ("text_embeds", "time_ids")
+    conditions = {"addition_embed_type": "text_time"}
+    added = ("text_embeds",)
     kohya_modules = {"network": "lora_unet", "text_encoder": "lora_te1", "text_encoder_2": "lora_te2"}
     kohya_layers = {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
     embedding_keys = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
@@ -47,6 +49,8 @@ class StableDiffusionXL(LatentDiffusion):
         if self._pipeline.config.force_zeros_for_empty_prompt:
             null = torch.tensor([prompt == "" for prompt in prompts], device=self.device)
             states, pooled = states.masked_fill(null[:, None, None], 0), pooled.masked_fill(null[:, None], 0)
-        size = [side * self._pipeline.vae_scale_factor for side in self.latent_shape[1:]]
-        time_ids = torch.tensor([[*size, 0, 0, *size]] * len(prompts), dtype=states.dtype, device=self.device)
-        return Conditioning({"encoder_hidden_states": states, "text_embeds": pooled, "time_ids": time_ids})
+        return Conditioning({"encoder_hidden_states": states, "text_embeds": pooled})
+
+    def size_conditions(self, height: int, width: int) -> dict[str, Sequence[float]]:
+        size = [side * self._pipeline.vae_scale_factor for side in (height, width)]
+        return {"time_ids": [*size, 0, 0, *size]}

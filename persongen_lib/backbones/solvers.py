@@ -86,7 +86,10 @@ class Solver:
         )
         if kind == "epsilon":
             scheduler.register_to_config(prediction_type="epsilon", **fixed)
-        scheduler.set_timesteps(num_steps)
+        try:
+            scheduler.set_timesteps(num_steps)
+        except (ValueError, ImportError) as error:
+            raise UserError(f"{name} can't take {num_steps} steps with this model: {error}") from None
         if name != "ddim":
             scheduler.set_begin_index(0)
         scheduler.is_scale_input_called = True

@@ -55,7 +55,7 @@ def check_once(what: str, given: Iterable[str], where: str = "") -> None:
 
 
 def check_template(template: Any) -> str:
-    """The template itself, when it has exactly one `{}` (the place of the concept) and no other brace."""
+    """The template itself, when it has exactly one `{}`, a word of its own, and no other brace."""
     if (
         not isinstance(template, str)
         or template.count("{}") != 1
@@ -64,6 +64,11 @@ def check_template(template: Any) -> str:
         raise UserError(
             f"the template {template!r} needs exactly one {{}} where the concept goes, "
             "as in 'a photo of {} in the snow'"
+        )
+    if re.search(r"\w{}|{}\w", template):
+        raise UserError(
+            f"the concept would melt into the word beside it in the template {template!r}: "
+            "put a space between {} and letters or digits"
         )
     return template
 

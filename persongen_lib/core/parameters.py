@@ -72,6 +72,12 @@ class Parameters:
             for value in [getattr(self, field.name)]
         }
 
+    def annotated(self, hint: Any) -> dict[str, Any]:
+        """The parameters with this annotation, such as `Steps`, by name."""
+        hints = typing.get_type_hints(type(self))
+        names = [field.name for field in dataclasses.fields(self) if hints[field.name] == hint]
+        return {name: getattr(self, name) for name in names}
+
     def resolved(self, guidance_scale: float, num_steps: int) -> Self:
         """With numbers in the place of shares of the total guidance and fractions of the steps."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

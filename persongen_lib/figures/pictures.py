@@ -50,7 +50,7 @@ def picture_grid(
     many = rows["concept"].nunique() > 1
     names, pictures = [], []
     for row in rows.itertuples():
-        prompt = row.template.format(row.class_name)
+        prompt = row.template.replace("{}", row.class_name)
         names.append(f"{row.concept}: {prompt}" if many else prompt)
         here = shown[(shown["concept"] == row.concept) & (shown["template"] == row.template)]
         found = dict(zip(here["label"], here["picture"], strict=True))

@@ -102,7 +102,7 @@ class ParetoExplorer(widgets.VBox):
             card.value = head + sentence(str(error), wrong=True)
             return
         self.filled.add(place)
-        words = [prompt.format(self.tuning.class_name) for prompt in self.prompts]
+        words = [prompt.replace("{}", self.tuning.class_name) for prompt in self.prompts]
         shown = [
             picture(image, text, f"{point['label']}: {text}")
             for image, text in zip(images, words, strict=True)

@@ -248,7 +248,7 @@ def fine_tunings(store: Store, own: Concept, backbone: str, method: str) -> list
 def _pictures(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str:
     """One row per seed: the strategy's image beside those it is compared with."""
     columns = {name: one.images for name, one in beside.items()} | {spec.strategy.name: shown.images}
-    prompt = spec.prompts[0].format(f"{spec.token} {spec.class_name}")
+    prompt = spec.prompts[0].replace("{}", f"{spec.token} {spec.class_name}")
     return "".join(
         row(
             picture(images[place], name, f"{name}, seed {seed}: {prompt}", width=230)

@@ -76,7 +76,7 @@ def limits(weight):
         ("switching", {"guidance_scale": weight, "switch_step": 0}, "base", {"guidance_scale": weight}),
         (
             "switching",
-            {"guidance_scale": weight, "switch_step": 99},
+            {"guidance_scale": weight, "switch_step": STEPS},
             "superclass",
             {"guidance_scale": weight},
         ),
@@ -135,12 +135,14 @@ def test_original_weights_are_the_personalized_ones_under_an_adapter_of_scale_ze
     ],
 )
 def test_no_more_evaluations_than_needed(backbone, name, parameters, evaluations):
-    rows = []
+    rows, (layer, own) = [], attention_layer(backbone)
+    backbone.set_original({layer: own})
     handle = backbone.modules["network"].register_forward_hook(
         lambda _, inputs, output: rows.append(len(inputs[0]))
     )
     result = run(backbone, name, [0], 50, parameters=parameters)
     handle.remove()
+    backbone.set_original({})
     assert result.evaluations == sum(rows) == evaluations
     calls = {"profusion": 1 + parameters.get("refine_steps", 1)}.get(name, 1)
     if parameters.get("superclass_weights") != "original":

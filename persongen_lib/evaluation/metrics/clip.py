@@ -168,7 +168,7 @@ class Clip(Metric):
 
     def __call__(self, batch: Batch) -> dict[str, list]:
         features = self.network.embed_images(batch.images)
-        prompts = [template.format(self.concept.class_name) for template in batch.templates]
+        prompts = [template.replace("{}", self.concept.class_name) for template in batch.templates]
         contexts = [" ".join(template.replace("{}", " ").split()) for template in batch.templates]
         return {
             "clip_image": mean_cosine(features, self.references),

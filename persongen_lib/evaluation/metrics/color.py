@@ -30,7 +30,7 @@ class Color(Metric):
     def __call__(self, batch: Batch) -> dict[str, list]:
         from persongen_lib.world.language.captions import parse
 
-        asked = [parse(template.format(self.concept.class_name)).color for template in batch.templates]
+        asked = [parse(template.replace("{}", self.concept.class_name)).color for template in batch.templates]
         seen = batch.seen_by(self.network)[1]
         right = [
             None if wanted is None else float(wanted == found)

@@ -52,7 +52,7 @@ class Truth(Metric):
     def __call__(self, batch: Batch) -> dict[str, list]:
         from persongen_lib.world.language.captions import parse
 
-        parsed = [parse(template.format(self.concept.class_name)) for template in batch.templates]
+        parsed = [parse(template.replace("{}", self.concept.class_name)) for template in batch.templates]
         asked = {
             "class": [words.class_name for words in parsed],
             "context": [words.context for words in parsed],

@@ -10,6 +10,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept
@@ -21,6 +22,8 @@ from persongen_lib.sampling.engine.run import run_sample
 from persongen_lib.sampling.engine.specs import sample_spec
 
 AT_ONCE = 8
+SMALLEST_SIDE = 16
+"""Pixels of the shorter side of the smallest picture that shows anything."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,37 @@ def concept_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, con
 
     Returns:
         One example per image of the concept; `masks` only with `masked_loss`.
+
+    Raises:
+        UserError: If a picture or a mask shows nothing, or a caption loses the placeholder.
     """
-    prompts = tuple(
-        Prompts(
-            (caption or method.template).replace(f"{spec.token} {{}}", "{}"), spec.token, spec.class_name
-        )["concept"]
-        for caption in concept.captions
-    )
+    _check_pictures(concept)
+    templates = [
+        (caption or method.template).replace(f"{spec.token} {{}}", "{}") for caption in concept.captions
+    ]
+    prompts = [Prompts(template, spec.token, spec.class_name) for template in templates]
+    for one in dict.fromkeys(prompts):
+        one.check(backbone)
     masks = backbone.latent_masks(concept.masks) if method.masked_loss else None
-    return Examples(_latents(backbone, concept.images), prompts, masks)
+    if masks is not None and not (shown := masks.flatten(1).any(dim=1)).all():
+        raise UserError(
+            f"the mask of picture {shown.tolist().index(False) + 1} of {concept.name} shows nothing of the concept in "
+            "the square in the middle, which is what is learned: crop the picture and its mask around the concept"
+        )
+    return Examples(_latents(backbone, concept.images), tuple(one["concept"] for one in prompts), masks)
+
+
+def _check_pictures(concept: Concept) -> None:
+    for number, image in enumerate(concept.images, 1):
+        if min(image.size) < SMALLEST_SIDE:
+            raise UserError(
+                f"picture {number} of {concept.name} is {image.width} x {image.height} pixels: "
+                f"give pictures of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
+            )
+        if all(low == high for low, high in image.convert("RGB").getextrema()):
+            raise UserError(
+                f"picture {number} of {concept.name} is all of one color: give one of the concept"
+            )
 
 
 def class_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, runtime: Runtime) -> Examples:
@@ -98,6 +123,11 @@ def class_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, runti
 
 @torch.no_grad()
 def _latents(backbone: Backbone, images: Sequence[Image]) -> Tensor:
-    return torch.cat(
+    latents = torch.cat(
         [backbone.encode_images(images[at : at + AT_ONCE]) for at in range(0, len(images), AT_ONCE)]
     )
+    if not latents.isfinite().all():
+        raise UserError(
+            f"the autoencoder of {backbone.name} gives latents that are not finite: look for broken weights"
+        )
+    return latents

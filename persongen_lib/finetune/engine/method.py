@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from persongen_lib.finetune.engine.trainable import Trainable
 
 ABOVE_ZERO = ("batch_size", "num_class_images", "class_num_steps", "max_gradient_norm")
+AT_MOST = {
+    "batch_size": 1000, "num_class_images": 100_000, "class_num_steps": 1000, "class_guidance_scale": 1000,
+    "prior_weight": 1000, "weight_decay": 100,
+}  # fmt: skip
 RATE = "learning_rate"
 
 
@@ -72,6 +76,11 @@ class Method(Parameters):
             )
         if not any(rate for f, rate in rates.items() if f.metadata.get("trains_alone", True)):
             raise UserError(f"{self.name} has nothing to train: one of its learning rates must be above 0")
+        if max(rates.values()) > 1:
+            raise UserError(f"learning rates of {self.name} must be at most 1, not {max(rates.values()):g}")
+        for name, most in AT_MOST.items():
+            if getattr(self, name) > most:
+                raise UserError(f"{name} of {self.name} must be at most {most}, not {getattr(self, name)}")
         for name in ABOVE_ZERO:
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} of {self.name} must be above 0, not {getattr(self, name)}")

@@ -30,6 +30,7 @@ from persongen_lib.finetune.engine.precision import REPORTS, make_accelerator, u
 from persongen_lib.finetune.engine.trainable import Trainable
 from persongen_lib.finetune.engine.trainer import Trainer
 from persongen_lib.finetune.engine.validation import VALIDATION, write_strip
+from persongen_lib.sampling.engine.prompts import Prompts
 
 
 def finetune(
@@ -97,6 +98,8 @@ class _Job:
             backbone = load_backbone(spec.backbone, device=self.runtime.device, dtype="fp32")
         backbone.unload_adapter()
         backbone.check_token(spec.token)
+        for template in self.templates:
+            Prompts(template, spec.token, spec.class_name).check(backbone)
         precision = self.runtime.dtype or usual_precision(backbone.device)
         accelerator = make_accelerator(backbone.device, precision, self.report, folder)
         facts = {"device": str(backbone.device), "dtype": str(DTYPES[precision]).removeprefix("torch.")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from persongen_lib.backbones.sources import weights_digest
+from persongen_lib.core.checks import check_words
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept
@@ -37,7 +38,9 @@ def fine_tune_spec(
     Raises:
         UserError: If a name or a value is not allowed, or masks are missing that the method needs.
     """
-    token = token or concept.token or TOKEN
+    if token is None:
+        token = concept.token or TOKEN
+    check_words("token", token)
     usual = usual_values(METHODS[method], backbone)
     usual_steps = usual.pop("num_steps")
     made = make_method(method, **{**usual, **parameters})

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.memory import enough_memory
 from persongen_lib.core.training import ResumableTraining, step_seed
 from persongen_lib.finetune.engine.method import Method
 from persongen_lib.finetune.engine.objective import Objective
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+_ADVICE = "lower batch_size, or set gradient_checkpointing=true"
 
 
 class Trainer(ResumableTraining):
@@ -47,11 +50,12 @@ class Trainer(ResumableTraining):
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         generator = torch.Generator().manual_seed(step_seed(self.seed, self.steps))
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), enough_memory(_ADVICE):
             return self.objective.loss(generator), {}
 
     def backward(self, loss: Tensor) -> None:
-        self.accelerator.backward(loss)
+        with enough_memory(_ADVICE):
+            self.accelerator.backward(loss)
 
     def clip(self) -> Tensor:
         tensors = list(self.parameters.values())

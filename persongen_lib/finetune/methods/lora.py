@@ -16,6 +16,8 @@ from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.finetune.engine.method import METHODS, Method
 from persongen_lib.finetune.engine.trainable import Trainable
 
+LARGEST_RANK, LARGEST_ALPHA = 1024, 10_000
+
 
 @METHODS.register("lora", order=20)
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +31,8 @@ class LoRA(Method):
         text_encoder_learning_rate: Above 0 it adds A and B to the attention of the text encoders too.
         token_learning_rate: Above 0 it trains the placeholder's embedding.
         train: The part of the denoiser.
-        rank: 1 or more.
-        alpha: 0 or more; 0 means the rank.
+        rank: From 1 to 1024.
+        alpha: From 0 to 10,000; 0 means the rank.
 
     Raises:
         UserError: The rank or alpha is out of its range.
@@ -47,8 +49,12 @@ class LoRA(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rank < 1 or self.alpha < 0:
-            raise UserError("rank of lora must be 1 or more, alpha 0 (which means the rank) or more")
+        if not 1 <= self.rank <= LARGEST_RANK:
+            raise UserError(f"rank of lora must be from 1 to {LARGEST_RANK}, not {self.rank}")
+        if not 0 <= self.alpha <= LARGEST_ALPHA:
+            raise UserError(
+                f"alpha of lora must be from 0 (which means the rank) to {LARGEST_ALPHA}, not {self.alpha:g}"
+            )
 
     def prepare(self, trainable: Trainable, spec: FineTuneSpec) -> None:
         backbone = trainable.backbone

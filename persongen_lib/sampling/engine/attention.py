@@ -41,8 +41,7 @@ class WordAttention(AttentionControl):
             words = torch.stack(
                 [one[:, slice(*span)].mean(-1) for one, span in zip(heat, self.spans, strict=True)]
             )
-            height = round((words.shape[1] * self.size[0] / self.size[1]) ** 0.5)
-            grid = words.view(len(words), 1, height, -1)
+            grid = words.view(len(words), 1, *_grid(words.shape[1], *self.size))
             self._maps.append(F.interpolate(grid, self.size, mode="bilinear", align_corners=False)[:, 0])
         return F.scaled_dot_product_attention(q, k, v, mask)
 
@@ -115,6 +114,13 @@ class Swap(AttentionControl):
         for row, (start, stop) in zip(values, self.placeholders, strict=True):
             closed.append(F.pad(torch.cat([row[:, :start], row[:, stop:]], 1), (0, 0, 0, stop - start)))
         return torch.stack(closed)
+
+
+def _grid(places: int, height: int, width: int) -> tuple[int, int]:
+    """Height and width of a layer's places, the latents' halved as often as the network has halved them."""
+    while height * width > places:
+        height, width = -(-height // 2), -(-width // 2)
+    return height, width
 
 
 def _put(whole: Tensor, rows: slice, part: Tensor) -> Tensor:

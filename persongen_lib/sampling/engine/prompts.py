@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.checks import check_template, check_words
+from persongen_lib.core.errors import UserError
 
 BRANCHES = ("null", "concept", "superclass", "empty")
 
@@ -53,4 +55,18 @@ class Prompts:
             "concept": f"{self.token} {self.class_name}",
             "superclass": self.class_name,
         }
-        return backbone.span(self.template.split("{}")[0], words[what])
+        before, after = self.template.split("{}")
+        return backbone.span(before, words[what], after)
+
+    def check(self, backbone: Backbone) -> None:
+        """Raise a UserError where the model would not read placeholder and class word as they are."""
+        for what in ("concept", "superclass"):
+            self.span(what, backbone)
+
+
+def read_prompts(template: str | Iterable[str], token: str, class_name: str) -> list[Prompts]:
+    """The prompts of a template, or of several; UserError where there is none."""
+    templates = [template] if isinstance(template, str) else template
+    if not isinstance(templates, Iterable) or not (templates := list(templates)):
+        raise UserError("no template given: give at least one such as 'a photo of {} in the snow'")
+    return [Prompts(one, token, class_name) for one in templates]

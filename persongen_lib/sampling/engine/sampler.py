@@ -12,12 +12,13 @@ from torch import Tensor
 
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.defaults import defaults_of
-from persongen_lib.core.checks import check_known, check_steps, parse_seeds
+from persongen_lib.core.checks import check_known, check_steps
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.memory import enough_memory
 from persongen_lib.sampling.engine.loop import StepRecord, trajectory
-from persongen_lib.sampling.engine.noise import initial_noise, refinement_noise
+from persongen_lib.sampling.engine.noise import check_noise, refinement_noise, starting_noise
 from persongen_lib.sampling.engine.predictions import Encoder
-from persongen_lib.sampling.engine.prompts import Prompts
+from persongen_lib.sampling.engine.prompts import read_prompts
 from persongen_lib.sampling.engine.specs import usual_scheduler
 from persongen_lib.sampling.engine.strategy import Strategy
 
@@ -79,7 +80,7 @@ def sample(
         class_name: the class word, "dog".
         num_steps: from 1 to 1000; None for the model's usual number (`sampling_defaults`).
         seeds: such as "0-3", 0 or [0, 1]; one image per seed and template.
-        latents: unit-variance noise (images, C, H, W) in place of seeds.
+        latents: unit-variance noise (images, C, H, W) in place of seeds, of any height and width that the model takes.
         output: "images", or "latents" to leave out the decoder.
         scheduler: one of `SCHEDULERS`; None for the model's usual one.
         batch_size: images per network call and branch.
@@ -103,14 +104,18 @@ def sample(
     solver = backbone.solver(scheduler, num_steps)
     strategy = strategy.resolved(usual["guidance_scale"], num_steps)
     strategy.check_run(num_steps, scheduler)
-    templates = [template] if isinstance(template, str) else list(template)
-    prompts = [Prompts(one, token, class_name) for one in templates]
-    seeds, noise = _noise(backbone, seeds, latents, len(prompts))
-    prompts = [one for one in prompts for _ in range(len(noise) // len(prompts))]
-    wanted = (strategy.refine_steps, num_steps, *noise.shape)
-    if refine_noise is not None and refine_noise.shape != wanted:
-        raise UserError(f"refine_noise must be {wanted}, not {tuple(refine_noise.shape)}")
+    if strategy.needs_original:
+        backbone.check_original()
     encoder, recorders = encoder or Encoder(backbone), list(recorders)
+    if encoder.backbone is not backbone:
+        raise UserError("the encoder belongs to another backbone: give Encoder(backbone), or leave it out")
+    prompts = read_prompts(template, token, class_name)
+    for one in prompts:
+        one.check(backbone)
+    seeds, noise = starting_noise(backbone, seeds, latents, len(prompts))
+    prompts = [one for one in prompts for _ in range(len(noise) // len(prompts))]
+    if refine_noise is not None:
+        check_noise("refine_noise", refine_noise, (strategy.refine_steps, num_steps, *noise.shape))
     finished, images, evaluations = [], [], 0
     for start in range(0, len(noise), batch_size):
         here = slice(start, start + batch_size)
@@ -122,35 +127,24 @@ def sample(
             None if refine is None else refine.to(backbone.device), start,
         )  # fmt: skip
         evaluations = 0
-        for record in run:
-            evaluations += record.evaluations
-            for recorder in recorders:
-                recorder.record(record)
-        finished.append(record.next_latents)
-        if output == "images":
-            images += backbone.decode(record.next_latents)
+        with enough_memory("lower batch_size, or sample smaller pictures"):
+            for record in run:
+                evaluations += record.evaluations
+                for recorder in recorders:
+                    recorder.record(record)
+            _check_finite(record.next_latents, backbone)
+            finished.append(record.next_latents)
+            if output == "images":
+                images += backbone.decode(record.next_latents)
     kept = {recorder.name: recorder.result() for recorder in recorders}
     return Samples(images if output == "images" else None, torch.cat(finished).cpu(), evaluations, kept)
 
 
-def _noise(
-    backbone: Backbone, seeds: str | int | Sequence[int] | None, latents: Tensor | None, prompts: int
-) -> tuple[list[int], Tensor]:
-    """The seed and the initial noise of every picture."""
-    if prompts == 0:
-        raise UserError("no template given: give at least one such as 'a photo of {} in the snow'")
-    if latents is None:
-        seeds = parse_seeds(0 if seeds is None else seeds)
-        return list(seeds) * prompts, initial_noise(seeds, backbone.latent_shape).repeat(prompts, 1, 1, 1)
-    if latents.ndim != 4 or len(latents) == 0 or latents.shape[1] != backbone.latent_shape[0]:
-        raise UserError(
-            f"latents must be (pictures, {backbone.latent_shape[0]}, H, W), not {tuple(latents.shape)}"
+def _check_finite(latents: Tensor, backbone: Backbone) -> None:
+    if not latents.isfinite().all():
+        advice = (
+            "fp16 overflows, use bf16 or fp32"
+            if backbone.dtype == torch.float16
+            else "lower the guidance scales, or look for broken weights in the model or its adapter"
         )
-    if len(latents) % prompts:
-        raise UserError(
-            f"{len(latents)} latents can't be shared out to {prompts} templates: give as many for each"
-        )
-    seeds = range(len(latents) // prompts) if seeds is None else parse_seeds(seeds)
-    if len(seeds) * prompts != len(latents):
-        raise UserError(f"{len(seeds)} seeds do not go with {len(latents)} latents: leave the seeds out")
-    return list(seeds) * prompts, latents.float()
+        raise UserError(f"the sampled latents are not finite numbers: {advice}")

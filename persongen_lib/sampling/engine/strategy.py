@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.parameters import Parameters, Registry
+from persongen_lib.core.parameters import Parameters, Registry, Scale, Steps
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from persongen_lib.backbones.solvers import Step
     from persongen_lib.sampling.engine.predictions import Branch, Predictions
+
+
+LARGEST_SCALE = 1000.0
+"""No guidance scale is larger than this: latents would grow beyond what networks and decoders can compute with."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,15 @@ class Strategy(Parameters):
 
     schedulers: ClassVar[tuple[str, ...] | None] = None
     refine_steps: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in self.annotated(Scale).items():
+            numbers = value if isinstance(value, tuple) else (value,) if isinstance(value, float) else ()
+            if any(abs(number) > LARGEST_SCALE for number in numbers):
+                raise UserError(
+                    f"{name} of {self.name} must be from -{LARGEST_SCALE:g} to {LARGEST_SCALE:g}, not {value}"
+                )
 
     @property
     def needs_original(self) -> bool:
@@ -96,6 +109,11 @@ class Strategy(Parameters):
             raise UserError(
                 f"{self.name} needs the scheduler {' or '.join(self.schedulers)}, not {scheduler}"
             )
+        for name, steps in self.annotated(Steps).items():
+            if isinstance(steps, int) and steps > num_steps:
+                raise UserError(
+                    f"{name} of {self.name} must be at most the number of steps, {num_steps}, not {steps}"
+                )
         for name, values in self._scheduled().items():
             if len(values) != num_steps:
                 raise UserError(

@@ -8,6 +8,8 @@ from persongen_lib.core.errors import UserError
 from persongen_lib.core.parameters import Scale, Total
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy, combine, terms
 
+MOST_REFINEMENTS = 100
+
 
 @STRATEGIES.register("profusion", order=80)
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,10 @@ class ProFusion(ReferenceStrategy):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.refine_steps > MOST_REFINEMENTS:
+            raise UserError(
+                f"refine_steps of profusion must be at most {MOST_REFINEMENTS}, not {self.refine_steps}"
+            )
         if not 0 <= self.refine_eta <= 1:
             raise UserError(f"refine_eta of profusion must be between 0 and 1, not {self.refine_eta}")
 
