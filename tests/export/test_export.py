@@ -355,7 +355,7 @@ def test_nothing_is_overwritten(tmp_path, models):
     folder = export_adapter(one, tmp_path / "out")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert export_adapter(one, folder) == folder
-    for again, format, said in [(two, "lora", "differs"), (one, "pipeline", "not empty")]:
+    for again, format, said in [(two, "lora", "not of this fine-tuning"), (one, "pipeline", "not empty")]:
         with pytest.raises(UserError, match=said):
             export_adapter(again, folder, format)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before

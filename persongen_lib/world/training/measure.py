@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.world.draw.dataset import labels_of
 from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES, CONTEXT_NAMES, Identity, Scene, render
@@ -233,6 +235,17 @@ def clip_accuracy(folder: Path, vae=None, count: int = 1000) -> dict[str, float]
     }
 
 
+def parse_scales(text: str) -> list[float]:
+    """Guidance scales from numbers with commas between, such as "3,5,7"."""
+    try:
+        scales = [float(value) for value in text.split(",")]
+    except ValueError:
+        scales = []
+    if not scales or not all(map(math.isfinite, scales)):
+        raise UserError(f"guidance scales are numbers with commas between, such as 3,5,7, not {text!r}")
+    return scales
+
+
 def measure(models: Path, guidance_scales: list[float], samples: int = 400) -> dict:
     """Every figure of the embedded models, as one nested dictionary.
 
@@ -242,10 +255,11 @@ def measure(models: Path, guidance_scales: list[float], samples: int = 400) -> d
         samples: Samples per guidance scale.
 
     Raises:
-        UserError: A model folder is missing.
+        UserError: A model folder is missing, or the number of samples is not from 1 to 100,000.
     """
     from diffusers import StableDiffusionPipeline
 
+    check_steps(samples, 100_000, "the number of samples")
     for name in ("micro-sd", "micro-clip", "micro-oracle", "micro-segmenter"):
         if not (models / name).is_dir():
             raise UserError(f"no folder {name} in {models}: train it with `persongen world train all`")
