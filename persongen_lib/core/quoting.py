@@ -8,7 +8,7 @@ import re
 LONGEST = 1000
 """Characters of a word that a line shows at most."""
 
-_MARKUP = re.compile(r"[\\`*\[\]<>|~#&$!]|(?<![^\W_])_|_(?![^\W_])")
+_MARKUP = re.compile(r"[\\`*\[\]<>|~#&$!@]|:(?=//)|(?<![^\W_])_|_(?![^\W_])")
 
 
 def markdown(text: object) -> str:

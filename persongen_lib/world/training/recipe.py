@@ -51,8 +51,8 @@ class Recipe:
             has one, is trained further.
 
     Raises:
-        UserError: A number is out of range, the family is unknown, or `start_from` holds neither a model of the family nor
-            micro-sd.
+        UserError: A number is out of range, the family or the device is unknown, or `start_from` holds neither a model
+            of the family nor micro-sd.
     """
 
     folder: Path
