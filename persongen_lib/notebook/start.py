@@ -73,9 +73,10 @@ def _check_kind(name: str, value: ast.expr, default: Any) -> None:
         raise UserError(
             f"the notebook parameter {name} can't be {given}: give a value such as {default!r}"
         ) from None
+    texts = isinstance(default, list) and all(isinstance(one, str) for one in default)
     kinds = {
         str: str | list | tuple | dict | (int if name in NUMBERS_TOO else str),
-        list: list | tuple | (str if all(isinstance(one, str) for one in default or ()) else list),
+        list: list | tuple | (str if texts else list),
         float: float | int,
     }
     kind = kinds.get(type(default), type(default))

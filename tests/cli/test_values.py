@@ -48,7 +48,9 @@ def test_every_option_has_a_help_text_with_its_default(command):
 
 
 @pytest.mark.parametrize("value", ["", " ", "\t\n", "a\0b", "\udcff"])
-@pytest.mark.parametrize("option", ["--runs", "--token", "--output", "--strategy", "--backbone", "--scheduler", "--dtype"])
+@pytest.mark.parametrize(
+    "option", ["--runs", "--token", "--output", "--strategy", "--backbone", "--scheduler", "--dtype"]
+)
 def test_a_text_is_neither_empty_nor_broken(capsys, option, value):
     assert f"argument {option}: must" in refused(capsys, *SAMPLE, f"{option}={value}")
 
@@ -207,4 +209,6 @@ def test_a_hostile_name_is_one_line_of_an_error(capsys, name):
 def test_python_and_the_command_line_say_the_same_of_an_empty_value():
     command = [sys.executable, "-m", "persongen_lib", "sample", "--strategy", "base", "--runs", ""]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "--runs: must not be empty" in done.stderr
+    assert (
+        done.returncode == 2 and done.stderr.count("\n") == 1 and "--runs: must not be empty" in done.stderr
+    )
