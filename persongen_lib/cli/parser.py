@@ -19,6 +19,12 @@ class Parser(argparse.ArgumentParser):
         for kind, read in {None: _text, Path: _path, int: _whole, float: _number}.items():
             self.register("type", kind, read)
 
+    def add_subparsers(self, **settings):
+        """Subcommands, whose own parsers read what follows."""
+        commands = super().add_subparsers(**settings)
+        commands.type = str
+        return commands
+
     def error(self, message: str) -> NoReturn:
         """Raise a UserError that names the help page instead of exiting."""
         raise UserError(f"{message} (see {self.prog} --help)")

@@ -99,7 +99,7 @@ def test_a_parameter_is_given_once():
         (["--class-name", "dog", "--method", "lora"], "--method says how a --concept is fine-tuned"),
         (["--class-name", "dog", "--dtype", "fp8"], "unknown dtype: fp8"),
         (["--class-name", "dog", "--device", "nowhere"], "device 'nowhere' is not there"),
-        (["--class-name", "dog", "--seeds", "-1"], "expected one argument"),
+        (["--class-name", "dog", "--seeds", "-1"], "seeds must be"),
         (["--class-name", "dog", "--seeds=-1"], "seeds must be"),
     ],
 )
