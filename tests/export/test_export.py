@@ -386,10 +386,8 @@ def test_the_command(tmp_path, models, capsys):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_names_in_a_model_card_are_shown_as_they_are(models, name):
-    word = re.sub("[{}]", "", name)
-    spec = FineTuneSpec(
-        str(models / "sd"), "lora", name, word, word, "0123456789ab", 5, parameters={"token_learning_rate": 1, "x": name}
-    )  # fmt: skip
+    word, parameters = re.sub("[{}]", "", name), {"token_learning_rate": 1, "x": name}
+    spec = FineTuneSpec(str(models / "sd"), "lora", name, word, word, "0" * 12, 5, parameters=parameters)
     made = {"packages": {name: name}, "device": name, "dtype": name}
     card = model_card(spec, ("lora", "peft", "kohya", "textual_inversion", "pipeline"), None, made)
     _, front, text = card.split("---\n", 2)
