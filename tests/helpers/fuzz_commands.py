@@ -22,7 +22,8 @@ from persongen_lib.finetune.engine.method import list_methods
 from persongen_lib.sampling.engine.strategy import list_strategies
 
 FILES = ("empty.yaml", "bomb.yaml", "deep.json", "self.yaml", "null.yaml", "postscript.png", "text.parquet",
-         "bytes.txt", "no_done", "bad_adapter", "bad_concept", "bad_rows", "/dev/null", "/", ".", "..", "nowhere")  # fmt: skip
+         "bytes.txt", "no_done", "bad_adapter", "bad_concept", "bad_rows", "/dev/null", "/", ".",
+         "..", "nowhere")  # fmt: skip
 BLANK = ("", " ", "\t")
 JUNK = (*NAMES, *FILES, *BLANK, "-1", "0", "1", "2", "1.5", "1e999", "nan", "-inf", "9" * 5000, DEEP, "None", "null",
         "True", "010", "1:30", "2026-11-26", "😀", "\x1b]0;x\x07", "a\0b", "\udcff", "x" * 5000, "{}", "a photo of{}",

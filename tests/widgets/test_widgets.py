@@ -281,9 +281,9 @@ class Tags(HTMLParser):
         (lambda: SamplingExplorer(num_steps=0), "the number of steps"),
         (lambda: SamplingExplorer(device="nowhere"), "device 'nowhere'"),
         (lambda: gallery([noise(0)], []), "one caption per image"),
-        (lambda: slideshow({}), "has pages"),
-        (lambda: slideshow({"a": "b"}, start=1), "has pages"),
-        (lambda: slideshow({"a": "b"}, start="a"), "has pages"),
+        (lambda: slideshow({}), "at least one page"),
+        (lambda: slideshow({"a": "b"}, start=1), "at least one page"),
+        (lambda: slideshow({"a": "b"}, start="a"), "at least one page"),
         (lambda: trajectory_viewer("film"), "needs a Trajectory"),
     ],
 )
