@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from persongen_lib.core.checks import check_known, check_steps, parse_seeds
+from persongen_lib.core.checks import check_known, check_seed, check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.provenance import provenance
 
@@ -248,7 +248,7 @@ def _contestants(
 
     check_steps(pictures, what="the number of pictures")
     check_steps(repeats, what="the number of repeats")
-    parse_seeds(seed)
+    check_seed(seed)
     for strategy in strategies.values():
         strategy.check_run(check_steps(num_steps), "ddim")
     noise = initial_noise(range(seed, seed + pictures), backbone.latent_shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 
@@ -65,3 +66,16 @@ def family_of(place: Source) -> type[LatentDiffusion]:
     if name not in FAMILIES:
         raise UserError(f"{place.name} is a {name}; known: {', '.join(FAMILIES)}")
     return FAMILIES[name]
+
+
+def image_side(place: Source) -> int:
+    """Pixels of a side of a model's images: read from a folder's configurations, else the family's largest."""
+    for part in ("unet", "transformer") if place.folder else ():
+        network, decoder = place.folder / part / "config.json", place.folder / "vae" / "config.json"
+        if network.is_file() and decoder.is_file():
+            size = json.loads(network.read_text(encoding="utf-8"))["sample_size"]
+            vae = json.loads(decoder.read_text(encoding="utf-8"))
+            stages = vae.get("block_out_channels") or vae["decoder_block_out_channels"]
+            return (max(size) if isinstance(size, list) else size) * 2 ** (len(stages) - 1)
+    known = [family for family in FAMILIES.values() if family.family == place.family]
+    return max(family.largest_side for family in known or FAMILIES.values())

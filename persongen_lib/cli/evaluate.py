@@ -6,17 +6,14 @@ import argparse
 import os
 from pathlib import Path
 
-from persongen_lib.core.errors import UserError
-from persongen_lib.core.files import write_atomic
-from persongen_lib.core.store import Store, read_spec
-from persongen_lib.data.concepts import Concept, list_concepts, load_concept
+from persongen_lib.core.store import Store
+from persongen_lib.core.tables import check_table_file, write_table
+from persongen_lib.data.concepts import Concept, load_concept
 from persongen_lib.evaluation.evaluators import choose_evaluators, models_to_choose
 from persongen_lib.evaluation.metric import METRICS
+from persongen_lib.evaluation.references import references_of
 from persongen_lib.evaluation.scores import scored
 from persongen_lib.evaluation.sources import Networks
-from persongen_lib.sampling.engine.specs import SampleSpec
-
-FORMATS = (".csv", ".parquet")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,9 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from persongen_lib.analysis.statistics import summarize
 
-    output = args.output or args.folder / "scores.csv"
-    if output.suffix not in FORMATS:
-        raise UserError(f"the output {output} must end with {' or '.join(FORMATS)}")
+    output = check_table_file(args.output or args.folder / "scores.csv")
     metrics = (
         None if args.metrics is None else [name.strip() for name in args.metrics.split(",") if name.strip()]
     )
@@ -53,8 +48,7 @@ def run(args: argparse.Namespace) -> int:
     concept = _concept(args)
     evaluators = choose_evaluators(args.folder, metrics, models, Networks(args.device))
     table = scored(args.folder, concept, evaluators, _store(args.folder, output))
-    write = table.to_csv if output.suffix == ".csv" else table.to_parquet
-    write_atomic(output, lambda path: write(path, index=False))
+    write_table(table, output)
     scores = [name for name in table.select_dtypes("float") if table[name].notna().any()]
     summary = summarize(table.assign(concept=concept.name, label="all"), scores)
     print(f"{'':18} mean   95 % interval over prompts")
@@ -75,9 +69,4 @@ def _concept(args: argparse.Namespace) -> Concept:
     """The concept named, or else the one that the pictures' model was fine-tuned on."""
     if args.concept is not None:
         return load_concept(args.concept, args.class_name)
-    tune = read_spec(args.folder, SampleSpec).fine_tune
-    if tune is None or tune.concept not in list_concepts():
-        raise UserError(
-            f"which pictures should {args.folder} be compared with? Give --concept NAME or FOLDER"
-        )
-    return load_concept(tune.concept, tune.class_name)
+    return references_of(args.folder, args.class_name)

@@ -25,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     concepts.add_argument(
         "--output", default="concepts", metavar="DIR", help="one folder per concept (default: concepts)"
     )
+    concepts.add_argument(
+        "--places",
+        type=int,
+        default=1,
+        metavar="N",
+        help="places of a concept's five pictures: 1, 2 or 5 (default: 1)",
+    )
 
     train = actions.add_parser(
         "train", help="train one of the embedded models, or all; goes on where it was killed"
@@ -75,16 +82,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     measure.add_argument("--models", metavar="DIR", help="the models (default: the embedded ones)")
     measure.add_argument(
-        "--guidance-scales", default="3,4,5,7", metavar="X,X", help="of the generator (default: 3,4,5,7)"
+        "--only", nargs="+", metavar="NAME", help="models to measure, such as micro-sd (default: all)"
     )
     measure.add_argument(
-        "--samples", type=int, default=400, metavar="N", help="per guidance scale (default: 400)"
+        "--guidance-scales", default="3,4,5,7", metavar="X,X", help="of generators (default: 3,4,5,7)"
+    )
+    measure.add_argument(
+        "--samples", type=int, default=400, metavar="N", help="of a generator at each scale (default: 400)"
+    )
+    measure.add_argument(
+        "--compared",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="samples of a generator that are compared with renders (default: 2000)",
     )
     measure.add_argument(
         "--output",
         default="world-quality.json",
         metavar="FILE",
-        help="every figure (default: world-quality.json)",
+        help="all figures; those of other models stay in it (default: world-quality.json)",
     )
     measure.add_argument("--cards", action="store_true", help="write the models' cards from the figures too")
 
@@ -98,14 +115,14 @@ def _render(args: argparse.Namespace) -> int:
     import numpy as np
     from PIL import Image
 
-    from persongen_lib.core.checks import check_steps, parse_seeds
+    from persongen_lib.core.checks import check_seed, check_steps
     from persongen_lib.core.files import write_atomic
     from persongen_lib.world.draw.dataset import scene_at
     from persongen_lib.world.draw.scene import render
     from persongen_lib.world.language.captions import caption
 
     check_steps(args.pictures, MOST_PICTURES, "the number of pictures")
-    parse_seeds(args.seed)
+    check_seed(args.seed)
     lines, folder = [], Path(args.output)
     for k in range(args.pictures):
         scene = scene_at(k, args.seed)
@@ -123,7 +140,7 @@ def _render(args: argparse.Namespace) -> int:
 def _concepts(args: argparse.Namespace) -> int:
     from persongen_lib.world.draw.concepts import world_concepts, write_concepts
 
-    write_concepts(args.output)
+    write_concepts(args.output, args.places)
     print(f"{len(world_concepts())} concepts in {args.output}")
     return 0
 
@@ -152,11 +169,13 @@ def _measure(args: argparse.Namespace) -> int:
     from persongen_lib.core.files import write_json
     from persongen_lib.core.paths import DATA
     from persongen_lib.world.training.cards import write_cards
-    from persongen_lib.world.training.measure import measure, parse_scales
+    from persongen_lib.world.training.measure import measure, merged, parse_scales, read_figures
 
     models = Path(args.models or DATA / "models")
-    figures = measure(models, parse_scales(args.guidance_scales), args.samples)
-    write_json(args.output, figures)
+    output = Path(args.output)
+    before, scales = read_figures(output), parse_scales(args.guidance_scales)
+    figures = merged(before, measure(models, scales, args.samples, args.compared, args.only))
+    write_json(output, figures)
     if args.cards:
         write_cards(models, figures)
     print(json.dumps(figures, indent=2))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import reprlib
+from collections import Counter
 from collections.abc import Iterable
+from pathlib import PureWindowsPath
 from typing import Any
 
 from persongen_lib.core.errors import UserError
@@ -31,6 +34,24 @@ def check_known(what: str, given: Iterable[str], known: Iterable[str], where: st
         )
 
 
+def check_once(what: str, given: Iterable[str], where: str = "") -> None:
+    """Raise a UserError that names the first of the `given` names that stands twice.
+
+    Args:
+        what: what a name is, in the error's singular, such as "prompt".
+        given: names from outside.
+        where: what follows `what` in the error, such as " in sweep.yaml".
+
+    Raises:
+        UserError: a name that is given twice.
+    """
+    doubled = next((name for name, count in Counter(given).items() if count > 1), None)
+    if doubled is not None:
+        raise UserError(
+            f"the {what} {doubled!r} is given twice{where}, and would count twice: keep one of them"
+        )
+
+
 def check_template(template: Any) -> str:
     """The template itself, when it has exactly one `{}` (the place of the concept) and no other brace."""
     if (
@@ -50,6 +71,31 @@ def check_words(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or re.search("[{}]", value):
         raise UserError(f"{name} must be a word such as 'dog', not {value!r}")
     return value
+
+
+def check_inside(name: Any, where: str) -> str:
+    """The name itself, when it is a file below its folder: relative, and without `..`.
+
+    Args:
+        name: a file's name from outside.
+        where: where the name stands, at the beginning of the error.
+
+    Raises:
+        UserError: a name that is no text, or that leads out of its folder.
+    """
+    path = PureWindowsPath(name if isinstance(name, str) else "..")
+    if path.anchor or ".." in path.parts or path.name == "" or not name.isprintable():
+        raise UserError(
+            f"{where}: a file must lie in its folder and be named relative to it, not {reprlib.repr(name)}"
+        )
+    return name
+
+
+def check_seed(seed: Any, what: str = "the seed") -> int:
+    """The seed itself, when it is one whole number from 0 to 2**63 - 1."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise UserError(f"{what} must be one whole number from 0 to 2**63 - 1, not {reprlib.repr(seed)}")
+    return seed
 
 
 def check_steps(num_steps: Any, most: int = 1000, what: str = "the number of steps") -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from persongen_lib.core.checks import check_known, check_steps, check_words, parse_seeds
+from persongen_lib.core.checks import check_known, check_seed, check_steps, check_words
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json, short_hash
 
@@ -73,6 +73,6 @@ class FineTuneSpec(Spec):
 
     def __post_init__(self) -> None:
         check_steps(self.num_steps, 1_000_000)
-        parse_seeds(self.seed)
+        check_seed(self.seed)
         for name in ("class_name", "token"):
             check_words(name, getattr(self, name))

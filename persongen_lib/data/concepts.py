@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +13,7 @@ from persongen_lib.core.checks import check_words
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA
 from persongen_lib.data.folders import SUFFIXES, digest_of, read_folder
-from persongen_lib.data.images import _fit, _read_mask, attempt, read_picture, unreadable
+from persongen_lib.data.pictures import Pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,7 +28,8 @@ class Concept:
         class_name: the class word, "dog".
         kind: "live" or "object"; None where unknown.
         context: the word for the background of its pictures; None where unknown.
-        images: RGB and of any size, but the shorter side has at most 2048 pixels.
+        images: RGB and of any size, but the shorter side has at most 2048 pixels; those of a folder are opened when
+            they are looked at, see `Pictures`.
         masks: one per image (mode "L", of the picture's size, 255 = the concept), None where there is none.
         captions: one per image (a template with one `{}`), None where there is none.
         token: the placeholder proposed for it; None where unknown.
@@ -37,8 +41,8 @@ class Concept:
     class_name: str
     kind: str | None
     context: str | None
-    images: tuple[Image, ...]
-    masks: tuple[Image | None, ...] = field(default=(), kw_only=True)
+    images: Sequence[Image]
+    masks: Sequence[Image | None] = field(default=(), kw_only=True)
     captions: tuple[str | None, ...] = field(default=(), kw_only=True)
     token: str | None = field(default=None, kw_only=True)
     folder: Path
@@ -69,17 +73,15 @@ def load_concept(name_or_folder: str | Path, class_name: str | None = None, pict
     has 2048 pixels.
 
     Args:
-        name_or_folder: one of `list_concepts`, or a folder.
+        name_or_folder: one of `list_concepts`, or a folder: any `Path`, and any text that is no such name.
         class_name: a word such as "dog", in place of that of the files.
-        pictures: whether pictures are opened; without, `images` is empty, and `masks` are as in their files.
+        pictures: whether pictures are opened now, so that a broken one is found; otherwise when they are looked at.
 
     Raises:
         UserError: an unknown name, a folder with no pictures or no class name, files that can't be read or say what
             they may not, and masks and crops that don't fit their pictures.
     """
-    folder = DATA / "concepts" / name_or_folder
-    if str(name_or_folder) not in list_concepts():
-        folder = Path(name_or_folder)
+    folder = _folder(name_or_folder)
     if not folder.is_dir():
         known = ", ".join(list_concepts())
         raise UserError(
@@ -94,23 +96,33 @@ def load_concept(name_or_folder: str | Path, class_name: str | None = None, pict
             f"there are no pictures in {folder}: put a few there ({', '.join(SUFFIXES)}) "
             "and list them in its metadata.jsonl if it has one"
         )
-    fitted, broken = [], []
-    for entry in entries:
-        image = attempt(read_picture, entry.picture, broken) if pictures else None
-        mask = entry.mask and attempt(_read_mask, entry.mask, broken)
-        if not broken:
-            fitted.append(_fit(entry, image, mask) if pictures else (image, mask))
-    if broken:
-        raise unreadable(broken, folder)
+    digest = digest_of(entries)
+    images = Pictures(tuple(entries), folder, digest, "images")
+    if pictures:
+        images[0]
     return Concept(
         name=folder.resolve().name,
         class_name=check_words("class name", class_name),
         kind=about.get("kind"),
         context=about.get("context"),
-        images=tuple(image for image, _ in fitted if pictures),
-        masks=tuple(mask for _, mask in fitted),
+        images=images,
+        masks=replace(images, which="masks"),
         captions=tuple(entry.text for entry in entries),
         token=about.get("token"),
         folder=folder,
-        digest=digest_of(entries),
+        digest=digest,
     )
+
+
+def _folder(name_or_folder: str | Path) -> Path:
+    """The folder of a shipped concept where a text is its bare name, with a warning if one of that name lies here."""
+    here = Path(name_or_folder)
+    if isinstance(name_or_folder, os.PathLike) or name_or_folder not in list_concepts():
+        return here
+    shipped = DATA / "concepts" / name_or_folder
+    if here.is_dir() and not here.samefile(shipped):
+        warnings.warn(
+            f"{name_or_folder} is the shipped concept; write ./{name_or_folder} for the folder here",
+            stacklevel=3,
+        )
+    return shipped

@@ -45,6 +45,10 @@ def evaluate_run(sample_folder: str | Path, concept: Concept, evaluators: Evalua
         raise UserError(f"the concept {concept.name} has no reference pictures: give at least one")
     filled, models, metrics = evaluators.columns, evaluators.models, evaluators.load(concept)
     rows = read_pictures(folder)
+    if any("template" not in row for row in rows):
+        raise UserError(
+            f"{folder / 'pictures.jsonl'} must say the template of every picture, such as 'a photo of {{}} in the snow'"
+        )
     scores: dict[str, list] = {
         column.name: [None] * len(rows) for columns in filled.values() for column in columns
     }

@@ -40,7 +40,7 @@ def picture_grid(
     Raises:
         UserError: No image of the table has this seed and one of these prompts.
     """
-    from persongen_lib.sampling.engine.contact_sheets import open_picture
+    from persongen_lib.sampling.engine.contact_sheets import open_picture, picture_path
 
     seed = table["seed"].iloc[0] if seed is None else seed
     shown = table[(table["seed"] == seed) & (table["template"].isin(prompts) if prompts else True)]
@@ -55,7 +55,9 @@ def picture_grid(
         names.append(f"{row.concept}: {prompt}" if many else prompt)
         here = shown[(shown["concept"] == row.concept) & (shown["template"] == row.template)]
         found = dict(zip(here["label"], here["picture"], strict=True))
-        line = [open_picture(Path(runs) / found[label]) if label in found else None for label in labels]
+        line = [
+            open_picture(picture_path(runs, found[label])) if label in found else None for label in labels
+        ]
         pictures.append(([references.get(row.concept)] if references else []) + line)
     heads = (["reference"] if references else []) + labels
     return grid(pictures, names, heads, width, [look(head)[0] for head in heads])

@@ -5,6 +5,7 @@ from persongen_lib.sampling.engine.contact_sheets import (
     open_picture,
     pack,
     picture_name,
+    picture_path,
     picture_size,
     read_pictures,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "open_picture",
     "pack",
     "picture_name",
+    "picture_path",
     "picture_size",
     "read_pictures",
     "ready_backbone",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from persongen_lib.core.checks import check_known
+from persongen_lib.core.errors import UserError
 
 DEFAULT_BACKBONE = "micro"
 """The backbone of cells and of `persongen sample` when none is named."""
@@ -20,7 +25,7 @@ class Cell:
     A cell is plain data: nothing is checked or read until `resolve` turns it into a job.
 
     Args:
-        concept: The name of a shipped concept, or a folder of pictures.
+        concept: The name of a shipped concept, or a folder of pictures, see `load_concept`.
         strategy: The name of a sampling strategy.
         backbone: A short name, a diffusers folder or a hub id.
         method: The name of a fine-tuning method.
@@ -38,12 +43,12 @@ class Cell:
         models: The models of metrics by the metric's name, see `choose_evaluators`.
     """
 
-    concept: str
+    concept: str | Path
     strategy: str
     backbone: str = DEFAULT_BACKBONE
     method: str = DEFAULT_METHOD
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    prompts: str | Sequence[str] = "auto"
+    prompts: str | Path | Sequence[str] = "auto"
     seeds: str | int | Sequence[int] = "0-3"
     num_steps: int | None = None
     class_name: str | None = None
@@ -59,3 +64,83 @@ class Cell:
     def name(self) -> str:
         """The label, or else the strategy's name."""
         return self.label or self.strategy
+
+
+def check_cell(cell: Cell) -> None:
+    """Raise a UserError unless every value of a cell is of its type, and its names of metrics and models are known.
+
+    What a value means is left to `resolve`.
+    """
+    from persongen_lib.evaluation.evaluators import models_to_choose
+    from persongen_lib.evaluation.metric import METRICS
+    from persongen_lib.sampling.engine.strategy import list_strategies
+
+    if not isinstance(cell, Cell):
+        raise UserError(
+            f"give a Cell, such as Cell(concept='dog', strategy='mixed'), not {reprlib.repr(cell)}"
+        )
+    for name, (allowed, what) in _ALLOWED.items():
+        value = getattr(cell, name)
+        if not allowed(value):
+            raise UserError(f"{name} must be {what}, not {reprlib.repr(value)}")
+    check_known("metric", cell.metrics or (), METRICS.names())
+    check_known("metric with a model to choose", cell.models, models_to_choose())
+    _check_label(cell, list_strategies())
+
+
+def _check_label(cell: Cell, strategies: Sequence[str]) -> None:
+    """Tables and figures know a strategy by the first word of its label."""
+    first = cell.label.replace(",", " ").split()[0] if cell.label else cell.strategy
+    if first != cell.strategy and first in strategies:
+        raise UserError(
+            f"the label {cell.label!r} of the strategy {cell.strategy} begins with the name of another strategy: "
+            f"begin it with {cell.strategy}"
+        )
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is one line that is not blank."""
+    return isinstance(value, str) and len(value.splitlines()) == 1 and bool(value.strip(" ,\t"))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(map(_is_text, value))
+
+
+def _are_named(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_text, value))
+
+
+def _or_none(allowed: Any) -> Any:
+    return lambda value: value is None or allowed(value)
+
+
+_ALLOWED = {
+    "concept": (
+        lambda value: isinstance(value, Path) or _is_text(value),
+        "the name or the folder of a concept",
+    ),
+    "strategy": (_is_text, "the name of a strategy"),
+    "backbone": (_is_text, "a short name, a folder or a hub id as text"),
+    "method": (_is_text, "the name of a fine-tuning method"),
+    "parameters": (_are_named, "names with values"),
+    "prompts": (
+        lambda value: isinstance(value, Path) or _is_text(value) or _are_texts(value),
+        "a name, a file or a template, or a list of distinct templates",
+    ),
+    "seeds": (lambda value: isinstance(value, str | int | list | tuple | range), "such as 0-3, 5 or [0, 1]"),
+    "num_steps": (_or_none(_is_whole), "a whole number"),
+    "class_name": (_or_none(_is_text), "a word such as 'dog'"),
+    "token": (_or_none(_is_text), "a rare word such as 'sks'"),
+    "method_parameters": (_are_named, "names with values"),
+    "fine_tune_steps": (_or_none(_is_whole), "a whole number"),
+    "fine_tune_seed": (_is_whole, "one whole number (a fine-tuning for each seed)"),
+    "label": (_or_none(_is_text), "one line of text"),
+    "metrics": (_or_none(_are_texts), "a list of names, such as ['clip']"),
+    "models": (lambda value: _are_named(value) and all(map(_is_text, value.values())), "names with texts"),
+}
+"""For each value of a cell whether it may be so, and what it must be in words."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections import defaultdict
 from dataclasses import replace
 
@@ -13,6 +14,9 @@ from persongen_lib.study.grid import Study
 from persongen_lib.study.job import Job, training_lengths
 from persongen_lib.study.local import Failure
 from persongen_lib.study.run import run_job
+
+MOST_GPUS = 1000
+"""The largest number of GPUs of a cell."""
 
 
 def run_study_ray(
@@ -31,16 +35,17 @@ def run_study_ray(
         study: What to run.
         runtime: Where finished work is kept, which every machine must reach, and what computes the rest.
         keep_pictures: As in `run_cell`.
-        gpus_per_cell: The share of a GPU that a cell takes, above 0.
+        gpus_per_cell: The share of a GPU that a cell takes: above 0 and at most 1, or a whole number of GPUs.
 
     Returns:
         The cells that failed, in the study's order.
 
     Raises:
-        UserError: Ray is not installed, or the cluster can't be reached.
+        UserError: Ray is not installed, the cluster can't be reached, or `gpus_per_cell` is out of range.
     """
     from tqdm.auto import tqdm
 
+    check_gpus(gpus_per_cell)
     ray = _start(os.environ.get("RAY_ADDRESS"))
     try:
         gpus = gpus_per_cell if ray.cluster_resources().get("GPU") and runtime.device != "cpu" else 0
@@ -75,6 +80,17 @@ def run_study_ray(
         return tuple(Failure(study.jobs[place].cell, reasons[place]) for place in sorted(reasons))
     finally:
         ray.shutdown()
+
+
+def check_gpus(gpus_per_cell: float) -> float:
+    """The number itself, if ray can give a cell so many GPUs; else a UserError."""
+    number = isinstance(gpus_per_cell, int | float) and not isinstance(gpus_per_cell, bool)
+    if not number or not (0 < gpus_per_cell <= 1 or gpus_per_cell in range(1, MOST_GPUS + 1)):
+        raise UserError(
+            f"the GPUs per cell must be above 0 and at most 1, or a whole number to {MOST_GPUS}, "
+            f"not {reprlib.repr(gpus_per_cell)}"
+        )
+    return gpus_per_cell
 
 
 def _run(job: Job, *settings) -> str | None:

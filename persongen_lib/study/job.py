@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from persongen_lib.core.checks import check_once
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept, load_concept
 from persongen_lib.data.prompts import load_prompts
 from persongen_lib.sampling.engine.specs import SampleSpec
-from persongen_lib.study.cell import Cell
+from persongen_lib.study.cell import Cell, check_cell
 
 TUNING = (
     "concept", "class_name", "backbone", "method", "token", "fine_tune_steps", "fine_tune_seed", "method_parameters",
@@ -24,7 +25,7 @@ class Job:
 
     Args:
         cell: The cell itself.
-        concept: Its concept without the pictures, which are opened only by a run that needs them.
+        concept: Its concept, whose pictures are opened only by a run that looks at them.
         fine_tune: The spec of the fine-tuning, every parameter filled in.
         sample: The spec of the sample run, every parameter filled in.
     """
@@ -39,8 +40,8 @@ def resolve(cell: Cell) -> Job:
     """Check a cell and fill in its defaults; no picture is opened.
 
     Raises:
-        UserError: The concept, strategy, method, backbone, a parameter, the prompts, the seeds or a number of steps
-            is not valid.
+        UserError: The concept, strategy, method, backbone, a parameter, the prompts, the seeds or another value is not
+            valid; a prompt or a metric is given twice, and would count twice.
     """
     return resolve_all([cell])[0]
 
@@ -50,6 +51,7 @@ def resolve_all(cells: Iterable[Cell]) -> tuple[Job, ...]:
     tunings: dict[str, tuple[Concept, FineTuneSpec]] = {}
     jobs = []
     for cell in cells:
+        check_cell(cell)
         key = repr([getattr(cell, name) for name in TUNING])
         if key not in tunings:
             tunings[key] = _tuning(cell)
@@ -77,6 +79,8 @@ def _sampling(cell: Cell, concept: Concept, fine_tune: FineTuneSpec) -> SampleSp
     from persongen_lib.sampling.engine.specs import sample_spec
 
     prompts = load_prompts(cell.prompts, concept.kind)
+    check_once("prompt", [" ".join(prompt.split()) for prompt in prompts])
+    check_once("metric", cell.metrics or ())
     return sample_spec(cell.strategy, prompts, cell.seeds, cell.num_steps, fine_tune, **cell.parameters)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from persongen_lib.core.paths import ROOT
+from persongen_lib.data.concepts import list_concepts
 from persongen_lib.study.cell import Cell
 from persongen_lib.study.grid import Study
 from persongen_lib.study.job import Job
@@ -77,7 +78,7 @@ def notebook_parameters(job: Job, runs: str | Path, device: str) -> dict:
         Plain values by the names of the notebook's parameters.
     """
     cell, spec = job.cell, job.sample
-    concept = Path(cell.concept).resolve() if Path(cell.concept).is_dir() else cell.concept
+    concept = cell.concept if cell.concept in list_concepts() else job.concept.folder.resolve()
     settings = {name: getattr(cell, name) for name in SETTINGS}
     return {
         "backbone": cell.backbone,

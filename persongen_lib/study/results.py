@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.files import write_atomic
 from persongen_lib.core.paths import DATA
 from persongen_lib.core.store import Store
+from persongen_lib.core.tables import FORMATS, check_table_file, write_table
 from persongen_lib.study.grid import Study
+from persongen_lib.study.owners import TABLE, owned, refuse_namesake, tell_apart
 from persongen_lib.study.rows import result_rows
 from persongen_lib.study.scores import find_scores, read_scores
 
@@ -69,19 +70,24 @@ def update_table(study: Study, runs: str | Path = "runs") -> Path:
 
     Returns:
         The file's path.
+
+    Raises:
+        UserError: The table holds rows of another study of the same name.
     """
     import pandas as pd
     from filelock import FileLock
 
-    path, rows = Path(runs) / "results.parquet", finished_rows(study, runs)
+    path, rows = Path(runs) / TABLE, finished_rows(study, runs)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
+        refuse_namesake(path, study)
+        rows = owned(rows, study)
         if path.is_file():
             others = pd.read_parquet(path)
             if "study" in others:  # not where nothing was finished when it was written
                 others = others[~others["study"].isin([part.name for part in study.tables])]
             rows = pd.concat([others, rows], ignore_index=True)
-        return _write(rows, path)
+        return write_table(tell_apart(rows), path)
 
 
 def collect(study: Study, runs: str | Path = "runs", output: str | Path | None = None) -> list[Path]:
@@ -91,29 +97,31 @@ def collect(study: Study, runs: str | Path = "runs", output: str | Path | None =
         study: The study; one that includes others has a table of each of them.
         runs: The folder of finished work.
         output: The table's file, or a folder for the tables of included studies; None takes
-            data/results/<name>.parquet.
+            data/results/<name>.parquet. A file ends with .parquet or .csv.
 
     Returns:
         The paths of the tables.
 
     Raises:
-        UserError: A cell is not finished.
+        UserError: A cell is not finished, or the output is not valid.
     """
+    places = {part.name: RESULTS / f"{part.name}.parquet" for part in study.tables}
+    if output is None:
+        for part in study.tables:
+            refuse_namesake(places[part.name], part)
+    elif study.parts:
+        if Path(output).suffix in FORMATS or Path(output).is_file():
+            raise UserError(
+                f"the study {study.name} has several tables: give a folder, not the file {output}"
+            )
+        places = {name: Path(output) / path.name for name, path in places.items()}
+    else:
+        places = {study.name: check_table_file(output)}
     status = study_status(study, runs)
     if missing := int((~status["scored"]).sum()):
         raise UserError(
             f"{missing} of {len(status)} cells of the study {study.name} are not finished in {runs}: "
             "run persongen study run first"
         )
-    paths = []
-    for part in study.tables:
-        table = finished_rows(part, runs)
-        path = RESULTS / f"{part.name}.parquet"
-        if output:
-            path = Path(output) / path.name if study.parts else Path(output)
-        paths.append(_write(table, path))
-    return paths
-
-
-def _write(rows: pd.DataFrame, path: Path) -> Path:
-    return write_atomic(path, lambda part: rows.to_parquet(part, index=False, compression="zstd"))
+    tables = {part.name: tell_apart(owned(finished_rows(part, runs), part)) for part in study.tables}
+    return [write_table(table, places[name]) for name, table in tables.items()]

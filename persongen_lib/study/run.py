@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from persongen_lib.core.runtime import Runtime
-from persongen_lib.data.concepts import load_concept
 from persongen_lib.study.cell import Cell
 from persongen_lib.study.job import Job, resolve
 from persongen_lib.study.models import shared_backbone
@@ -109,8 +108,7 @@ def _fine_tune(job: Job, runtime: Runtime, backbone: Backbone, lengths: Collecti
     lengths = {job.fine_tune.num_steps, *lengths}
     trainable = backbone if backbone.dtype.itemsize == 4 else None
     longest = replace(job.fine_tune, num_steps=max(lengths))
-    concept = load_concept(job.cell.concept, job.cell.class_name)
-    finetune(longest, concept, replace(runtime, dtype=None), backbone=trainable, snapshots=lengths)
+    finetune(longest, job.concept, replace(runtime, dtype=None), backbone=trainable, snapshots=lengths)
     return runtime.store.folder("finetune", job.fine_tune)
 
 

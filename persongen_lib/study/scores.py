@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
-from persongen_lib.data.concepts import load_concept
 from persongen_lib.evaluation.evaluators import Evaluators, choose_evaluators
 from persongen_lib.evaluation.scores import find_scores as find
 from persongen_lib.evaluation.scores import scored
@@ -34,8 +33,7 @@ def score(job: Job, runtime: Runtime) -> pd.DataFrame:
         UserError: A metric does not apply, a model can't be loaded, or a picture can't be read.
     """
     sampled = runtime.store.folder("sample", job.sample)
-    concept = load_concept(job.cell.concept, job.cell.class_name)
-    return scored(sampled, concept, _evaluators(job, sampled, runtime.device), runtime.store)
+    return scored(sampled, job.concept, _evaluators(job, sampled, runtime.device), runtime.store)
 
 
 def read_scores(folder: Path) -> pd.DataFrame:

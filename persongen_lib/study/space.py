@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from persongen_lib.backbones.families import FAMILIES
+from persongen_lib.backbones.families import image_side
 from persongen_lib.backbones.sources import locate
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.store import Store
@@ -86,22 +86,8 @@ def disk_need(study: Study, runs: str | Path = "runs", keep_pictures: bool = Fal
 
 
 def _picture_bytes(backbone: str, keep_pictures: bool) -> float:
-    pixels = _side(backbone) ** 2
+    pixels = image_side(locate(backbone)) ** 2
     return PNG * pixels if keep_pictures else SHEET * min(pixels, TILE_PIXELS)
-
-
-def _side(backbone: str) -> int:
-    """Pixels of a side of a model's pictures, read from its folder where it lies on this machine."""
-    source = locate(backbone)
-    for part in ("unet", "transformer") if source.folder else ():
-        network, decoder = source.folder / part / "config.json", source.folder / "vae" / "config.json"
-        if network.is_file() and decoder.is_file():
-            size = json.loads(network.read_text(encoding="utf-8"))["sample_size"]
-            vae = json.loads(decoder.read_text(encoding="utf-8"))
-            stages = vae.get("block_out_channels") or vae["decoder_block_out_channels"]
-            return (max(size) if isinstance(size, list) else size) * 2 ** (len(stages) - 1)
-    known = [family for family in FAMILIES.values() if family.family == source.family]
-    return max(family.largest_side for family in known or FAMILIES.values())
 
 
 def _adapter_sizes(store: Store) -> dict[tuple[str, str], int]:

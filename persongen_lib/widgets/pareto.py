@@ -21,7 +21,7 @@ from persongen_lib.data.concepts import load_concept
 from persongen_lib.data.prompts import load_prompts
 from persongen_lib.figures.style import look, title
 from persongen_lib.finetune.engine.specs import fine_tune_spec
-from persongen_lib.sampling.engine.contact_sheets import open_picture
+from persongen_lib.sampling.engine.contact_sheets import open_picture, picture_path
 from persongen_lib.sampling.engine.specs import sample_spec
 from persongen_lib.study.advice import parameters_of
 from persongen_lib.widgets.html import picture, row, sentence
@@ -129,7 +129,7 @@ class ParetoExplorer(widgets.VBox):
             files = rows.set_index("template")["picture"].reindex(self.prompts)
             if files.notna().all():
                 with suppress(UserError):  # they are gone, and no sheet has them
-                    return [open_picture(self.runs / file) for file in files]
+                    return [open_picture(picture_path(self.runs, file)) for file in files]
         row = self.table[self.table["label"] == point["label"]].iloc[0]
         scheduler, steps = row.get("scheduler"), row.get("num_steps", self.num_steps)
         spec = sample_spec(

@@ -112,7 +112,7 @@ def test_options_of_sample_that_do_nothing_or_wrong(capsys, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--seed=-1"], "seeds must be"),
+        (["--seed=-1"], "the seed must be"),
         (["--snapshots", "1_0"], "snapshots are numbers"),
         (["--snapshots", f"{DIGITS}"], "snapshots are numbers"),
         (["--snapshots=-5"], "snapshots are numbers"),
@@ -132,7 +132,7 @@ def test_options_of_finetune(capsys, tmp_path, monkeypatch, arguments, said):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["render", "--seed=-1"], "seeds must be"),
+        (["render", "--seed=-1"], "the seed must be"),
         (["render", "--pictures=-1"], "the number of pictures must be"),
         (["train", "clip", "--learning-rate", "1e9"], "the learning rate must be above 0 and at most 1"),
         (["train", "clip", "--learning-rate=-1"], "the learning rate must be above 0 and at most 1"),

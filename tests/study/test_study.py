@@ -51,8 +51,8 @@ def place(tmp_path_factory):
     """Two concepts, a model and a CLIP on disk."""
     folder = tmp_path_factory.mktemp("place")
     tiny_pipeline().save_pretrained(folder / "model")
-    for name in ("rex", "tom"):
-        save_pictures(folder / name)
+    for count, name in enumerate(("rex", "tom"), 3):
+        save_pictures(folder / name, count)
         (folder / name / "concept.json").write_text(
             '{"class_name": "dog", "kind": "live", "context": "beach"}'
         )
@@ -114,10 +114,13 @@ def test_a_cell_is_plain_data(cell, tmp_path):
 
 
 def test_a_job_resolves_a_cell_without_opening_a_picture(cell, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("persongen_lib.data.pictures.read_picture", lambda path: pytest.fail(f"opened {path}"))
+        job = resolve(cell)
+        assert len(job.concept.images) == 3
     whole = data.load_concept(cell.concept)
-    monkeypatch.setattr(data, "read_picture", lambda path: pytest.fail(f"opened {path}"))
-    job = resolve(cell)
-    assert job.fine_tune.concept_digest == job.concept.digest == whole.digest and not job.concept.images
+    assert job.fine_tune.concept_digest == job.concept.digest == whole.digest
+    assert list(job.concept.images) == list(whole.images)
     assert job.sample.fine_tune == job.fine_tune and job.sample.parameters == {"guidance_scale": 7.0}
     assert resolve(replace(cell, label="other")).sample == job.sample
 
@@ -165,7 +168,7 @@ def test_a_finished_cell_is_found_and_not_made_again(cell, tmp_path, monkeypatch
         raise AssertionError("loaded a model for a finished cell")
 
     monkeypatch.setattr(running, "shared_backbone", fail)
-    monkeypatch.setattr("persongen_lib.data.concepts.read_picture", fail)
+    monkeypatch.setattr("persongen_lib.data.pictures.read_picture", fail)
     monkeypatch.setattr("persongen_lib.evaluation.scores.evaluate_run", fail)
     again = run_cell(cell, tmp_path, device="cpu")
     pd.testing.assert_frame_equal(first.table, again.table)
@@ -369,7 +372,7 @@ def test_a_study_may_ask_for_all_strategies_and_all_methods(place, tmp_path):
         ({"seeds": ["0-2", "2"]}, "groups of seeds .* must not share one"),
         ({"num_steps": 0}, "number of steps"),
         ({"metrics": ["beauty"]}, "unknown metric.*beauty; known: clip"),
-        ({"metrics": "clip"}, "metrics .* must be a list"),
+        ({"metrics": "clip"}, "metrics must be a list"),
     ],
 )
 def test_wrong_study_files_are_told_in_one_sentence(place, tmp_path, changes, message):
@@ -459,8 +462,8 @@ def test_a_study_of_studies_has_a_table_of_each(place, tmp_path):
         shipped, table.query("study == 'one'")[list(shipped)].reset_index(drop=True)
     )
     for wrong, message in (
-        ("include: [one.yaml, one.yaml]", "each study once"),
-        ("include: [both.yaml]", "there is no study"),
+        ("include: [one.yaml, one.yaml]", "'one.yaml' is given twice"),
+        ("include: [both.yaml]", "which includes studies itself"),
         ("include: []", "include .* must be a list"),
         ("include: [one.yaml]\nseeds: 3", "unknown key .* seeds; known: description, include"),
     ):
@@ -625,8 +628,13 @@ def test_evaluate_on_the_command_line(cell, place, tmp_path, capsys, monkeypatch
     assert again[0] != table["clip_text"][0] and again[1:].to_numpy() == pytest.approx(table["clip_text"][1:])
     output.write_bytes(b"no table")
     assert cli.main(command) == 0 and len(pd.read_parquet(output)) == 4
-    assert cli.main(["evaluate", str(run.sample), *clip]) == 2
-    assert "Give --concept" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(run.sample), *clip]) == 0
+    shutil.move(place / "rex", place / "away")
+    try:
+        assert cli.main(["evaluate", str(run.sample), *clip]) == 2
+    finally:
+        shutil.move(place / "away", place / "rex")
+    assert "give --concept" in capsys.readouterr().err
     assert cli.main(["evaluate", str(run.sample), "--concept", cell.concept, "--metrics", "beauty"]) == 2
     assert "unknown metric: beauty" in capsys.readouterr().err
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
-from persongen_lib.data import DATA, list_concepts, load_concept, load_prompts
-from persongen_lib.world.draw.concepts import world_concepts
+from persongen_lib.data import list_concepts, load_concept, load_prompts
+from persongen_lib.world.draw.concepts import PLACES, REFERENCES, world_concepts
 from persongen_lib.world.draw.contexts import CONTEXTS
 from persongen_lib.world.draw.dataset import (
     COLOR_NAMES,
@@ -47,7 +47,6 @@ from persongen_lib.world.language.captions import (
 from persongen_lib.world.language.vocabulary import clip_tokenizer, word_tokenizer
 from persongen_lib.world.models.oracle import load_oracle
 from persongen_lib.world.models.segmenter import Segmenter, load_segmenter
-from persongen_lib.world.training import measure
 from persongen_lib.world.training.evaluators import SegmenterTask
 from persongen_lib.world.training.trainer import Draws, Plan, train
 
@@ -247,55 +246,28 @@ def test_the_learning_rate_is_flat_then_falls():
     assert plan.rate(1000) == pytest.approx(0.1)
 
 
-# the embedded models, against the renderer's ground truth
+# concepts at several places
 
 
-@pytest.fixture(scope="module")
-def oracle():
-    return load_oracle()
+def test_the_pictures_of_a_concept_at_several_places_show_it_in_as_many_contexts():
+    oracle = load_oracle()
+    for concept in world_concepts()[::6]:
+        assert concept.references(1) == concept.references()
+        for places in PLACES:
+            scenes = concept.references(places)
+            assert [scene.identity for scene in scenes] == [concept.identity] * REFERENCES
+            contexts = [scene.context for scene in scenes]
+            assert contexts[0] == concept.context and len(set(contexts)) == places
+            assert tuple(dict.fromkeys(contexts)) == concept.contexts(places)
+            seen = oracle.classify([Image.fromarray(render(scene)[0]) for scene in scenes])
+            assert seen["context"] == contexts
 
 
-@pytest.fixture(scope="module")
-def pipeline():
-    from diffusers import StableDiffusionPipeline
-
-    return StableDiffusionPipeline.from_pretrained(DATA / "models" / "micro-sd", safety_checker=None)
-
-
-def test_the_oracle_reads_held_out_renders_and_decoded_ones(oracle, pipeline):
-    for vae in (None, pipeline.vae):
-        accuracy = measure.oracle_accuracy(oracle, vae, 200)
-        assert accuracy["class"] >= 0.94 and accuracy["context"] >= 0.97 and accuracy["accessory"] >= 0.85
-
-
-def test_the_identity_encoder_tells_individuals_apart(oracle, pipeline):
-    assert measure.identity_auc(oracle, None, 8)["auc"] >= 0.93
-    assert measure.identity_auc(oracle, pipeline.vae, 8)["auc"] >= 0.9
-
-
-def test_the_segmenter_finds_subjects_and_their_color_words(pipeline):
-    for vae in (None, pipeline.vae):
-        found = measure.segmenter_accuracy(load_segmenter(), vae, 200)
-        assert found["iou"] >= 0.85 and found["color"] >= 0.85
-
-
-def test_the_autoencoder_keeps_pictures(pipeline):
-    assert measure.autoencoder_psnr(pipeline.vae, 48) >= 28
-
-
-def test_open_clip_loads_the_evaluator_and_it_names_pictures():
-    accuracy = measure.clip_accuracy(DATA / "models" / "micro-clip", None, 120)
-    assert accuracy["class"] >= 0.85 and accuracy["context"] >= 0.9
-
-
-def test_the_generator_follows_prompts_through_diffusers(oracle, pipeline):
-    scores = measure.generator_accuracy(pipeline, oracle, 5.0, 48)
-    assert scores["class"] >= 0.85 and scores["context"] >= 0.85
-
-
-def test_the_generators_folder_speaks_the_worlds_language(pipeline):
-    text = "a photo of a red sks dog with an umbrella on blue fabric"
-    assert pipeline.tokenizer(text).input_ids == clip_tokenizer()(text).input_ids
+def test_concepts_are_written_at_several_places(tmp_path):
+    assert main(["world", "concepts", "--places", "2", "--output", str(tmp_path)]) == 0
+    about = json.loads((tmp_path / "dog" / "concept.json").read_text())
+    assert about["context"].split(", ") == list(world_concepts()[0].contexts(2))
+    assert len(load_concept(tmp_path / "dog").images) == REFERENCES
 
 
 # the command
@@ -317,6 +289,8 @@ def test_world_render_leaves_pictures_with_their_truth(tmp_path, capsys):
         ["train", "generator", "--family", "flux"],
         ["measure", "--guidance-scales", "five"],
         ["measure", "--models", "nowhere"],
+        ["measure", "--only", "micro-nothing"],
+        ["concepts", "--places", "3"],
         ["train", "clip", "--steps", "0"],
         ["train", "generator", "--start-from", "nowhere"],
     ],

@@ -102,6 +102,7 @@ class _Job:
         facts = {"device": str(backbone.device), "dtype": str(DTYPES[precision]).removeprefix("torch.")}
         method = make_method(spec.method, **spec.parameters)
         examples = concept_examples(method, spec, backbone, self.concept)
+        facts["pictures"] = str(self.concept.folder.resolve())
         priors = class_examples(method, spec, backbone, self.runtime) if method.prior_weight else None
         with Trainable(backbone) as trainable:
             method.prepare(trainable, spec)

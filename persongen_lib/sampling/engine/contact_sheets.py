@@ -10,9 +10,11 @@ from typing import Any
 
 from PIL import Image
 
+from persongen_lib.core.checks import check_inside, check_once
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic, write_json
 from persongen_lib.data.images import read_picture
+from persongen_lib.sampling.engine.picture_rows import picture_row
 
 SHEET, ABOUT = "sheet.jpg", "sheet.json"
 TILE = 256
@@ -26,11 +28,14 @@ def picture_name(prompt_index: int, seed: int) -> str:
 
 
 def read_pictures(folder: str | Path) -> list[dict[str, Any]]:
-    """The rows of a sample run's pictures.jsonl: file, prompt_index, template, prompt, seed, evaluations."""
+    """The rows of a sample run's pictures.jsonl, see `picture_row`; blank lines are skipped."""
     path = Path(folder) / "pictures.jsonl"
     if not path.exists():
         raise UserError(f"{folder} is not a finished sample run: it has no pictures.jsonl")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    rows = [picture_row(line, f"{path}, line {number}") for number, line in lines if line.strip()]
+    check_once("file", [row["file"] for row in rows], where=f" in {path}")
+    return rows
 
 
 def is_packed(folder: str | Path) -> bool:
@@ -66,6 +71,11 @@ def _write_sheet(folder: Path) -> None:
     write_atomic(folder / SHEET, lambda path: sheet.save(path, quality=QUALITY, subsampling=0))
     about = {"size": size, "tile": (width, height), "columns": columns, "files": files}
     write_json(folder / ABOUT, about)
+
+
+def picture_path(runs: str | Path, name: str) -> Path:
+    """The file that a table's column `picture` names; a UserError if it is not under the runs folder."""
+    return Path(runs) / check_inside(name, "the column picture")
 
 
 def open_picture(path: str | Path) -> Image.Image:

@@ -58,6 +58,15 @@ class Oracle:
         """The vectors of `Seen`."""
         return self(pictures).identity
 
+    @torch.no_grad()
+    def features(self, pictures: Sequence, batch: int = 64) -> torch.Tensor:
+        """What the classifiers read, (pictures, 224)."""
+        parts = [
+            self.network.tower(preprocess(pictures[k : k + batch]).to(self.device)).float().cpu()
+            for k in range(0, len(pictures), batch)
+        ]
+        return torch.cat(parts)
+
 
 def load_oracle(folder: str | Path | None = None, device: str = "cpu") -> Oracle:
     """Load the oracle from `folder` (default: the embedded one). UserError when it is not there."""

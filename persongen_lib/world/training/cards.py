@@ -6,6 +6,7 @@ The records are in training/ in the model's folder: <part>.json, and <part>.md f
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from textwrap import fill
 
@@ -16,36 +17,40 @@ LICENSE = (
     "MIT, as the repository. All pictures were drawn by this repository's renderer; no photograph was used."
 )
 
-CARDS = {
-    "micro-sd": """# micro-sd: the text-to-image model of the micro-world
+GENERATOR = """# {name}: a text-to-image model of the micro-world
 
-A latent diffusion model of 64 x 64 drawn pictures that `diffusers.StableDiffusionPipeline.from_pretrained` loads as
-it is: AutoencoderTiny (8 x 16 x 16 latents), UNet2DConditionModel (v-prediction, attention at 8 x 8), a two-layer
-CLIPTextModel trained jointly, a CLIPTokenizer with the world's {words} words as single tokens, DDIM.
+A latent diffusion model of 64 x 64 drawn pictures that `diffusers.{pipeline}.from_pretrained` loads as it is;
+it predicts {prediction}, and its own solver is {scheduler}.
 
-**Data.** Rendered pictures of {classes} classes in {contexts} contexts with {kinds} accessories and \
-{colors} color words
-(`persongen world render` shows some), captions after DreamBooth's prompts, {empty:g} % of them empty.
+| part | class | million parameters |
+|---|---|---|
+{parts}
 
-**Recipe.** `persongen world train autoencoder`, then `persongen world train generator`:
+**Data.** Rendered pictures of {classes} classes in {contexts} contexts with {kinds} accessories and {colors} color
+words (`persongen world render` shows some), captions after DreamBooth's prompts, {empty:g} % of them empty.
+
+**Recipe.** `persongen world train autoencoder`, then `persongen world train generator --family {family}`:
 {training}
 
 **Measured** on scenes that training has not seen (`persongen world measure`):
 
-- autoencoder: PSNR {autoencoder[psnr]:.1f} dB on 512 renders;
-- 400 superclass samples at 25 steps (half of them ask for an accessory), read by micro-oracle:
+- autoencoder: PSNR {autoencoder[psnr]:.1f} dB on {autoencoder[count]} renders;
+- Frechet distance of micro-oracle's features between {frechet[samples]} samples (guidance scale
+  {frechet[guidance_scale]:g}) and as many decoded renders of the same captions: {frechet[distance]:.2f};
+- superclass samples at {num_steps} steps of {solver}, every second one with an accessory and every fourth one with a
+  color word, read by micro-oracle and micro-segmenter:
 
-| guidance scale | class right | context right | accessory right | seconds per image (2 cores, batch 8) |
-|---|---|---|---|---|
-{generator_rows}
+| guidance scale | samples | class right | context right | accessory right | color right | seconds per image |
+|---|---|---|---|---|---|---|
+{rows}
 
-Each accessory, where it was asked for: {accessories}.
+Seconds are those of {device} in batches of {batch}. Each accessory, where it was asked for: {accessories}.
 
-**Limits.** It knows the words of the micro-world only; anything else is noise to it. Pictures look painted: small
-parts (laces, eyes, stars, the far end of a pattern) smear; more training helps:
-`persongen world train generator --start-from data/models`. Color words bind loosely to accessories. It is a
-testbed for sampling strategies; its results do not describe photographs.
-""",
+**Limits.** It knows the {words} words of the micro-world only; anything else is noise to it. It is a testbed for
+sampling strategies; its results do not describe photographs.
+"""
+
+CARDS = {
     "micro-clip": """# micro-clip: the picture-and-text evaluator of the micro-world
 
 An `open_clip` model (`open_clip.create_model_from_pretrained("local-dir:FOLDER")`): a small ModifiedResNet and a
@@ -58,7 +63,8 @@ pictures decoded from noisy latents,
 **Recipe.** `persongen world train clip`, symmetric contrastive loss:
 {training}
 
-**Measured** on 1000 held-out scenes, zero-shot among all 120 prompts "a photo of a CLASS CONTEXT": class
+**Measured** on {clip[renders][count]} held-out scenes, zero-shot among all {prompts} prompts "a photo of a CLASS \
+CONTEXT": class
 {clip[renders][class]:.3f} and context {clip[renders][context]:.3f} on renders, class {clip[decoded][class]:.3f} and
 context {clip[decoded][context]:.3f} after the autoencoder.
 
@@ -76,7 +82,8 @@ loaded by `persongen_lib.world.models.oracle.load_oracle`.
 each batch from one class:
 {training}
 
-**Measured** on held-out scenes:
+**Measured** on {oracle[renders][count]} held-out scenes, and on {identity[renders][individuals]} individuals of each
+class:
 
 | | class | context | accessory | identity AUC | same individual | other of its class |
 |---|---|---|---|---|---|---|
@@ -97,9 +104,9 @@ loaded by `persongen_lib.world.models.segmenter.load_segmenter`.
 **Recipe.** `persongen world train segmenter`, cross entropy of masks and of color words:
 {training}
 
-**Measured** on 1000 held-out scenes: intersection over union {segmenter[renders][iou]:.3f} and color right
-{segmenter[renders][color]:.3f} on renders, {segmenter[decoded][iou]:.3f} and {segmenter[decoded][color]:.3f} after
-the autoencoder.
+**Measured** on {segmenter[renders][count]} held-out scenes: intersection over union {segmenter[renders][iou]:.3f}
+and color right {segmenter[renders][color]:.3f} on renders, {segmenter[decoded][iou]:.3f} and
+{segmenter[decoded][color]:.3f} after the autoencoder.
 
 **Limits.** It finds the subjects of the micro-world only. "none" means colors of its own, so an individual that
 happens to be all red may be called red.
@@ -115,11 +122,6 @@ def write_cards(models: Path, figures: dict) -> None:
     from persongen_lib.world.training.evaluators import BLURRED_SHARE, DECODED_SHARE
     from persongen_lib.world.training.latents import DECODED
 
-    generator_rows = "\n".join(
-        f"| {row['guidance_scale']:g} | {row['class']:.3f} | {row['context']:.3f} | {row['accessory']:.3f} "
-        f"| {row['seconds_per_picture']:.2f} |"
-        for row in figures["generator"]
-    )
     oracle_rows = "\n".join(
         f"| {name} | {read['class']:.3f} | {read['context']:.3f} | {read['accessory']:.3f} "
         f"| {alike['auc']:.3f} | {alike['same']:.2f} | {alike['other']:.2f} |"
@@ -127,32 +129,74 @@ def write_cards(models: Path, figures: dict) -> None:
             (name, figures["oracle"][name], figures["identity"][name]) for name in ("renders", "decoded")
         )
     )
-    best = max(figures["generator"], key=lambda row: row["class"] + row["context"] + row["accessory"])
+    world = {
+        "words": len(vocabulary()),
+        "classes": len(CLASSES),
+        "contexts": len(CONTEXT_NAMES),
+        "prompts": len(CLASSES) * len(CONTEXT_NAMES),
+        "kinds": len(ACCESSORY_NAMES),
+        "colors": len(COLORS),
+        "empty": 100 * EMPTY,
+        "decoded": DECODED,
+        "decoded_in_10": 10 * DECODED_SHARE,
+        "blurred_in_10": 10 * BLURRED_SHARE,
+        "oracle_rows": oracle_rows,
+    }
+    generators = {name: GENERATOR for name in figures["generators"]}
+    for name, card in (CARDS | generators).items():
+        facts = figures | world | {"training": training_facts(models / name / "training")}
+        if name in generators:
+            facts |= generator_facts(models / name, figures["generators"][name])
+        write_atomic(models / name / "README.md", f"{card.format(**facts)}\n**License.** {LICENSE}\n")
+
+
+def generator_facts(folder: Path, quality: dict) -> dict:
+    """What a generator's card says of its parts, read from its files, and of its samples (`generator_quality`)."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    best = max(quality["scales"], key=lambda row: row["class"] + row["context"] + row["accessory"])
     accessories = ", ".join(f"{name} {share:.2f}" for name, share in best["accessories"].items())
-    accessories += f" (guidance scale {best['guidance_scale']:g})"
-    rows = {"accessories": accessories, "generator_rows": generator_rows, "oracle_rows": oracle_rows}
-    for name, card in CARDS.items():
-        facts = {
-            "words": len(vocabulary()),
-            "classes": len(CLASSES),
-            "contexts": len(CONTEXT_NAMES),
-            "kinds": len(ACCESSORY_NAMES),
-            "colors": len(COLORS),
-            "empty": 100 * EMPTY,
-            "decoded": DECODED,
-            "decoded_in_10": 10 * DECODED_SHARE,
-            "blurred_in_10": 10 * BLURRED_SHARE,
-            "training": training_facts(models / name / "training"),
-        }
-        text = card.format(**figures | rows | facts)
-        write_atomic(models / name / "README.md", f"{text}\n**License.** {LICENSE}\n")
+    return {
+        "autoencoder": quality["autoencoder"],
+        "name": folder.name,
+        "family": folder.name.removeprefix("micro-"),
+        "pipeline": index["_class_name"],
+        "prediction": scheduler["prediction_type"],
+        "scheduler": index["scheduler"][1],
+        "parts": "\n".join(
+            f"| {part} | {index[part][1]} | {size / 1e6:.2f} |" for part, size in parameters(folder).items()
+        ),
+        "frechet": quality["frechet"],
+        "num_steps": quality["num_steps"],
+        "solver": quality["scheduler"],
+        "device": quality["device"],
+        "batch": quality["batch"],
+        "rows": "\n".join(
+            f"| {row['guidance_scale']:g} | {row['samples']} | {row['class']:.3f} | {row['context']:.3f} "
+            f"| {row['accessory']:.3f} | {row['color']:.3f} | {row['seconds_per_picture']:.2f} |"
+            for row in quality["scales"]
+        ),
+        "accessories": f"{accessories} (guidance scale {best['guidance_scale']:g})",
+    }
+
+
+def parameters(folder: Path) -> dict[str, int]:
+    """The number of parameters of each network of a diffusers folder."""
+    from safetensors import safe_open
+
+    sizes = {}
+    for path in sorted(folder.glob("*/*.safetensors")):
+        with safe_open(path, "pt") as file:
+            counts = [math.prod(file.get_slice(key).get_shape()) for key in file.keys()]  # noqa: SIM118
+        sizes[path.parent.name] = sizes.get(path.parent.name, 0) + sum(counts)
+    return sizes
 
 
 def training_facts(folder: Path) -> str:
     """One line per trained part, from the plans beside the loss curves, and then the notes beside those."""
     lines, notes = [], []
     for path in sorted(folder.glob("*.json")):
-        about = json.loads(path.read_text())
+        about = json.loads(path.read_text(encoding="utf-8"))
         notes += [about.get("before", {}).get("notes", ""), read_notes(path)]
         plan = about["plan"]
         lines.append(

@@ -47,7 +47,9 @@ def import_autoencoder(folder: Path, part: Path) -> None:
     write_atomic(part / "final.safetensors", lambda path: save_file(floats, path))
 
 
-def export_generator(autoencoder: Path, generator: Path, scale: float, family: str, folder: Path) -> None:
+def export_generator(
+    autoencoder: Path, generator: Path, encoder: Path, scale: float, family: str, folder: Path
+) -> None:
     """Write a folder that the family's pipeline of diffusers loads (`Form.pipeline`).
 
     transformers takes the number type of a model from its configuration, diffusers float32: it is set to agree.
@@ -55,6 +57,7 @@ def export_generator(autoencoder: Path, generator: Path, scale: float, family: s
     Args:
         autoencoder: The training folder of the autoencoder.
         generator: The training folder of the generator.
+        encoder: The training folder of the encoder for its alignment.
         scale: The pipeline's `scaling_factor` (`latent_scale`).
         family: The name of a form.
         folder: The folder to write.
@@ -76,7 +79,7 @@ def export_generator(autoencoder: Path, generator: Path, scale: float, family: s
         derived = {"block_out_channels"}  # set by the class itself, which warns of it when it is loaded
         write_json(config, {k: v for k, v in json.loads(config.read_text()).items() if k not in derived})
 
-    _write_folder(folder, write, autoencoder, generator)
+    _write_folder(folder, write, autoencoder, encoder, generator)
 
 
 def export_clip(weights: Path, folder: Path) -> None:

@@ -123,6 +123,7 @@ class Recipe:
             export_generator(
                 self.folder / "autoencoder",
                 self.folder / name,
+                encoder.parent,
                 scale,
                 self.family,
                 self.output / f"micro-{self.family}",

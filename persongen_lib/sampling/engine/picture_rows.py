@@ -1,0 +1,46 @@
+"""A line of pictures.jsonl: what a picture is, read strictly, as people write such files too."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from typing import Any
+
+from persongen_lib.core.checks import check_inside, check_known, check_seed, check_template
+from persongen_lib.core.errors import UserError
+
+KEYS = ("file", "prompt_index", "template", "prompt", "seed", "evaluations")
+NUMBERS = ("prompt_index", "seed", "evaluations")
+EXAMPLE = '{"file": "images/1.png", "template": "a photo of {} in the snow"}'
+
+
+def picture_row(line: str, where: str) -> dict[str, Any]:
+    """What a line of pictures.jsonl says.
+
+    Args:
+        line: a JSON object with `file` (in the run's folder), and where known `template`, `prompt`, and the whole
+            numbers `prompt_index`, `seed` and `evaluations`.
+        where: file and line, at the beginning of the error.
+
+    Raises:
+        UserError: no JSON object, no `file` or one outside the folder, an unknown key, or a value of another kind.
+    """
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict) or "file" not in row:
+        raise UserError(f"{where} must be a JSON object with the picture's file, such as {EXAMPLE}")
+    check_known("key", row, KEYS, where=f" in {where}")
+    check_inside(row["file"], where)
+    try:
+        if "template" in row:
+            check_template(row["template"])
+        if not isinstance(row.get("prompt", ""), str):
+            raise UserError(f"the prompt must be a text, not {reprlib.repr(row['prompt'])}")
+        for name in NUMBERS:
+            if name in row:
+                check_seed(row[name], name)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return row

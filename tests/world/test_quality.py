@@ -1,0 +1,108 @@
+"""How good the embedded models are, against the renderer's ground truth, and the measures themselves."""
+
+import pytest
+import torch
+
+from persongen_lib.backbones.loading import load_backbone
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.paths import DATA
+from persongen_lib.world.draw.scene import CLASSES
+from persongen_lib.world.language.captions import parse
+from persongen_lib.world.language.vocabulary import clip_tokenizer
+from persongen_lib.world.models.oracle import load_oracle
+from persongen_lib.world.models.segmenter import load_segmenter
+from persongen_lib.world.training import held_out, measure
+from persongen_lib.world.training.samples import (
+    frechet,
+    frechet_to_renders,
+    sample_accuracy,
+    superclass_wishes,
+)
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    return load_oracle()
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("micro", device="cpu")
+
+
+def test_the_oracle_reads_held_out_renders_and_decoded_ones(oracle, backbone):
+    for through in (None, backbone):
+        accuracy = measure.oracle_accuracy(oracle, through, 200)
+        assert accuracy["class"] >= 0.94 and accuracy["context"] >= 0.97 and accuracy["accessory"] >= 0.85
+
+
+def test_the_identity_encoder_tells_individuals_apart(oracle, backbone):
+    assert measure.identity_auc(oracle, None, 8)["auc"] >= 0.93
+    assert measure.identity_auc(oracle, backbone, 8)["auc"] >= 0.9
+
+
+def test_the_segmenter_finds_subjects_and_their_color_words(backbone):
+    for through in (None, backbone):
+        found = measure.segmenter_accuracy(load_segmenter(), through, 200)
+        assert found["iou"] >= 0.85 and found["color"] >= 0.85
+
+
+def test_the_autoencoder_keeps_pictures(backbone):
+    assert measure.autoencoder_psnr(backbone, 48)["psnr"] >= 28
+
+
+def test_open_clip_loads_the_evaluator_and_it_names_pictures():
+    accuracy = measure.clip_accuracy(DATA / "models" / "micro-clip", None, 120)
+    assert accuracy["class"] >= 0.85 and accuracy["context"] >= 0.9
+
+
+def test_the_generator_follows_prompts(oracle, backbone):
+    scores = sample_accuracy(backbone, oracle, load_segmenter(), 5.0, 48)
+    assert scores["class"] >= 0.85 and scores["context"] >= 0.85
+
+
+def test_the_generators_folder_speaks_the_worlds_language(backbone):
+    text = "a photo of a red sks dog with an umbrella on blue fabric"
+    assert backbone._pipeline.tokenizer(text).input_ids == clip_tokenizer()(text).input_ids
+
+
+def test_prompts_ask_for_what_is_measured():
+    for wish in superclass_wishes(96):
+        told = parse(wish.template.format(wish.class_name))
+        assert (told.class_name, told.context) == (wish.class_name, wish.context)
+        assert (told.accessory, told.color) == (wish.accessory, wish.color)
+    wishes = superclass_wishes(96)
+    assert {wish.class_name for wish in wishes} == set(CLASSES)
+    assert sum(wish.accessory is not None for wish in wishes) == 48
+    assert sum(wish.color is not None for wish in wishes) == 24
+
+
+def test_the_frechet_distance_of_normal_distributions_is_the_analytic_one():
+    generator = torch.Generator().manual_seed(0)
+    unit = torch.randn(200_000, 3, generator=generator, dtype=torch.float64)
+    other = torch.randn(200_000, 3, generator=generator, dtype=torch.float64)
+    deviations, shift = torch.tensor([1.0, 2.0, 0.5]), torch.tensor([0.0, 3.0, 0.0])
+    wanted = 9 + (deviations - 1).square().sum()
+    assert frechet(unit, other * deviations + shift) == pytest.approx(float(wanted), rel=0.02)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))[0]
+    assert frechet(unit @ turn, (other * deviations + shift) @ turn) == pytest.approx(
+        frechet(unit, other * deviations + shift)
+    )
+    assert frechet(unit, unit) == pytest.approx(0, abs=1e-6)
+
+
+def test_broken_pictures_are_further_from_renders_than_good_ones(oracle):
+    scenes = [held_out.scene(9, k) for k in range(64)]
+    renders = oracle.features(held_out.pictures(scenes))
+    others = oracle.features(held_out.pictures([held_out.scene(10, k) for k in range(64)]))
+    broken = [image.resize((6, 6)).resize((64, 64)) for image in held_out.pictures(scenes)]
+    assert frechet(renders, oracle.features(broken)) > 2 * frechet(renders, others)
+
+
+def test_too_few_samples_are_refused():
+    with pytest.raises(UserError, match="at least 48"):
+        measure.measure(DATA / "models", [3.0], samples=12)
+
+
+def test_samples_are_compared_with_renders_of_their_captions(oracle, backbone):
+    assert 0 < frechet_to_renders(backbone, oracle, 3.0, 24) < frechet_to_renders(backbone, oracle, 0.0, 24)
