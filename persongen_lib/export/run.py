@@ -53,6 +53,8 @@ def export_adapter(
         UserError: If the adapter does not have the format, or the folder holds anything but earlier exports of the same
             adapter: nothing is overwritten.
     """
+    if not isinstance(output, str | Path) or not str(output).strip():
+        raise UserError(f"the output must be the name of a folder, not {output!r}")
     tuned, output = TunedWeights.read(adapter), Path(output).resolve()
     fitting = _fitting(tuned)
     chosen = _natural(tuned, fitting) if format is None else (_named(tuned, fitting, format),)

@@ -424,6 +424,13 @@ def test_a_folder_with_something_else_is_refused(tmp_path, models):
     assert export_adapter(adapter, folder, "kohya") == export_adapter(adapter, folder, "lora")
 
 
+@pytest.mark.parametrize("output", [None, 7, "", " ", [], b"out"])
+def test_an_output_that_is_no_folder(models, tmp_path, output):
+    adapter = save_adapter(tmp_path / "one", models / "sd", lora(tiny_backbone()))
+    with pytest.raises(UserError, match="must be the name of a folder"):
+        export_adapter(adapter, output, "lora")
+
+
 def test_what_an_export_leaves_out_is_one_plain_line(tmp_path, models, capsys):
     adapter = save_adapter(
         tmp_path / "one", models / "sd", {**lora(tiny_backbone()), **rows(tiny_backbone())}

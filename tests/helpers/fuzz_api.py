@@ -43,7 +43,6 @@ SEEDS = (
     True,
     1.5,
     math.nan,
-    None,
     "",
     "3-1",
     "a",
