@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 STRIP := $(BIN)/nbstripout --keep-id --extra-keys \
 	"metadata.papermill metadata.language_info.version cell.metadata.papermill cell.metadata.execution"
 
-.PHONY: help setup book check test test-book lab strip clean distclean
+.PHONY: help setup book check test test-book audit lab strip clean distclean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -36,6 +36,11 @@ test: check ## the same, and every test of the library and the notebooks, in two
 
 test-book: $(READY) ## look at every page of the built book in a browser (Chromium)
 	$(BIN)/python -m pytest tests/book/test_book_pages.py
+
+audit: ## look up the pinned packages among the known vulnerabilities (network; its own environment)
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start.ipynb

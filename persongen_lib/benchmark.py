@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from persongen_lib.core.checks import check_known, check_steps
+from persongen_lib.core.checks import check_known, check_seed, check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.provenance import provenance
 
@@ -212,11 +212,13 @@ def _with_base(
     """The strategies by name, base first, with the numbers that are usual for the backbone."""
     from persongen_lib.backbones.defaults import defaults_of
     from persongen_lib.sampling.engine.specs import default_strategy
-    from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
+    from persongen_lib.sampling.engine.strategy import Strategy, list_strategies, make_strategy
 
     usual = defaults_of(type(backbone), backbone.name)
     if strategies is None:
         strategies = [default_strategy(name, usual, num_steps) for name in list_strategies()]
+    if wrong := [one for one in strategies if not isinstance(one, Strategy)]:
+        raise UserError(f"strategies are made with make_strategy; {wrong[0]!r} is none")
     names = [strategy.name for strategy in strategies]
     if len(set(names)) < len(names):
         raise UserError(f"each strategy can be given only once, not {', '.join(names)}")
@@ -246,6 +248,7 @@ def _contestants(
 
     check_steps(pictures, what="the number of pictures")
     check_steps(repeats, what="the number of repeats")
+    check_seed(seed)
     for strategy in strategies.values():
         strategy.check_run(check_steps(num_steps), "ddim")
     noise = initial_noise(range(seed, seed + pictures), backbone.latent_shape)

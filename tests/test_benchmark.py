@@ -116,7 +116,7 @@ def test_the_command_writes_a_table_and_prints_a_summary(command, tmp_path, caps
     ("arguments", "said"),
     [
         (["--strategies", "mixed,best"], "unknown strategy: best; known: base"),
-        (["--strategies", ""], "unknown strategy"),
+        (["--strategies", ""], "--strategies: must not be empty"),
         (["--strategies", "mixed,mixed"], "only once"),
         (["--repeats", "0"], "the number of repeats must be"),
         (["--pictures", "0"], "the number of pictures must be"),

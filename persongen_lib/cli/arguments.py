@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
+from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 
 
 def parse_parameters(settings: Sequence[str]) -> dict[str, Any]:
-    """Values by name from "name=value" texts; a value is a number, true or false, or else a text."""
-    parameters = {}
+    """Values by name from "name=value" texts; a value is a number, true or false, or else a text.
+
+    Raises:
+        UserError: no name or no value, a name that is given twice, or a value that can't be read.
+    """
+    parameters: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
-        if not equals or not name:
+        if not equals or not name or not value:
             raise UserError(f"a parameter is given as name=value, such as guidance_scale=5, not {setting!r}")
+        if name in parameters:
+            raise UserError(f"the parameter {name} is given twice: keep one of its values")
         try:
             parameters[name] = json.loads(value)
         except json.JSONDecodeError:
             parameters[name] = value
+        except (ValueError, RecursionError):
+            raise UserError(
+                f"the value of {name} is too long or nested too deeply: give a number or a text"
+            ) from None
     return parameters
+
+
+def checked_runtime(args: Namespace) -> Runtime:
+    """The runtime of --runs, --device and --dtype, which are checked here: finished work does not look at them."""
+    from persongen_lib.backbones.loading import DTYPES, resolve_device
+
+    resolve_device(args.device)
+    if args.dtype is not None:
+        check_known("dtype", [args.dtype], DTYPES)
+    return Runtime.at(args.runs, args.device, args.dtype)
 
 
 def add_run_arguments(parser: ArgumentParser) -> None:

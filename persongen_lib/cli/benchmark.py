@@ -28,7 +28,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="timed runs of each (default: 7)")
     parser.add_argument("--compile", action="store_true", help="compile the network first")
     parser.add_argument(
-        "--clock", default="wall", choices=("wall", "cpu"), help="of the summary; the table holds both"
+        "--clock",
+        default="wall",
+        choices=("wall", "cpu"),
+        help="of the summary; the table holds both (default: wall)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
     parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: the backbone's; bf16 of a random one)")

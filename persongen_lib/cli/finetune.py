@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, Namespace
 
-from persongen_lib.cli.arguments import add_run_arguments, parse_parameters
+from persongen_lib.cli.arguments import add_run_arguments, checked_runtime, parse_parameters
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.runtime import Runtime
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: fp32 on a CPU, bf16 on a GPU)")
     parser.add_argument(
-        "--snapshots", default="", metavar="N,N", help="also keep the adapters after these numbers of steps"
+        "--snapshots", metavar="N,N", help="also keep the adapters after these numbers of steps"
     )
     parser.add_argument(
         "--checkpoint-every",
@@ -68,8 +68,8 @@ def run(args: Namespace) -> int:
     folder = finetune(
         spec,
         concept,
-        Runtime.at(args.runs, args.device, args.dtype),
-        snapshots=_steps(args.snapshots),
+        checked_runtime(args),
+        snapshots=_steps(args.snapshots or ""),
         checkpoint_every=args.checkpoint_every,
         validate=() if args.no_validation else args.validate or VALIDATION,
         report=args.report,
@@ -79,7 +79,6 @@ def run(args: Namespace) -> int:
 
 
 def _steps(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise UserError(f"snapshots are numbers of steps such as 100,200, not {text!r}") from None
+    if not re.fullmatch(r"(\s*[0-9]{1,9}\s*(,|$))*", text):
+        raise UserError(f"snapshots are numbers of steps such as 100,200, not {text!r}")
+    return [int(part) for part in text.split(",") if part.strip()]

@@ -6,11 +6,14 @@ import argparse
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import NoReturn
 
 from persongen_lib import __version__
+from persongen_lib.cli.failures import explain, warn
+from persongen_lib.cli.parser import Parser
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.quoting import one_line
 
 COMMANDS = {
     "finetune": ("persongen_lib.cli.finetune", "teach a model one concept from a few pictures"),
@@ -29,17 +32,14 @@ EXAMPLE = """example:
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that raises what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise a UserError that names the help page instead of exiting."""
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = warn
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: list[str]) -> int:
     try:
         parser, run = _parser(argv)
         args = parser.parse_args(argv)
@@ -56,7 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         message, code = f"{error.filename or 'the system'}: {error.strerror or error}", 2
     except KeyboardInterrupt:
         message, code = "interrupted: the same command goes on from here", 130
-    print(f"persongen: {message}", file=sys.stderr)
+    except Exception as error:
+        message, code = explain(error), 2
+        if message is None:
+            raise
+    print(f"persongen: {one_line(message)}", file=sys.stderr)
     return code
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from persongen_lib.cli.arguments import add_run_arguments, parse_parameters
+from persongen_lib.cli.arguments import add_run_arguments, checked_runtime, parse_parameters
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from persongen_lib.sampling.engine.specs import SampleSpec
 
 TEMPLATE = "a photo of {}"
+METHOD = "dreambooth"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -40,8 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--token", help="the placeholder word (default: the concept's, or sks)")
     parser.add_argument(
         "--method",
-        default="dreambooth",
-        help=f"of the fine-tuning: {', '.join(list_methods())} (default: dreambooth)",
+        help=f"of the fine-tuning: {', '.join(list_methods())} (default: {METHOD})",
     )
     parser.add_argument(
         "--backbone", help=f"{', '.join(list_backbones())}, a folder or a hub id (default: micro)"
@@ -73,21 +73,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Check everything first, then fine-tune if needed, sample, and copy the pictures out."""
     from persongen_lib.core.checks import check_steps
-    from persongen_lib.core.store import Store
     from persongen_lib.finetune.engine.run import finetune
     from persongen_lib.sampling.engine.run import check_output, export, run_sample
 
     concept, fine_tune = _source(args)
     spec = _spec(args, concept, fine_tune)
     check_steps(args.batch_size, what="the batch size")
+    runtime = checked_runtime(args)
     if args.output:
         check_output(spec, args.output)
-    store = Store(args.runs)
-    if concept and not store.find("sample", spec):
-        finetune(fine_tune, concept, Runtime(store, args.device))
-    folder = run_sample(
-        spec, Runtime(store, args.device, args.dtype), adapter=args.adapter, batch_size=args.batch_size
-    )
+    if concept and not runtime.store.find("sample", spec):
+        finetune(fine_tune, concept, Runtime(runtime.store, args.device))
+    folder = run_sample(spec, runtime, adapter=args.adapter, batch_size=args.batch_size)
     if args.output:
         folder = export(folder, args.output)
     count = len(spec.prompts) * len(spec.seeds)
@@ -100,11 +97,15 @@ def _source(args: Namespace) -> tuple[Concept | None, FineTuneSpec | None]:
     from persongen_lib.data.concepts import load_concept
     from persongen_lib.finetune.engine.specs import fine_tune_spec
 
+    if args.concept is None and args.method is not None:
+        raise UserError("--method says how a --concept is fine-tuned: give --concept, or leave --method out")
     if args.adapter:
         return None, _adapter_spec(args)
     if args.concept:
         concept = load_concept(args.concept, args.class_name)
-        return concept, fine_tune_spec(concept, args.backbone or "micro", args.method, token=args.token)
+        return concept, fine_tune_spec(
+            concept, args.backbone or "micro", args.method or METHOD, token=args.token
+        )
     if args.class_name:
         return None, None
     raise UserError("give --concept or --adapter, or --class-name to sample the model as it is")

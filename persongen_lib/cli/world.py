@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+MOST_PICTURES = 1_000_000
 MODELS = ("autoencoder", "generator", "clip", "oracle", "segmenter")
 
 
@@ -14,57 +15,93 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     render = actions.add_parser("render", help="render random captioned pictures as PNG files to look at")
-    render.add_argument("--pictures", type=int, default=24)
-    render.add_argument("--seed", type=int, default=0)
-    render.add_argument("--output", default="world", help="folder for the pictures and captions.jsonl")
+    render.add_argument("--pictures", type=int, default=24, metavar="N", help="how many (default: 24)")
+    render.add_argument("--seed", type=int, default=0, metavar="N", help="of the scenes (default: 0)")
+    render.add_argument(
+        "--output", default="world", metavar="DIR", help="the pictures and captions.jsonl (default: world)"
+    )
 
     concepts = actions.add_parser("concepts", help="write the thirty concepts' reference pictures")
-    concepts.add_argument("--output", default="concepts", help="folder for one folder per concept")
     concepts.add_argument(
-        "--places", type=int, default=1, help="places of a concept's five pictures: 1, 2 or 5 (default: 1)"
+        "--output", default="concepts", metavar="DIR", help="one folder per concept (default: concepts)"
+    )
+    concepts.add_argument(
+        "--places",
+        type=int,
+        default=1,
+        metavar="N",
+        help="places of a concept's five pictures: 1, 2 or 5 (default: 1)",
     )
 
     train = actions.add_parser(
         "train", help="train one of the embedded models, or all; goes on where it was killed"
     )
-    train.add_argument("model", choices=(*MODELS, "all"))
     train.add_argument(
-        "--folder", default="runs/world", help="pictures, latents, checkpoints and loss curves"
+        "model", choices=(*MODELS, "all"), metavar="MODEL", help=f"one of {', '.join(MODELS)}, or all"
     )
-    train.add_argument("--pictures", type=int, default=65_536, help="rendered training pictures")
-    train.add_argument("--steps", type=int, help="steps of the plan; may be changed when resuming")
-    train.add_argument("--batch-size", type=int, help="images per step and worker")
-    train.add_argument("--learning-rate", type=float)
-    train.add_argument("--family", default="sd", help="form of the generator: sd, sdxl or pixart")
-    train.add_argument("--workers", type=int, default=2, help="training processes, one thread each")
-    train.add_argument("--device", default="auto")
+    train.add_argument(
+        "--folder",
+        default="runs/world",
+        metavar="DIR",
+        help="pictures, latents, checkpoints and loss curves (default: runs/world)",
+    )
+    train.add_argument(
+        "--pictures", type=int, default=65_536, metavar="N", help="rendered for training (default: 65536)"
+    )
+    train.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="training steps, which may be changed when resuming (default: the model's plan)",
+    )
+    train.add_argument(
+        "--batch-size", type=int, metavar="N", help="images per step and worker (default: the model's plan)"
+    )
+    train.add_argument(
+        "--learning-rate",
+        type=float,
+        metavar="X",
+        help="the highest, above 0 and at most 1 (default: the model's plan)",
+    )
+    train.add_argument(
+        "--family", default="sd", help="form of the generator: sd, sdxl or pixart (default: sd)"
+    )
+    train.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="training processes, one thread each (default: 2)"
+    )
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
     train.add_argument(
         "--start-from",
-        help="a folder of models, as data/models, whose autoencoder is kept and generator trained on",
+        metavar="DIR",
+        help="models, as data/models, whose autoencoder is kept and generator trained on (default: none)",
     )
-    train.add_argument("--output", default=None, help="where the trained models go (default FOLDER/models)")
+    train.add_argument("--output", metavar="DIR", help="the trained models (default: FOLDER/models)")
 
     measure = actions.add_parser(
         "measure", help="measure the models of a folder on held-out renders and samples"
     )
-    measure.add_argument("--models", default=None, help="default: the embedded ones")
+    measure.add_argument("--models", metavar="DIR", help="the models (default: the embedded ones)")
     measure.add_argument(
         "--only", nargs="+", metavar="NAME", help="models to measure, such as micro-sd (default: all)"
     )
-    measure.add_argument("--guidance-scales", default="3,4,5,7", help="of generators (default: %(default)s)")
     measure.add_argument(
-        "--samples", type=int, default=400, help="of a generator at each scale (default: %(default)s)"
+        "--guidance-scales", default="3,4,5,7", metavar="X,X", help="of generators (default: 3,4,5,7)"
+    )
+    measure.add_argument(
+        "--samples", type=int, default=400, metavar="N", help="of a generator at each scale (default: 400)"
     )
     measure.add_argument(
         "--compared",
         type=int,
         default=2000,
-        help="samples of a generator that are compared with renders (default: %(default)s)",
+        metavar="N",
+        help="samples of a generator that are compared with renders (default: 2000)",
     )
     measure.add_argument(
         "--output",
         default="world-quality.json",
-        help="file of all figures; those of other models stay in it (default: %(default)s)",
+        metavar="FILE",
+        help="all figures; those of other models stay in it (default: world-quality.json)",
     )
     measure.add_argument("--cards", action="store_true", help="write the models' cards from the figures too")
 
@@ -78,14 +115,14 @@ def _render(args: argparse.Namespace) -> int:
     import numpy as np
     from PIL import Image
 
-    from persongen_lib.core.errors import UserError
+    from persongen_lib.core.checks import check_seed, check_steps
     from persongen_lib.core.files import write_atomic
     from persongen_lib.world.draw.dataset import scene_at
     from persongen_lib.world.draw.scene import render
     from persongen_lib.world.language.captions import caption
 
-    if args.pictures < 1:
-        raise UserError(f"the number of pictures must be at least 1, not {args.pictures}")
+    check_steps(args.pictures, MOST_PICTURES, "the number of pictures")
+    check_seed(args.seed)
     lines, folder = [], Path(args.output)
     for k in range(args.pictures):
         scene = scene_at(k, args.seed)
@@ -113,7 +150,7 @@ def _train(args: argparse.Namespace) -> int:
 
     recipe = Recipe(
         Path(args.folder),
-        Path(args.output or Path(args.folder) / "models"),
+        Path(args.output) if args.output else Path(args.folder) / "models",
         args.pictures,
         args.family,
         args.workers,
@@ -129,21 +166,14 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> int:
-    from persongen_lib.core.errors import UserError
     from persongen_lib.core.files import write_json
     from persongen_lib.core.paths import DATA
     from persongen_lib.world.training.cards import write_cards
-    from persongen_lib.world.training.measure import measure, merged
+    from persongen_lib.world.training.measure import measure, merged, parse_scales, read_figures
 
-    try:
-        scales = [float(value) for value in args.guidance_scales.split(",")]
-    except ValueError:
-        raise UserError(
-            f"guidance scales are numbers with commas, as 3,5,7; not {args.guidance_scales!r}"
-        ) from None
     models = Path(args.models or DATA / "models")
     output = Path(args.output)
-    before = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
+    before, scales = read_figures(output), parse_scales(args.guidance_scales)
     figures = merged(before, measure(models, scales, args.samples, args.compared, args.only))
     write_json(output, figures)
     if args.cards:

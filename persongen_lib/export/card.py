@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import yaml
 
+from persongen_lib.core.quoting import code_span, fenced, literal, markdown
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept
 from persongen_lib.export.format import every_format
 from persongen_lib.export.license import full_name, license_of
 from persongen_lib.export.tuned import BASE, Tuned
+
+OWN_LOADER = """from persongen_lib import load_backbone, make_strategy, sample
+backbone = load_backbone({backbone})
+backbone.load_adapter("FOLDER")
+sample(backbone, make_strategy("base"), "a photo of {{}}", {token}, {class_name}, seeds=[0]).images[0]"""
 
 TEXT = """---
 {front}---
@@ -30,12 +35,7 @@ example: "{prompt}".
 
 `FOLDER` is the folder of this card{where}. The fine-tuning itself (`adapter.safetensors`), in this library:
 
-```python
-from persongen_lib import load_backbone, make_strategy, sample
-backbone = load_backbone({backbone})
-backbone.load_adapter("FOLDER")
-sample(backbone, make_strategy("base"), "a photo of {{}}", {quoted}, "{class_name}", seeds=[0]).images[0]
-```
+{own_loader}
 
 `persongen export` converts it to the formats below; fine-tuning already writes the small ones. To load each:
 
@@ -85,26 +85,30 @@ def model_card(
         "parameters": ", ".join(f"{name} {value}" for name, value in spec.parameters.items()) or "none",
         **({"made with": _made_with(provenance)} if provenance else {}),
     }
+    own_loader = OWN_LOADER.format(
+        backbone=literal(spec.backbone if place.repo or place.family else BASE),
+        token=literal(spec.token),
+        class_name=literal(spec.class_name),
+    )
     return TEXT.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
-        concept=spec.concept,
-        class_name=spec.class_name,
-        method=spec.method,
-        token=spec.token,
-        base=base,
-        prompt=prompt,
-        backbone=json.dumps(spec.backbone if place.repo or place.family else BASE),
-        quoted=json.dumps(spec.token),
+        concept=markdown(spec.concept),
+        class_name=markdown(spec.class_name),
+        method=markdown(spec.method),
+        token=markdown(spec.token),
+        base=markdown(base),
+        prompt=markdown(prompt),
+        own_loader=fenced(own_loader, "python"),
         where="" if place.repo else f", `{BASE}` that of the base model",
         pictures=pictures,
-        facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
+        facts="\n".join(f"| {name} | {markdown(value)} |" for name, value in facts.items()),
         loaders=_loaders(tuned, formats),
     )
 
 
 def _loaders(tuned: Tuned, formats: Collection[str]) -> str:
     loading = [format.loading(tuned) for format in every_format() if format.name in formats]
-    blocks = [f"{what}:\n\n```python\n{lines}\n```" for what, lines in loading]
+    blocks = [f"{what}:\n\n{fenced(lines, 'python')}" for what, lines in loading]
     return "\n\n".join([*blocks, *_caveats(tuned.spec, formats)])
 
 
@@ -113,7 +117,7 @@ def _caveats(spec: FineTuneSpec, formats: Collection[str]) -> list[str]:
     if "peft" in formats and spec.parameters.get("token_learning_rate"):
         rest = "`learned_embeds.safetensors` as well" if "textual_inversion" in formats else "the whole model"
         caveats.append(
-            f"The embedding of `{spec.token}` was trained too and is in no LoRA file: it takes {rest}."
+            f"The embedding of {code_span(spec.token)} was trained too and is in no LoRA file: it takes {rest}."
         )
     elif "textual_inversion" in formats and spec.method != "textual_inversion":
         caveats.append(

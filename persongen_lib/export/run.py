@@ -50,8 +50,11 @@ def export_adapter(
         The output folder.
 
     Raises:
-        UserError: If the adapter does not have the format, or a file is in the way: nothing is overwritten.
+        UserError: If the adapter does not have the format, or the folder holds anything but earlier exports of the same
+            adapter: nothing is overwritten.
     """
+    if not isinstance(output, str | Path) or not str(output).strip():
+        raise UserError(f"the output must be the name of a folder, not {output!r}")
     tuned, output = TunedWeights.read(adapter), Path(output).resolve()
     fitting = _fitting(tuned)
     chosen = _natural(tuned, fitting) if format is None else (_named(tuned, fitting, format),)
@@ -62,9 +65,8 @@ def export_adapter(
         chosen[0].write(tuned, output, device, card)
         return output
     files = card | _files(tuned, chosen)
-    for name, content in files.items():
-        if (output / name).exists() and (output / name).read_bytes() != content:
-            raise UserError(f"{output / name} is there already and differs: give another folder or remove it")
+    if output.exists() and any(output.iterdir()):
+        _check_same(output, card | _files(tuned, fitting))
     _write(output, files)
     return output
 
@@ -133,6 +135,15 @@ def _named(tuned: TunedWeights, fitting: tuple[Format, ...], name: str) -> Forma
     return format
 
 
+def _check_same(output: Path, files: Mapping[str, bytes]) -> None:
+    """Raise a UserError where a folder holds anything but these files, such as those of another fine-tuning."""
+    for path in output.rglob("*"):
+        if path.is_file() and files.get(path.relative_to(output).as_posix()) != path.read_bytes():
+            raise UserError(
+                f"{path} is there already and is not of this fine-tuning: give another folder or remove it"
+            )
+
+
 def _files(tuned: TunedWeights, chosen: Iterable[Format]) -> dict[str, bytes]:
     return {name: content for format in chosen for name, content in format.files(tuned).items()}
 
@@ -144,6 +155,7 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _provenance(adapter: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((adapter / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = json.loads((adapter / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
+    return known if isinstance(known, dict) and isinstance(known.get("packages", {}), dict) else None

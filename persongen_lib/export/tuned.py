@@ -16,6 +16,7 @@ from persongen_lib.adapters.rows import split_row
 from persongen_lib.backbones.families import family_of
 from persongen_lib.backbones.latent import LatentDiffusion
 from persongen_lib.backbones.sources import Source, locate
+from persongen_lib.core.quoting import literal
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.sampling.engine.prompts import Prompts
 
@@ -99,4 +100,4 @@ class TunedWeights(Tuned):
 
 def load_pipeline(source: str) -> str:
     """Python lines that load a whole model into `pipe`."""
-    return f'from diffusers import DiffusionPipeline\npipe = DiffusionPipeline.from_pretrained("{source}")'
+    return f"from diffusers import DiffusionPipeline\npipe = DiffusionPipeline.from_pretrained({literal(source)})"

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
+from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.figures.style import WIDTH, look, styled
 
@@ -76,7 +77,13 @@ def contact_sheet(
         captions: One per image; None for no captions.
         columns: Images per row.
         width: Inches.
+
+    Raises:
+        UserError: No images, or a wrong number of columns or captions.
     """
+    check_steps(columns, what="the number of columns")
+    if not images or (captions is not None and len(captions) != len(images)):
+        raise UserError("a contact sheet needs at least one image, and one caption per image or none at all")
     lines = [images[start : start + columns] for start in range(0, len(images), columns)]
     if captions is None:
         return grid(lines, None, None, width, columns=columns)

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 WIDTH = 5.2
 """Width of a figure in inches: text of 11 points stays readable when a phone shrinks the figure to its
@@ -136,10 +137,19 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     def drawn(*args, **settings) -> Figure:
         with plt.rc_context(STYLE):
             figure = draw(*args, **settings)
+        _show_as_written(figure)
         plt.close(figure)
         return figure
 
     return drawn
+
+
+def _show_as_written(figure: Figure) -> None:
+    """Take dollar signs for what they are: only the powers of ten on logarithmic axes are mathematics."""
+    axes = [axis for one in figure.axes for axis in (one.xaxis, one.yaxis) if axis.get_scale() == "log"]
+    powers = [label for axis in axes for label in axis.get_ticklabels(which="both")]
+    for text in figure.findobj(Text):
+        text.set_parse_math(text in powers)
 
 
 def legend(figure: Figure, axis: plt.Axes) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.quoting import fenced, literal, markdown
 from persongen_lib.sampling.engine.specs import default_strategy
 from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
 from persongen_lib.study.cell import DEFAULT_BACKBONE, DEFAULT_METHOD
@@ -52,11 +53,11 @@ def python_lines(option: pd.Series) -> str:
     name, backbone = option["strategy"], _backbone(option)
     own = make_strategy(name).parameters() if name in list_strategies() else {}
     given = "".join(
-        f", {key}={json.dumps(value) if isinstance(value, str) else repr(value)}"
+        f", {key}={literal(value) if isinstance(value, str) else repr(value)}"
         for key, value in _changed(option, own).items()
     )
-    load = "" if backbone == DEFAULT_BACKBONE else f"backbone = load_backbone({json.dumps(backbone)})\n"
-    return f'{load}strategy = make_strategy("{name}"{given})'
+    load = "" if backbone == DEFAULT_BACKBONE else f"backbone = load_backbone({literal(backbone)})\n"
+    return f"{load}strategy = make_strategy({literal(name)}{given})"
 
 
 def expected(option: pd.Series, names: Mapping[str, str]) -> str:
@@ -84,14 +85,31 @@ def advice(wanted: str, found: pd.DataFrame, names: Mapping[str, str], concept: 
         concept: The concept of the command, a name or a folder.
     """
     best = found.iloc[0]
-    command = f'{sample_command(best)} --concept {concept} --template "a photo of a {{}} in the snow"'
+    command = sample_command(best, "--concept", concept, "--template", "a photo of a {} in the snow")
     reason = f"{best['reason'][0].upper()}{best['reason'][1:]}"
     following = "".join(f" Next: {row['label']} ({row['reason']})." for _, row in found[1:2].iterrows())
     return (
-        f"**{wanted}: {best['label']}.** "
-        f"Expect {expected(best, names)} per image. {reason}.{following}\n\n"
-        f"```bash\n{command}\n```\n\n```python\n{python_lines(best)}\n```\n"
+        f"**{markdown(wanted)}: {markdown(best['label'])}.** "
+        f"Expect {expected(best, names)} per image. {markdown(f'{reason}.{following}')}\n\n"
+        f"{fenced(command, 'bash')}\n\n{fenced(python_lines(best), 'python')}\n"
     )
+
+
+def parameters_of(option: pd.Series) -> dict[str, Any]:
+    """The strategy's parameters by name, from the JSON in a row of a results table.
+
+    Raises:
+        UserError: The JSON is not an object of names and values.
+    """
+    try:
+        given = json.loads(option["parameters"])
+    except (TypeError, ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict) or not all(map(str.isidentifier, given)):
+        raise UserError(
+            f"the parameters of {option['strategy']!r} in the table must be an object of names and values"
+        )
+    return given
 
 
 def _backbone(option: pd.Series) -> str:
@@ -111,5 +129,8 @@ def _defaults(backbone: str, strategy: str, num_steps: Any) -> tuple[dict[str, A
 
 def _changed(option: pd.Series, usual: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of an option that differ from the `usual` ones."""
-    given = json.loads(option["parameters"])
-    return {name: value for name, value in given.items() if name not in usual or usual[name] != value}
+    return {
+        name: value
+        for name, value in parameters_of(option).items()
+        if name not in usual or usual[name] != value
+    }

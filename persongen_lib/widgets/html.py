@@ -11,6 +11,8 @@ from itertools import groupby
 import numpy as np
 from PIL import Image
 
+from persongen_lib.core.errors import UserError
+
 LARGEST = 320
 """Pixels that the longer side of a picture keeps."""
 SMALL = 128
@@ -51,7 +53,14 @@ def gallery(images: Sequence[Image.Image], captions: Sequence[str], width: int =
         images: The images, see `picture`.
         captions: One per image.
         width: CSS pixels that each image takes at most.
+
+    Raises:
+        UserError: There are more or fewer captions than images.
     """
+    if len(captions) != len(images):
+        raise UserError(
+            f"a gallery needs one caption per image, not {len(captions)} for {len(images)} images"
+        )
     return row(picture(image, caption, width=width) for image, caption in zip(images, captions, strict=True))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from html import escape
@@ -14,6 +13,8 @@ from PIL import Image
 
 from persongen_lib.analysis.fronts import summarize_front
 from persongen_lib.analysis.recommendation import with_prompt_right
+from persongen_lib.analysis.statistics import require
+from persongen_lib.core.checks import check_steps, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json, short_hash
 from persongen_lib.data.concepts import load_concept
@@ -22,6 +23,7 @@ from persongen_lib.figures.style import look, title
 from persongen_lib.finetune.engine.specs import fine_tune_spec
 from persongen_lib.sampling.engine.contact_sheets import open_picture, picture_path
 from persongen_lib.sampling.engine.specs import sample_spec
+from persongen_lib.study.advice import parameters_of
 from persongen_lib.widgets.html import picture, row, sentence
 from persongen_lib.widgets.studio import Studio
 
@@ -67,7 +69,12 @@ class ParetoExplorer(widgets.VBox):
         device: str = "auto",
         whole: bool = False,
     ) -> None:
+        if len(scores) != 2 or len(parse_seeds(seed)) != 1:
+            raise UserError("the plane has two scores, and its pictures have one seed")
+        if num_steps is not None:
+            check_steps(num_steps)
         table = with_prompt_right(table)
+        require(table, ("label", "strategy", "parameters", *scores))
         self.table, self.scores, self.seed, self.num_steps = table, scores, seed, num_steps
         self.studio, self.runs, self.filled = Studio(runs, device), Path(runs), set()
         references = load_concept(concept, class_name)
@@ -124,10 +131,10 @@ class ParetoExplorer(widgets.VBox):
                 with suppress(UserError):  # they are gone, and no sheet has them
                     return [open_picture(picture_path(self.runs, file)) for file in files]
         row = self.table[self.table["label"] == point["label"]].iloc[0]
-        scheduler = row.get("scheduler")
+        scheduler, steps = row.get("scheduler"), row.get("num_steps", self.num_steps)
         spec = sample_spec(
-            point["strategy"], self.prompts, self.seed, int(row.get("num_steps", self.num_steps)), self.tuning,
-            scheduler=scheduler if isinstance(scheduler, str) else None, **json.loads(point["parameters"]),
+            point["strategy"], self.prompts, self.seed, None if pd.isna(steps) else int(steps), self.tuning,
+            scheduler=scheduler if isinstance(scheduler, str) else None, **parameters_of(point),
         )  # fmt: skip
         return self.studio(spec).images
 
@@ -136,7 +143,7 @@ class ParetoExplorer(widgets.VBox):
 
 
 def _settings(point: pd.Series) -> str:
-    return ", ".join(f"{name}={value}" for name, value in json.loads(point["parameters"]).items())
+    return ", ".join(f"{name}={value}" for name, value in parameters_of(point).items())
 
 
 def _style(points: pd.DataFrame, scores: tuple[str, str], name: str) -> str:

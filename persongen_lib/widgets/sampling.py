@@ -11,7 +11,7 @@ import numpy as np
 
 from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.sources import weights_digest
-from persongen_lib.core.checks import check_steps
+from persongen_lib.core.checks import check_known, check_steps, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store, read_spec
@@ -59,7 +59,7 @@ class SamplingExplorer(widgets.Box):
         concept: str = "dog",
         prompts: str | Sequence[str] = "auto",
         strategy: str = "mixed",
-        seeds: str = "0",
+        seeds: str | int | Sequence[int] = "0",
         num_steps: int | None = None,
         backbone: str = "micro",
         method: str = "dreambooth",
@@ -68,12 +68,14 @@ class SamplingExplorer(widgets.Box):
         device: str = "auto",
     ) -> None:
         self.studio, self.prompts = Studio(runs, device), prompts
+        check_known("strategy", [strategy], list_strategies())
+        check_steps(len(parse_seeds(seeds)), MOST_SEEDS, "the number of seeds")
         self.usual = sampling_defaults(backbone)
         self.num_steps = self.usual["num_steps"] if num_steps is None else check_steps(num_steps)
         own = load_concept(concept, class_name)
         self.concepts = {own.name: own}
         self.tunings = fine_tunings(self.studio.runtime.store, own, backbone, method)
-        self._build(strategy, seeds)
+        self._build(strategy, seeds if isinstance(seeds, str) else ",".join(map(str, parse_seeds(seeds))))
         self.choose_concept()
         self.choose_strategy()
         self._watch()

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import ipywidgets as widgets
 
+from persongen_lib.core.errors import UserError
+
 
 def slideshow(pages: Mapping[str, str], description: str = "", start: int = 0) -> widgets.VBox:
     """One page at a time, chosen by a slider or a play button.
@@ -16,8 +18,15 @@ def slideshow(pages: Mapping[str, str], description: str = "", start: int = 0) -
         pages: HTML by label.
         description: What the slider is labeled with.
         start: The index of the first page shown.
+
+    Raises:
+        UserError: There is no page, or none of this index.
     """
     last = len(pages) - 1
+    if not isinstance(start, int) or not 0 <= start <= last:
+        raise UserError(
+            f"a slideshow needs at least one page and starts at one of them, from 0 to {last}, not {start!r}"
+        )
     shown = widgets.Stack([widgets.HTML(page) for page in pages.values()], selected_index=start)
     slider = widgets.SelectionSlider(
         options=list(pages),

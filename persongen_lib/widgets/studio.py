@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
+from persongen_lib.backbones.loading import resolve_device
+from persongen_lib.core.checks import check_steps
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.sampling.engine.loop import StepRecord
 from persongen_lib.sampling.engine.predictions import Encoder
@@ -52,13 +54,18 @@ class Studio:
         runs: The folder of finished work.
         device: "auto", "cpu", "cuda", "cuda:1" ...
         dtype: fp32, bf16 or fp16; None chooses by the device.
-        kept: How many results are remembered; the one used longest ago is forgotten first.
+        kept: How many results are remembered, from 1 to 1000; the one used longest ago is forgotten first.
+
+    Raises:
+        UserError: The device is not there, or another argument is not valid.
     """
 
     def __init__(
         self, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None, kept: int = 48
     ):
-        self.runtime, self.kept = Runtime.at(runs, device, dtype), kept
+        resolve_device(device)
+        self.runtime = Runtime.at(runs, device, dtype)
+        self.kept = check_steps(kept, what="the number of results that are remembered")
         self._shown: OrderedDict[str, Shown] = OrderedDict()
         self._encoder: Encoder | None = None
 

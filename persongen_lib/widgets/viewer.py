@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from persongen_lib.core.errors import UserError
 from persongen_lib.figures.style import look, title
 from persongen_lib.trajectories.analysis import latent_distance
 from persongen_lib.trajectories.trajectory import Trajectory
@@ -32,7 +33,12 @@ def trajectory_viewer(one: Trajectory, others: Mapping[str, Trajectory] | None =
         one: The trajectory whose film strip is shown.
         others: Trajectories from the same noise, by strategy. The curve is the distance of the latents to theirs;
             without any, the distance of concept and superclass branch.
+
+    Raises:
+        UserError: What is given is no trajectory with a film strip.
     """
+    if not isinstance(one, Trajectory) or not len(one.frames):
+        raise UserError(f"the viewer needs a Trajectory with a film strip, not {type(one).__name__}")
     others = others or {}
     lines = {f"to {name}": latent_distance(one, other) for name, other in others.items()}
     about = title("latents") if others else title("distance")

@@ -94,7 +94,7 @@ def test_sample_fine_tunes_and_leaves_pictures_and_metadata(place, capsys):
         (["--concept", "broken"], "can't be read"),
         (["--template", "a photo"], "exactly one {}"),
         (["--steps", "0"], "number of steps"),
-        (["--steps", "many"], "invalid int value"),
+        (["--steps", "many"], "must be a whole number, not 'many'"),
         (["--seeds", "3-1"], "seeds must be"),
         (["--batch-size", "0"], "the batch size must be"),
         (["--backbone", "nothing"], "unknown backbone"),

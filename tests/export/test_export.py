@@ -1,10 +1,14 @@
+import ast
 import json
+import re
 import warnings
 
 import diffusers
 import pytest
 import torch
 import yaml
+from hostile import NAMES
+from markdown_it import MarkdownIt
 from safetensors.torch import load_file, save_file
 from tiny import save_pictures, tiny_backbone, tiny_pipeline
 from torch import nn
@@ -355,7 +359,7 @@ def test_nothing_is_overwritten(tmp_path, models):
     folder = export_adapter(one, tmp_path / "out")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert export_adapter(one, folder) == folder
-    for again, format, said in [(two, "lora", "differs"), (one, "pipeline", "not empty")]:
+    for again, format, said in [(two, "lora", "not of this fine-tuning"), (one, "pipeline", "not empty")]:
         with pytest.raises(UserError, match=said):
             export_adapter(again, folder, format)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
@@ -378,3 +382,61 @@ def test_the_command(tmp_path, models, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert main(["export", str(adapter), "--format", "lora", "--output", str(tmp_path / "lora")]) == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_names_in_a_model_card_are_shown_as_they_are(models, name):
+    word, parameters = re.sub("[{}]", "", name), {"token_learning_rate": 1, "x": name}
+    spec = FineTuneSpec(str(models / "sd"), "lora", name, word, word, "0" * 12, 5, parameters=parameters)
+    made = {"packages": {name: name}, "device": name, "dtype": name}
+    card = model_card(spec, ("lora", "peft", "kohya", "textual_inversion", "pipeline"), None, made)
+    _, front, text = card.split("---\n", 2)
+    assert yaml.safe_load(front)["instance_prompt"] == f"a photo of {word} {word}"
+    tokens = MarkdownIt("gfm-like").parse(text)
+    inside = {child.type for token in tokens for child in token.children or ()}
+    assert inside <= {"text", "text_special", "strong_open", "strong_close", "code_inline", "softbreak"}
+    assert not any(token.type == "html_block" for token in tokens)
+    assert len([token for token in tokens if token.type == "heading_open"]) == 3
+    blocks = [ast.parse(token.content) for token in tokens if token.type == "fence"]
+    assert len(blocks) == 6
+    called = {call.func.id for block in blocks for call in ast.walk(block) if isinstance(call, ast.Call)
+              and isinstance(call.func, ast.Name)}  # fmt: skip
+    assert called == {"load_backbone", "make_strategy", "sample", "pipe"}
+    literals = {node.value for block in blocks for node in ast.walk(block) if isinstance(node, ast.Constant)}
+    assert word in literals
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"packages": []}', "[" * 100_000, "9" * 5000, "{"])
+def test_a_broken_provenance_is_left_out_of_the_card(tmp_path, models, text):
+    adapter = save_adapter(tmp_path / "one", models / "sd", lora(tiny_backbone()))
+    (adapter / "provenance.json").write_text(text)
+    assert "made with" not in (export_adapter(adapter, tmp_path / "out", "lora") / "README.md").read_text()
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path, models):
+    adapter = save_adapter(tmp_path / "one", models / "sd", lora(tiny_backbone()))
+    (tmp_path / "out/mine").mkdir(parents=True)
+    (tmp_path / "out/mine/letter.txt").write_text("dear")
+    with pytest.raises(UserError, match="letter.txt is there already and is not of this fine-tuning"):
+        export_adapter(adapter, tmp_path / "out", "lora")
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["letter.txt"]
+    folder = export_adapter(adapter, tmp_path / "new", "lora")
+    assert export_adapter(adapter, folder, "kohya") == export_adapter(adapter, folder, "lora")
+
+
+@pytest.mark.parametrize("output", [None, 7, "", " ", [], b"out"])
+def test_an_output_that_is_no_folder(models, tmp_path, output):
+    adapter = save_adapter(tmp_path / "one", models / "sd", lora(tiny_backbone()))
+    with pytest.raises(UserError, match="must be the name of a folder"):
+        export_adapter(adapter, output, "lora")
+
+
+def test_what_an_export_leaves_out_is_one_plain_line(tmp_path, models, capsys):
+    adapter = save_adapter(
+        tmp_path / "one", models / "sd", {**lora(tiny_backbone()), **rows(tiny_backbone())}
+    )
+    assert main(["export", str(adapter), "--format", "lora", "--output", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err == (
+        "warning: lora does not hold the embedding of 'sks', which was trained too: "
+        "without a format all is exported\n"
+    )

@@ -1,7 +1,9 @@
 """Figures show what the table says: values, colors, labels, and the right picture in the right place."""
 
+import io
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from persongen_lib import figures
 from persongen_lib.analysis.statistics import paired_differences
 from persongen_lib.core.errors import UserError
 from persongen_lib.evaluation.metric import catalogue
+from persongen_lib.figures.style import styled
 from persongen_lib.sampling.engine.strategy import STRATEGIES
 from persongen_lib.sampling.strategies.mixed import Mixed
 
@@ -327,3 +330,42 @@ def test_a_matrix_has_a_number_where_there_is_one():
     assert [text.get_text() for text in axis.get_yticklabels()] == [
         figures.title(name) for name in ("clip_text", "leak")
     ]
+
+
+@pytest.mark.parametrize("label", ["$x$", r"$\\bad{$", "$(touch x)$", "costs $5", "a_b^c"])
+def test_dollar_signs_in_labels_are_no_mathematics(table, tmp_path, label):
+    figure = figures.picture_grid(table.assign(label=table["label"].replace("mixed", label)), tmp_path)
+    figure.savefig(io.BytesIO())
+    (text,) = [text for text in figure.texts if text.get_text() == label]
+    assert not text.get_parse_math()
+
+
+def test_powers_of_ten_on_a_logarithmic_axis_stay_mathematics():
+    @styled
+    def draw():
+        figure, axis = plt.subplots()
+        axis.plot([1, 1000])
+        axis.set(yscale="log", ylabel="$loss$")
+        return figure
+
+    axis = draw().axes[0]
+    assert (
+        all(label.get_parse_math() for label in axis.get_yticklabels())
+        and not axis.yaxis.label.get_parse_math()
+    )
+
+
+def test_placeholders_in_templates_of_a_table_are_text(table, tmp_path):
+    table = table.assign(template="a photo of {} {0.__class__}")
+    shown = [text.get_text() for text in figures.picture_grid(table, tmp_path).texts]
+    assert "a photo of dog {0.__class__}" in shown
+
+
+@pytest.mark.parametrize(
+    ("images", "more"),
+    [([], {}), ([1, 2], {"captions": ["a"]}), ([1], {"columns": 0}), ([1], {"columns": None})],
+)
+def test_contact_sheets_of_wrong_sizes(images, more):
+    images = [Image.new("RGB", (8, 8)) for _ in images]
+    with pytest.raises(UserError):
+        figures.contact_sheet(images, **more)

@@ -220,3 +220,39 @@ def test_a_run_leaves_the_whole_output_or_none(tmp_path, monkeypatch):
     assert not (tmp_path / "out.ipynb").exists()
     done = run_notebook(source, tmp_path / "out.ipynb", {"number": 2})
     assert "42" in code_cells(done)[-1].outputs[0].text
+
+
+DEFAULTS = """concept = "dog"
+prompts = ["a photo of {}"]
+seeds = "0-3"
+num_steps = None
+settings = {}
+individuals = 6
+share = 0.5
+budgets = [50, 75]
+runs = here
+"""
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["concept = 7", "concept = None", "concept = 0.5", "concept = True", "settings = 'abc'", "settings = None",
+     "settings = []", "individuals = 'many'", "individuals = None", "individuals = 2.5", "individuals = True",
+     "share = 'half'", "share = float('nan')", "share = float('inf')", "budgets = 50", "budgets = 'abc'",
+     "budgets = None", "prompts = 7", "prompts = None", "seeds = None", "seeds = 0.5", "seeds = True"],
+)  # fmt: skip
+def test_a_value_of_another_kind_than_the_default_is_refused(given):
+    name = given.split()[0]
+    with pytest.raises(UserError, match=f"the notebook parameter {name} ") as error:
+        check_parameters(["", DEFAULTS, f"# Parameters\n{given}\n"])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["concept = 'cat'", "prompts = 'live'", "prompts = ['a {}', 'the {}']", "seeds = 7", "seeds = [1, 2]",
+     "num_steps = 10", "num_steps = None", "settings = {'fine_tune_steps': 3}", "individuals = 3", "share = 1",
+     "budgets = [60]", "runs = 'there'"],
+)  # fmt: skip
+def test_a_value_of_the_kind_of_the_default_is_taken(given):
+    check_parameters(["", DEFAULTS, f"# Parameters\n{given}\n"])

@@ -1,16 +1,20 @@
 """Recommended commands: what is printed parses, and samples with exactly what the table measured."""
 
+import ast
 import json
 import shlex
 from argparse import ArgumentParser
 
 import pandas as pd
 import pytest
+from hostile import NAMES
+from markdown_it import MarkdownIt
 
 from persongen_lib import make_strategy, sample_spec
 from persongen_lib.cli import main as cli
 from persongen_lib.cli import sample as sample_cli
 from persongen_lib.cli.arguments import parse_parameters
+from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
 from persongen_lib.study.advice import advice, python_lines, sample_command
 
@@ -141,3 +145,36 @@ def test_the_command_names_the_fine_tuning_method_unless_it_is_the_usual_one():
     parameters = sample_spec("base", [SNOW], 0, class_name="dog").parameters
     assert "--method" not in sample_command(option("base", parameters, method="dreambooth"))
     assert shlex.split(sample_command(option("base", parameters, method="lora")))[-2:] == ["--method", "lora"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_names_in_advice_are_quoted(name):
+    row = option(
+        "mixed", {"superclass_weights": name}, backbone=name, label=name, reason=name, evaluations=50
+    )
+    text = advice(name, pd.DataFrame([row, row]), {}, concept=name)
+    tokens = MarkdownIt("gfm-like").parse(text)
+    assert [token.type for token in tokens if token.level == 0] == [
+        "paragraph_open",
+        "paragraph_close",
+        "fence",
+        "fence",
+    ]
+    kinds = {"text", "text_special", "strong_open", "strong_close"}
+    assert {child.type for child in tokens[1].children} <= kinds
+    command, lines = (token.content for token in tokens if token.type == "fence")
+    words = shlex.split(command)
+    assert words.count(name) == 2 and f"superclass_weights={name}" in words
+    calls = [node for node in ast.walk(ast.parse(lines)) if isinstance(node, ast.Call)]
+    assert {call.func.id for call in calls} == {"load_backbone", "make_strategy"}
+    assert any(keyword.value.value == name for call in calls for keyword in call.keywords)
+
+
+@pytest.mark.parametrize(
+    "parameters", ["[]", "{", "null", '{"x); import os; (y": 1}', "[" * 100_000, "9" * 5000, None]
+)
+def test_parameters_of_a_table_that_are_none(parameters):
+    row = pd.Series({"strategy": "mixed", "parameters": parameters})
+    for said in (sample_command, python_lines):
+        with pytest.raises(UserError, match="must be an object of names and values"):
+            said(row)

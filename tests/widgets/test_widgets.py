@@ -6,11 +6,14 @@ import io
 import re
 import shlex
 from argparse import ArgumentParser
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from hostile import NAMES
 from PIL import Image
+from sample_run import noise
 from tiny import save_pictures, tiny_pipeline
 
 from persongen_lib import (
@@ -40,10 +43,18 @@ from persongen_lib.sampling.strategies.base import Base
 from persongen_lib.study.advice import sample_command
 from persongen_lib.study.models import shared_backbone
 from persongen_lib.trajectories import TrajectoryRecorder
-from persongen_lib.widgets import DecisionForm, ParetoExplorer, SamplingExplorer, Studio, trajectory_viewer
+from persongen_lib.widgets import (
+    DecisionForm,
+    ParetoExplorer,
+    SamplingExplorer,
+    Studio,
+    gallery,
+    slideshow,
+    trajectory_viewer,
+)
 from persongen_lib.widgets.controls import parameter_controls
 from persongen_lib.widgets.decision import YOURS, recommend_command
-from persongen_lib.widgets.html import curves
+from persongen_lib.widgets.html import curves, sentence
 from persongen_lib.widgets.viewer import FILMS
 
 SNOW = "a photo of a {} in the snow"
@@ -222,6 +233,77 @@ def test_what_a_user_writes_is_never_markup(explorer):
     explorer.prompt.value = explorer.prompt.options[-1]
     explorer.template.value = 'a {} <img src=x onerror="alert(1)">'
     assert "<img src=x" not in explorer.pictures.value and "&lt;img" in explorer.pictures.value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_names_are_text_in_every_piece_of_html(name):
+    drawn = curves({name: np.ones(3)}, ["#000000"], name, xlabel=name)
+    found = Tags(gallery([noise(0)], [name]) + sentence(name, wrong=True) + drawn)
+    assert set(found.tags) <= {"div", "figure", "img", "figcaption", "b", "svg", "path", "text", "polyline"}
+    assert not any(key.startswith("on") or value.startswith("javascript:") for key, value in found.attributes)
+    assert found.texts.count(name) == 5
+    assert {("alt", name), ("aria-label", name)} <= set(found.attributes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_labels_are_text_on_the_plane(world, table, name):
+    explorer = make_pareto(world, table.assign(label=table["label"].replace("mixed", name)))
+    html = "".join(part.value for part in (explorer.children[0].children[0], *explorer.cards.children))
+    assert {"script", "img", "td"}.isdisjoint(Tags(html).tags)
+
+
+class Tags(HTMLParser):
+    """The tags, attributes and texts of a page."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.attributes, self.texts = [], [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [(key, value or "") for key, value in attributes]
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Studio(kept=0), "results that are remembered"),
+        (lambda: Studio(kept=-1), "results that are remembered"),
+        (lambda: Studio(device="nowhere"), "device 'nowhere'"),
+        (lambda: SamplingExplorer(strategy="nosuch"), "unknown strategy: nosuch"),
+        (lambda: SamplingExplorer(seeds=-1), "seeds must be"),
+        (lambda: SamplingExplorer(seeds="0-99"), "the number of seeds"),
+        (lambda: SamplingExplorer(num_steps=0), "the number of steps"),
+        (lambda: SamplingExplorer(device="nowhere"), "device 'nowhere'"),
+        (lambda: gallery([noise(0)], []), "one caption per image"),
+        (lambda: slideshow({}), "at least one page"),
+        (lambda: slideshow({"a": "b"}, start=1), "at least one page"),
+        (lambda: slideshow({"a": "b"}, start="a"), "at least one page"),
+        (lambda: trajectory_viewer("film"), "needs a Trajectory"),
+    ],
+)
+def test_wrong_values_of_widgets_are_one_sentence(make, said):
+    with pytest.raises(UserError, match=said):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"seed": -1}, "seeds must be"),
+        ({"seed": "0-3"}, "one seed"),
+        ({"scores": ("identity",)}, "two scores"),
+        ({"scores": ("identity", "beauty")}, "no column beauty"),
+    ],
+)
+def test_wrong_values_of_the_plane_are_one_sentence(world, table, more, said):
+    with pytest.raises(UserError, match=said):
+        make_pareto(world, table, **more)
 
 
 def test_the_viewers_frames_are_the_trajectorys_film(world, studio):

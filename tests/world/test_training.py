@@ -74,3 +74,12 @@ def test_a_cpu_computes_in_bfloat16_only_if_it_does_so_in_hardware(monkeypatch, 
     layer, x = torch.nn.Linear(2, 2), torch.ones(1, 2)
     with mixed_precision("cpu"):
         assert layer(x).dtype == (torch.bfloat16 if amx or avx512 else torch.float32)
+
+
+def test_what_a_worker_refuses_is_one_sentence(tmp_path):
+    plan = Plan(steps=8, batch_size=4, learning_rate=0.05)
+    with pytest.raises(
+        UserError, match="^the loss is not finite at step 2: lower the learning rates"
+    ) as error:
+        train(partial(Line, 2), plan, tmp_path, workers=2)
+    assert "\n" not in str(error.value)

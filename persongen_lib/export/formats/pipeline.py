@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from persongen_lib.backbones.loading import load_backbone
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
+from persongen_lib.core.quoting import literal
 from persongen_lib.export.format import FORMATS, ModelFormat
 from persongen_lib.export.tuned import TunedWeights, load_pipeline
 
@@ -20,7 +20,7 @@ class Pipeline(ModelFormat):
     """A model folder of diffusers, without a safety checker."""
 
     def loading(self, tuned):
-        prompt = json.dumps(tuned.prompt(tuned.spec.token))
+        prompt = literal(tuned.prompt(tuned.spec.token))
         return "`model_index.json`, the whole model", f"{load_pipeline('FOLDER')}\npipe({prompt})"
 
     def write(self, tuned: TunedWeights, output: Path, device: str, beside: Mapping[str, bytes]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import torch
 
 from persongen_lib.backbones.sources import unloadable
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.quoting import code_span, literal
 from persongen_lib.export.format import FORMATS, Format, serialized
 from persongen_lib.export.tuned import Tuned, TunedWeights
 
@@ -38,20 +37,20 @@ class Embeddings(Format):
 
     def loading(self, tuned):
         return (
-            f"`{FILE}`; prompts then say `{tuned.placeholder}` for `{tuned.spec.token}`",
-            f"{tuned.load_base()}\n{_load(tuned)}\npipe({json.dumps(tuned.prompt(tuned.placeholder))})",
+            f"`{FILE}`; prompts then say {code_span(tuned.placeholder)} for {code_span(tuned.spec.token)}",
+            f"{tuned.load_base()}\n{_load(tuned)}\npipe({literal(tuned.prompt(tuned.placeholder))})",
         )
 
 
 def _load(tuned: Tuned) -> str:
-    family, token = tuned.family, tuned.placeholder
+    family, token = tuned.family, literal(tuned.placeholder)
     if not family.embedding_keys:
-        return f'pipe.load_textual_inversion("FOLDER", token="{token}")'
+        return f'pipe.load_textual_inversion("FOLDER", token={token})'
     lines = ["from safetensors.torch import load_file", f'state = load_file("FOLDER/{FILE}")']
     for module, key in family.embedding_keys.items():
         encoder, tokenizer = family.original_parts[module], family.tokenizers[module]
         lines += [
-            f'pipe.load_textual_inversion(state["{key}"], token="{token}",',
+            f'pipe.load_textual_inversion(state["{key}"], token={token},',
             f"    text_encoder=pipe.{encoder}, tokenizer=pipe.{tokenizer})",
         ]
     return "\n".join(lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.loading import load_backbone
-from persongen_lib.core.checks import check_known
+from persongen_lib.core.checks import check_known, check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.world.draw.dataset import labels_of
 from persongen_lib.world.draw.scene import CLASSES, CONTEXT_NAMES, Identity, Scene, render
@@ -145,6 +147,36 @@ def clip_accuracy(folder: Path, through: Backbone | None = None, count: int = 10
     }
 
 
+def parse_scales(text: str) -> list[float]:
+    """Guidance scales from numbers with commas between, such as "3,5,7"."""
+    try:
+        scales = [float(value) for value in text.split(",")]
+    except ValueError:
+        scales = []
+    if not scales or not all(map(math.isfinite, scales)):
+        raise UserError(f"guidance scales are numbers with commas between, such as 3,5,7, not {text!r}")
+    return scales
+
+
+def read_figures(path: Path) -> dict:
+    """The figures that `persongen world measure` left in a file; none where there is no file.
+
+    Raises:
+        UserError: The file holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        figures = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        figures = None
+    if not isinstance(figures, dict) or not isinstance(figures.get("generators", {}), dict):
+        raise UserError(
+            f"{path} holds no figures of `persongen world measure`: give another file or remove it"
+        )
+    return figures
+
+
 EVALUATORS = ("micro-oracle", "micro-segmenter", "micro-clip")
 
 
@@ -172,8 +204,10 @@ def measure(
         names: The models to measure, of `measurable`; None measures all.
 
     Raises:
-        UserError: A model folder is missing, a name is not known, or a number is too small.
+        UserError: A model folder is missing, a name is not known, or a number is out of range.
     """
+    check_steps(samples, 100_000, "the number of samples")
+    check_steps(compared, 100_000, "the number of samples to compare with renders")
     if samples < 4 * len(CLASSES) or compared < 2:
         raise UserError(
             f"measuring takes at least {4 * len(CLASSES)} samples per guidance scale and 2 to compare with renders"

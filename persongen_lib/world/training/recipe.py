@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from persongen_lib.backbones.loading import resolve_device
-from persongen_lib.core.checks import check_known
+from persongen_lib.core.checks import check_known, check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.world.draw.dataset import render_dataset, render_masks
 from persongen_lib.world.models.autoencoder import new_autoencoder
@@ -29,6 +29,8 @@ from persongen_lib.world.training.notes import read_notes
 from persongen_lib.world.training.trainer import Plan, train
 
 DATA_SEED = 1
+MOST = {"pictures": 10_000_000, "workers": 256, "steps": 10_000_000, "batch_size": 65_536}
+"""The largest numbers that a recipe takes."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,13 @@ class Recipe:
         device: "auto", "cpu", "cuda" ...
         steps: Training steps, in place of those of each model's plan; None keeps the plan's.
         batch_size: Images per step and worker; None keeps the plan's.
-        learning_rate: The highest learning rate; None keeps the plan's.
+        learning_rate: The highest learning rate, above 0 and at most 1; None keeps the plan's.
         start_from: A folder of models, as data/models, whose autoencoder is kept; its generator of the family, if it
             has one, is trained further.
 
     Raises:
-        UserError: A number is below 1, the family is unknown, or `start_from` holds neither a model of the family nor
-            micro-sd.
+        UserError: A number is out of range, the family or the device is unknown, or `start_from` holds neither a model
+            of the family nor micro-sd.
     """
 
     folder: Path
@@ -65,9 +67,14 @@ class Recipe:
     start_from: Path | None = None
 
     def __post_init__(self):
-        numbers = (self.pictures, self.workers, self.steps, self.batch_size)
-        if any(number is not None and number < 1 for number in numbers):
-            raise UserError("pictures, workers, steps and batch size must be whole numbers from 1")
+        for name, most in MOST.items():
+            if (number := getattr(self, name)) is not None:
+                check_steps(
+                    number, most, f"the number of {name}" if name != "batch_size" else "the batch size"
+                )
+        if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
+            raise UserError(f"the learning rate must be above 0 and at most 1, not {self.learning_rate}")
+        resolve_device(self.device)
         check_known(FORMS.what, [self.family], FORMS.names())
         if self.start_from and not self._models():
             raise UserError(
@@ -137,7 +144,7 @@ class Recipe:
 
     def _run(self, name: str, plan: Plan, task_of, before: dict | None = None) -> None:
         changes = {"steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
-        plan = replace(plan, **{key: value for key, value in changes.items() if value})
+        plan = replace(plan, **{key: value for key, value in changes.items() if value is not None})
         device = str(resolve_device(self.device))
         train(task_of, plan, self.folder / name, 1 if device != "cpu" else self.workers, device, before)
 

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Protocol
 
@@ -18,8 +19,10 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessException
 from tqdm.auto import tqdm
 
+from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic, write_json
 from persongen_lib.core.training import ResumableTraining, step_seed
 from persongen_lib.world.training.curve import CURVE, LossCurve
@@ -110,6 +113,9 @@ def train(
         workers: Processes that train together.
         device: "cpu", "cuda" ...
         before: The training.json of an earlier training that this one goes on from, kept for the record.
+
+    Raises:
+        UserError: The loss is not finite, or the folder holds the checkpoint of another training.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,10 +128,15 @@ def train(
         return
     meeting = folder / f".meeting-{os.getpid()}"
     meeting.unlink(missing_ok=True)
+    wrong = torch.multiprocessing.get_context("spawn").SimpleQueue()
     try:
         torch.multiprocessing.spawn(
-            _worker, (workers, task_of, plan, folder, device, meeting), nprocs=workers
+            _worker, (workers, task_of, plan, folder, device, meeting, wrong), nprocs=workers
         )
+    except ProcessException:
+        if wrong.empty():
+            raise
+        raise UserError(wrong.get()) from None
     finally:
         meeting.unlink(missing_ok=True)
 
@@ -135,11 +146,17 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{os.cpu_count()} CPU cores"
 
 
-def _worker(rank: int, workers: int, task_of, plan: Plan, folder: Path, device: str, meeting: Path) -> None:
+def _worker(
+    rank: int, workers: int, task_of, plan: Plan, folder: Path, device: str, meeting: Path, wrong: SimpleQueue
+) -> None:
+    """One process of a training; what a UserError says is put into `wrong`, as only its traceback gets out."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=workers)
     try:
         _work(rank, workers, task_of, plan, folder, device)
+    except UserError as error:
+        wrong.put(str(error))
+        raise
     finally:
         dist.destroy_process_group()
 
