@@ -30,7 +30,7 @@ def study_status(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
 
     from persongen_lib.sampling.engine.contact_sheets import is_packed
 
-    store, rows = Store(runs), []
+    store, rows, chosen = Store(runs), [], {}
     for job in study.jobs:
         spec = job.sample
         pictures = len(spec.prompts) * len(spec.seeds)
@@ -44,7 +44,7 @@ def study_status(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
                 "fine_tuned": store.find("finetune", job.fine_tune) is not None,
                 "sampled": pictures if is_packed(folder) else sum(1 for _ in folder.glob("images/p*.png")),
                 "pictures": pictures,
-                "scored": find_scores(job, store) is not None,
+                "scored": find_scores(job, store, chosen) is not None,
             }
         )
     return pd.DataFrame(rows)
@@ -54,10 +54,10 @@ def finished_rows(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
     """The results table of the cells that are finished so far, one row per picture, in the study's order."""
     import pandas as pd
 
-    store, tables = Store(runs), []
+    store, tables, chosen = Store(runs), [], {}
     for part in study.tables:
         for job in part.jobs:
-            if scored := find_scores(job, store):
+            if scored := find_scores(job, store, chosen):
                 sample, adapter = store.folder("sample", job.sample), store.folder("finetune", job.fine_tune)
                 rows = result_rows(job, sample, adapter, read_scores(scored))
                 tables.append(rows.assign(study=part.name))
