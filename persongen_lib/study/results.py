@@ -12,6 +12,7 @@ from persongen_lib.core.store import Store
 from persongen_lib.study.grid import Study
 from persongen_lib.study.rows import result_rows
 from persongen_lib.study.scores import find_scores, read_scores
+from persongen_lib.study.stamps import is_current, keep, known, stamps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,21 +68,28 @@ def finished_rows(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
 def update_table(study: Study, runs: str | Path = "runs") -> Path:
     """Put the rows of a study's finished cells into `<runs>/results.parquet`, beside those of other studies.
 
+    A table that holds them already is not read.
+
     Returns:
         The file's path.
     """
     import pandas as pd
     from filelock import FileLock
 
-    path, rows = Path(runs) / "results.parquet", finished_rows(study, runs)
+    path, wanted = Path(runs) / "results.parquet", stamps(study, Store(runs))
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
+        if is_current(path, wanted):
+            return path
+        rows, before = finished_rows(study, runs), known(path)
         if path.is_file():
             others = pd.read_parquet(path)
             if "study" in others:  # not where nothing was finished when it was written
                 others = others[~others["study"].isin([part.name for part in study.tables])]
             rows = pd.concat([others, rows], ignore_index=True)
-        return _write(rows, path)
+        _write(rows, path)
+        keep(path, wanted, before)
+        return path
 
 
 def collect(study: Study, runs: str | Path = "runs", output: str | Path | None = None) -> list[Path]:

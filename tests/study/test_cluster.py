@@ -92,9 +92,11 @@ def driver(cluster, place):
 
 
 def wait_for(place, finished, process=None):
-    """Until so many cells are scored, while the driver runs."""
+    """Until so many cells are scored, while the driver runs; for five minutes at most."""
+    end = time.monotonic() + 300
     while len(list(place.glob("ray/evaluate/*/DONE"))) < finished:
         assert process is None or process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
         time.sleep(0.02)
 
 
