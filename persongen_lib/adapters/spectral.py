@@ -7,6 +7,7 @@ from torch import Tensor
 
 from persongen_lib.adapters.kind import Kind
 from persongen_lib.adapters.overlay import known_parameter, misfit
+from persongen_lib.adapters.spectra import decomposed
 
 SHIFT = ".shift"
 
@@ -38,7 +39,7 @@ def spectrum(weight: Tensor) -> tuple[Tensor, ...]:
     """U, S and V^T, float32, of a weight flattened to (out, the rest); a vector is returned alone."""
     if weight.ndim == 1:
         return (weight.float(),)
-    return tuple(torch.linalg.svd(weight.float().flatten(1), full_matrices=False))
+    return decomposed(weight.float().flatten(1))
 
 
 def respectrum(parts: tuple[Tensor, ...], shift: Tensor) -> Tensor:

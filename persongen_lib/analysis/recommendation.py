@@ -9,100 +9,46 @@ reach the minima come before those whose means do not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import infer_dtype
 
+from persongen_lib.analysis.measures import WORDS, check_measure, check_numbers, check_options
+from persongen_lib.analysis.preferences import Preferences
 from persongen_lib.analysis.settings import default_labels
 from persongen_lib.analysis.statistics import bootstrap_interval, require, resamples, unit_table
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 
-PENALTY = 3.0
-BROKEN = 1e3
-"""More than utilities of options can differ by."""
 ASKED = ("context_right", "accessory_right", "color_right")
 SHARES = ("prompt_right", "leak")
 REFERENCE_RUN = "superclass"
 """The strategy that never names the subject: a reference of what the prompt alone gives, and no option."""
-Scores = TypeVar("Scores", np.ndarray, pd.DataFrame, pd.Series)
-OPTION = ("label", "strategy", "parameters")
 ABOUT = ("strategy", "parameters", "backbone", "method", "num_steps", "scheduler")
 """What a recommended option says of itself, where the table does."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preferences:
-    """What a user wants of a strategy.
-
-    Args:
-        min_identity: The mean identity that images should reach; what then counts is text.
-        min_text: The mean text alignment that images should reach; what then counts is identity.
-        identity_weight: What identity counts, 0 to 1, text counting the rest; it applies where both minima or none
-            are given.
-        max_evaluations: The budget in network evaluations per image.
-        original_weights: Whether the weights from before the fine-tuning are available.
-        method: The fine-tuning method whose images are considered; None takes all.
-        identity: The table's column for identity.
-        text: The table's column for text alignment.
-
-    Raises:
-        UserError: The weight is not between 0 and 1.
-    """
-
-    min_identity: float | None = None
-    min_text: float | None = None
-    identity_weight: float = 0.5
-    max_evaluations: float | None = None
-    original_weights: bool = True
-    method: str | None = None
-    identity: str = "identity"
-    text: str = "prompt_right"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.identity_weight <= 1:
-            raise UserError(f"the weight of identity lies between 0 and 1, not {self.identity_weight}")
-
-    @property
-    def weight(self) -> float:
-        """What identity counts, 0 to 1, text counting the rest."""
-        if (self.min_identity is None) == (self.min_text is None):
-            return self.identity_weight
-        return 1.0 if self.min_identity is None else 0.0
-
-    def utility(self, identity: Scores, text: Scores) -> Scores:
-        """The worth of means, of any shape: 1 is a perfect score in what counts."""
-        worth = self.weight * identity + (1 - self.weight) * text
-        for mean, least in ((identity, self.min_identity), (text, self.min_text)):
-            if least is not None:
-                worth = worth - PENALTY * np.maximum(least - mean, 0)
-        return worth
-
-    def merit(self, worth: Scores, identity: Scores, text: Scores) -> Scores:
-        """What options are ranked by: their mean utility, below that of all others if a mean misses a minimum.
-
-        Args:
-            worth: The mean utility of each option, of any shape.
-            identity: The mean identity of each option, in the same shape.
-            text: The mean text alignment of each option, in the same shape.
-        """
-        for mean, least in ((identity, self.min_identity), (text, self.min_text)):
-            if least is not None:
-                worth = worth - BROKEN * (mean < least - 1e-9)
-        return worth
 
 
 def with_prompt_right(table: pd.DataFrame) -> pd.DataFrame:
     """The table with `prompt_right`, the share of what the prompt asks for that an image shows (`ASKED`), 0 to 1.
 
     A table that has it already, or that has none of the columns, is returned as it is.
+
+    Raises:
+        UserError: One of the columns has no numbers.
     """
     known = [name for name in ASKED if name in table]
     if "prompt_right" in table or not known:
         return table
+    for name in known:
+        check_numbers(table, name)
     return table.assign(prompt_right=table[known].astype(float).mean(axis=1))
+
+
+def needed_columns(preferences: Preferences) -> set[str]:
+    """The columns of a results table that `recommend` looks at, if the table has them."""
+    words = {*WORDS, *ABOUT, "needs_original", "superclass_weights"}
+    return words | {"evaluations", "leak", "prompt_right", *ASKED, preferences.identity, preferences.text}
 
 
 def recommend(table: pd.DataFrame, preferences: Preferences | None = None, **bootstrap) -> pd.DataFrame:
@@ -124,20 +70,23 @@ def recommend(table: pd.DataFrame, preferences: Preferences | None = None, **boo
     """
     preferences = preferences or Preferences()
     table = allowed(with_prompt_right(table), preferences)
-    scores = _scores(table, preferences)
+    shown = [
+        name for name in (preferences.identity, preferences.text, "leak", "evaluations") if name in table
+    ]
+    units = {name: unit_table(table, name) for name in shown}
+    scores = _shared(units[preferences.identity], units[preferences.text])
     worth = preferences.utility(*scores)
     mean, low, high = bootstrap_interval(worth.to_numpy(), **bootstrap)
     labels, merit = list(worth), preferences.merit(worth.mean(), *(score.mean() for score in scores))
     about = [name for name in ABOUT if name in table]
-    rows = table.drop_duplicates("label").set_index("label").loc[labels, about]
+    rows = table.drop_duplicates("label").astype(dict.fromkeys(("label", *about), object))
+    rows = rows.set_index("label").loc[labels, about]
     rows = rows.assign(
         utility=mean, utility_low=low, utility_high=high, best=_best_share(scores, preferences)
     )
-    for name in (preferences.identity, preferences.text, "leak", "evaluations"):
-        if name in table:
-            bounds = (0, 1) if name in SHARES else (None, None)
-            found = _intervals(unit_table(table, name)[labels], **bootstrap)
-            rows[[name, f"{name}_low", f"{name}_high"]] = found.T.clip(*bounds)
+    for name, found in units.items():
+        bounds = (0, 1) if name in SHARES else (None, None)
+        rows[[name, f"{name}_low", f"{name}_high"]] = _intervals(found[labels], **bootstrap).T.clip(*bounds)
     rows = rows.assign(merit=merit).sort_values(
         ["merit", "evaluations"], ascending=[False, True], kind="stable"
     )
@@ -164,6 +113,7 @@ def best_options(
     Raises:
         UserError: No option is left, or a column is missing.
     """
+    check_options(table)
     table = with_prompt_right(table)
     options = table.groupby("label")[["strategy", "parameters"]].first()
     options["evaluations"] = table.groupby("label")["evaluations"].mean()
@@ -192,16 +142,18 @@ def allowed(table: pd.DataFrame, preferences: Preferences) -> pd.DataFrame:
     Raises:
         UserError: A column is missing, or no row is left.
     """
-    require(table, (*OPTION, "concept", "template", "evaluations", preferences.identity, preferences.text))
+    check_options(table)
+    for name in dict.fromkeys(
+        (preferences.identity, preferences.text, *(["leak"] if "leak" in table else []))
+    ):
+        check_measure(table, name)
     table = table[table["strategy"] != REFERENCE_RUN]
-    if "backbone" in table and len(several := table["backbone"].dropna().unique()) > 1:
-        raise UserError(f"the table mixes the backbones {', '.join(several)}: keep the rows of one of them")
     if preferences.method is not None:
         require(table, ("method",))
-        check_known("fine-tuning method", [preferences.method], sorted(table["method"].unique()))
+        check_known("fine-tuning method", [preferences.method], sorted(table["method"].dropna().unique()))
         table = table[table["method"] == preferences.method]
-    if preferences.max_evaluations is not None:
-        cost = table.groupby("label")["evaluations"].transform("mean")
+    if preferences.max_evaluations is not None and len(table):
+        cost = table.groupby("label", observed=True)["evaluations"].transform("mean")
         if cost.min() > preferences.max_evaluations:
             raise UserError(
                 f"no strategy of the table is so cheap: the cheapest takes {cost.min():.0f} network evaluations per "
@@ -221,6 +173,10 @@ def _needs_original(table: pd.DataFrame) -> pd.Series:
     The column `needs_original` says so; rows of older tables are told by `superclass_weights`.
     """
     columns = table.reindex(columns=["needs_original", "superclass_weights"])
+    if infer_dtype(said := columns["needs_original"].dropna()) not in ("boolean", "empty", "floating"):
+        raise UserError(
+            f"the column needs_original of the table must have True and False, not {said.iloc[0]!r}"
+        )
     older = columns["superclass_weights"].eq("original")
     return columns["needs_original"].astype("boolean").fillna(older).astype(bool)
 
@@ -249,6 +205,7 @@ def regret(
     Raises:
         UserError: The table lacks a name in `always` or a column, or has one concept only.
     """
+    check_options(table)
     table = with_prompt_right(table)
     labels = {**default_labels(table), **{label: label for label in table["label"].unique()}}
     check_known("label or strategy", always, labels)
@@ -277,8 +234,12 @@ def regret(
 
 def _scores(table: pd.DataFrame, preferences: Preferences) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Identity and text of every label (columns) for every unit that all of them have (rows)."""
-    identity, text = (unit_table(table, name).dropna() for name in (preferences.identity, preferences.text))
-    shared = identity.index.intersection(text.index)
+    return _shared(*(unit_table(table, name) for name in (preferences.identity, preferences.text)))
+
+
+def _shared(identity: pd.DataFrame, text: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of two `unit_table`s that are complete in both."""
+    shared = identity.dropna().index.intersection(text.dropna().index)
     if shared.empty:
         raise UserError("no concept of the table has scores of every option: collect the whole study first")
     return identity.loc[shared], text.loc[shared]

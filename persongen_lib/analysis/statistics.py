@@ -119,10 +119,12 @@ def unit_table(table: pd.DataFrame, value: str, by: str = "label") -> pd.DataFra
         by: The column whose values are the columns of the result.
     """
     known = table[[by, "concept", "template", value]].dropna().astype({value: float})
-    prompts = known.groupby([by, "concept", "template"])[value].mean()
+    prompts = known.groupby([by, "concept", "template"], observed=True)[value].mean()
     many = known["concept"].nunique() > 1
-    units = prompts.groupby(level=[by, "concept"]).mean() if many else prompts.droplevel("concept")
-    return units.unstack(by).reindex(columns=table[by].unique()).rename_axis(columns=None)
+    units = (
+        prompts.groupby(level=[by, "concept"], observed=True).mean() if many else prompts.droplevel("concept")
+    )
+    return units.unstack(by).reindex(columns=list(table[by].unique())).rename_axis(columns=None)
 
 
 def interval(

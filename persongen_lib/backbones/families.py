@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 
 from persongen_lib.backbones.latent import LatentDiffusion
 from persongen_lib.backbones.sources import Source, pipeline_class
+from persongen_lib.core.discovery import discover
 from persongen_lib.core.errors import UserError
 
 PACKAGE = "persongen_lib.backbones"
@@ -47,9 +46,7 @@ class Families(Mapping[str, type[LatentDiffusion]]):
         return len(self._found())
 
     def _found(self) -> dict[str, type[LatentDiffusion]]:
-        package = importlib.import_module(PACKAGE)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{PACKAGE}.{module.name}")
+        discover(PACKAGE)
         names = sorted(self._classes, key=lambda name: (self._classes[name][0], name))
         return {name: self._classes[name][1] for name in names}
 

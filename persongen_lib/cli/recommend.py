@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from persongen_lib.core.checks import check_steps
+from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from persongen_lib.analysis.preferences import Preferences
 
 STUDY = "sweep"
+DERIVED = "prompt_right"
+"""The measure that `with_prompt_right` makes from other columns."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -44,7 +55,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print the best options with their parameters, what to expect of them, why, and how to sample with them."""
-    from persongen_lib.analysis.recommendation import Preferences, recommend
+    from persongen_lib.analysis.preferences import Preferences
+    from persongen_lib.analysis.recommendation import recommend
     from persongen_lib.study.advice import expected, sample_command
 
     preferences = Preferences(
@@ -57,8 +69,11 @@ def run(args: Namespace) -> int:
         identity=args.identity,
         text=args.text,
     )
+    top = check_steps(args.top, what="the number of options that --top shows")
+    for name in (preferences.identity, preferences.text):
+        _check_direction(name)
     names = {name: name for name in (preferences.identity, preferences.text, "leak")}
-    found = recommend(_table(args.results), preferences).head(args.top)
+    found = recommend(_table(args.results, preferences), preferences).head(top)
     for place, (_, option) in enumerate(found.iterrows(), 1):
         print(f"{place}. {option['label']}: {expected(option, names)}")
         print(f"   {option['reason']}")
@@ -66,17 +81,29 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _table(name: str):
-    import pandas as pd
-
-    from persongen_lib.core.errors import UserError
+def _table(name: str, preferences: Preferences) -> pd.DataFrame:
+    """The columns that the recommendation needs, of a file or of a shipped study's table."""
+    from persongen_lib.analysis.recommendation import needed_columns
+    from persongen_lib.analysis.tables import read_table
     from persongen_lib.study.results import RESULTS
 
     path = Path(name)
     if not path.is_file():
-        path = RESULTS / f"{name}.parquet"
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError):
-        known = ", ".join(sorted(found.stem for found in RESULTS.glob("*.parquet")))
-        raise UserError(f"{name} is no results table: give a .parquet file or one of {known}") from None
+        known = {found.stem: found for found in sorted(RESULTS.glob("*.parquet"))}
+        if name not in known:
+            raise UserError(
+                f"{name} is no results table: give a .parquet or .csv file or one of {', '.join(known)}"
+            )
+        path = known[name]
+    measures = {preferences.identity, preferences.text} - {DERIVED}
+    return read_table(path, needed_columns(preferences), needed=measures)
+
+
+def _check_direction(column: str) -> None:
+    """Refuse a measure of which more is not better; columns of other tables are not in the catalogue."""
+    from persongen_lib.evaluation.metric import catalogue
+
+    known = catalogue()
+    if column in known and not known[column].higher_is_better:
+        better = ", ".join([DERIVED, *(name for name, one in known.items() if one.higher_is_better)])
+        raise UserError(f"the column {column} can't be what is wanted most: choose one of {better}")

@@ -21,6 +21,8 @@ def short_hash(text: str | bytes) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str):  # most values are, and the check for a mapping takes longer
+        return value
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

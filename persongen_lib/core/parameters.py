@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import functools
 import math
-import pkgutil
 import re
 import typing
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from persongen_lib.core.checks import check_known
+from persongen_lib.core.discovery import discover
 from persongen_lib.core.errors import UserError
 
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
@@ -59,7 +59,7 @@ class Parameters:
     name: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        hints = _hints(type(self))
         for field in dataclasses.fields(self):
             value = _checked(self.name, field.name, hints[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)
@@ -89,6 +89,11 @@ class Parameters:
             if isinstance(value, Total | Fraction)
         }
         return dataclasses.replace(self, **numbers) if numbers else self
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _checked(owner: str, name: str, hint: Any, value: Any) -> Any:
@@ -198,7 +203,7 @@ class Registry(Generic[P]):
 
     def names(self) -> tuple[str, ...]:
         """All registered names, in their order."""
-        self._discover()
+        discover(self.package)
         return tuple(sorted(self._classes, key=lambda name: (self._orders[name], name)))
 
     def __getitem__(self, name: str) -> type[P]:
@@ -217,8 +222,3 @@ class Registry(Generic[P]):
             where=f" of {self.what} {name}",
         )
         return cls(**parameters)
-
-    def _discover(self) -> None:
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -29,6 +30,7 @@ class Runtime:
             raise UserError(
                 f"a runtime needs a Store, not {self.store!r}: write Runtime.at(folder) for a folder"
             )
+        check_alone()
 
     @classmethod
     def at(cls, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None) -> Self:
@@ -40,9 +42,19 @@ class Runtime:
             dtype: "fp32", "bf16" or "fp16"; None for the usual one of the device.
 
         Raises:
-            UserError: `runs` is a file.
+            UserError: `runs` is a file, or this is one of several launched processes.
         """
         return cls(Store(runs), device, dtype)
+
+
+def check_alone() -> None:
+    """Raise a UserError in one of several processes that were launched together: they would wait for each other."""
+    launched = os.environ.get("WORLD_SIZE", "1").strip()
+    if launched not in ("", "0", "1"):
+        raise UserError(
+            f"torchrun or accelerate launch started {launched} processes (WORLD_SIZE), and one is needed: start it "
+            "with python alone; for several GPUs use persongen study run with --engine ray or --shard k/N"
+        )
 
 
 def check_runtime(runtime: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class Spec:
             raise UserError(f"{cls.__name__} lacks {', '.join(missing)}")
         return cls(**values)
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         """12 hexadecimal digits that name this spec's run folder."""
         return short_hash(canonical_json(self.to_dict()))

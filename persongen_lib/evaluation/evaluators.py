@@ -25,6 +25,7 @@ class Evaluators:
 
     sources: Mapping[str, str]
     networks: Networks = field(default_factory=Networks)
+    _described: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def columns(self) -> dict[str, tuple[Column, ...]]:
@@ -38,12 +39,13 @@ class Evaluators:
         return {name: source_name(source) for name, source in self.sources.items()}
 
     def describe(self) -> dict[str, str]:
-        """What scores depend on, by metric: the model's name and digest, and the columns."""
-        return {
-            name: f"{self.models[name]} {source_digest(self.sources[name])}: "
-            + ", ".join(column.name for column in columns)
-            for name, columns in self.columns.items()
-        }
+        """What scores depend on, by metric: the model's name and digest, and the columns; found out once."""
+        if not self._described:
+            models = self.models
+            for name, columns in self.columns.items():
+                filled = ", ".join(column.name for column in columns)
+                self._described[name] = f"{models[name]} {source_digest(self.sources[name])}: {filled}"
+        return self._described
 
     def load(self, concept: Concept) -> dict[str, Metric]:
         """The metrics, ready to score images against `concept`; UserError for a model that can't be loaded."""

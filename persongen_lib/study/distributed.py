@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import reprlib
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from persongen_lib import __version__
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
@@ -17,6 +20,8 @@ from persongen_lib.study.run import run_job
 
 MOST_GPUS = 1000
 """The largest number of GPUs of a cell."""
+RETRIES = 10
+"""How often a cell is begun again because its machine or its process was lost."""
 
 
 def run_study_ray(
@@ -27,9 +32,10 @@ def run_study_ray(
 ) -> tuple[Failure, ...]:
     """`run_study` with one process per core, or `1 / gpus_per_cell` processes per GPU where ray finds one.
 
-    The environment variable RAY_ADDRESS names a running cluster, whose machines share the store; without it ray runs on
-    this machine for as long as the study does, without a dashboard and reachable from here only. Cells of a
-    fine-tuning begin when its first cell has ended, so that nothing is trained twice.
+    The environment variable RAY_ADDRESS names a running cluster, whose machines have this working folder and the same
+    version of persongen_lib; without it ray runs on this machine for as long as the study does, without a dashboard
+    and reachable from here only. Cells of a fine-tuning begin when its first cell has ended, so that nothing is trained
+    twice. Cells of a machine that is lost are run again on another one.
 
     Args:
         study: What to run.
@@ -49,7 +55,8 @@ def run_study_ray(
     ray = _start(os.environ.get("RAY_ADDRESS"))
     try:
         gpus = gpus_per_cell if ray.cluster_resources().get("GPU") and runtime.device != "cpu" else 0
-        task = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus)(_run)
+        task = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, max_retries=RETRIES)(_run)
+        site = _Site.here(runtime.store)
         shared = replace(runtime, store=Store(runtime.store.root.resolve()))
         lengths = training_lengths(study.jobs)
         waiting, running, reasons = defaultdict(list), {}, {}
@@ -57,7 +64,7 @@ def run_study_ray(
         def begin(place: int) -> None:
             job = study.jobs[place]
             settings = shared, keep_pictures, lengths[job.fine_tune.hash]
-            running[task.remote(job, *settings)] = place
+            running[task.remote(site, job, *settings)] = place
 
         for place, job in enumerate(study.jobs):
             waiting[job.fine_tune.hash].append(place)
@@ -93,9 +100,43 @@ def check_gpus(gpus_per_cell: float) -> float:
     return gpus_per_cell
 
 
-def _run(job: Job, *settings) -> str | None:
+@dataclass(frozen=True)
+class _Site:
+    """What every machine of a cluster must have in common with the one that runs the study."""
+
+    folder: Path
+    runs: Path
+    version: str
+
+    @classmethod
+    def here(cls, store: Store) -> _Site:
+        """The site of this process; the runs folder is made, so that others can find it."""
+        store.root.mkdir(parents=True, exist_ok=True)
+        return cls(Path.cwd(), store.root.resolve(), __version__)
+
+    def enter(self) -> None:
+        """Work in the same folder, in a process of ray's.
+
+        Raises:
+            UserError: The machine lacks a folder or has another version of the library.
+        """
+        machine = platform.node()
+        if self.version != __version__:
+            raise UserError(
+                f"{machine} has persongen_lib {__version__}, and the study runs with {self.version}: install that there"
+            )
+        for folder in (self.folder, self.runs):
+            if not folder.is_dir():
+                raise UserError(
+                    f"{machine} has no folder {folder}: put it on a file system that all machines share"
+                )
+        os.chdir(self.folder)
+
+
+def _run(site: _Site, job: Job, *settings) -> str | None:
     """`run_job` in a process of ray's; returns why it failed."""
     try:
+        site.enter()
         run_job(job, *settings)
     except Exception as error:
         return Failure.of(job.cell, error).reason

@@ -47,15 +47,21 @@ def resolve(cell: Cell) -> Job:
 
 
 def resolve_all(cells: Iterable[Cell]) -> tuple[Job, ...]:
-    """`resolve` for many cells; those of one fine-tuning share its concept and spec."""
+    """`resolve` for many cells; those of one fine-tuning share its concept and spec, those of a set its prompts."""
     tunings: dict[str, tuple[Concept, FineTuneSpec]] = {}
+    prompts: dict[str, tuple[str, ...]] = {}
     jobs = []
     for cell in cells:
         check_cell(cell)
         key = repr([getattr(cell, name) for name in TUNING])
         if key not in tunings:
             tunings[key] = _tuning(cell)
-        jobs.append(Job(cell, *tunings[key], _sampling(cell, *tunings[key])))
+        concept, fine_tune = tunings[key]
+        key = repr((cell.prompts, concept.kind))
+        if key not in prompts:
+            prompts[key] = load_prompts(cell.prompts, concept.kind)
+            check_once("prompt", [" ".join(prompt.split()) for prompt in prompts[key]])
+        jobs.append(Job(cell, concept, fine_tune, _sampling(cell, prompts[key], fine_tune)))
     return tuple(jobs)
 
 
@@ -75,11 +81,9 @@ def _tuning(cell: Cell) -> tuple[Concept, FineTuneSpec]:
     return concept, spec
 
 
-def _sampling(cell: Cell, concept: Concept, fine_tune: FineTuneSpec) -> SampleSpec:
+def _sampling(cell: Cell, prompts: tuple[str, ...], fine_tune: FineTuneSpec) -> SampleSpec:
     from persongen_lib.sampling.engine.specs import sample_spec
 
-    prompts = load_prompts(cell.prompts, concept.kind)
-    check_once("prompt", [" ".join(prompt.split()) for prompt in prompts])
     check_once("metric", cell.metrics or ())
     return sample_spec(cell.strategy, prompts, cell.seeds, cell.num_steps, fine_tune, **cell.parameters)
 

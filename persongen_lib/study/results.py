@@ -13,6 +13,7 @@ from persongen_lib.study.grid import Study
 from persongen_lib.study.owners import TABLE, owned, refuse_namesake, tell_apart
 from persongen_lib.study.rows import result_rows
 from persongen_lib.study.scores import find_scores, read_scores
+from persongen_lib.study.stamps import is_current, keep, known, stamps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ def study_status(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
 
     from persongen_lib.sampling.engine.contact_sheets import is_packed
 
-    store, rows = Store(runs), []
+    store, rows, chosen = Store(runs), [], {}
     for job in study.jobs:
         spec = job.sample
         pictures = len(spec.prompts) * len(spec.seeds)
@@ -45,7 +46,7 @@ def study_status(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
                 "fine_tuned": store.find("finetune", job.fine_tune) is not None,
                 "sampled": pictures if is_packed(folder) else sum(1 for _ in folder.glob("images/p*.png")),
                 "pictures": pictures,
-                "scored": find_scores(job, store) is not None,
+                "scored": find_scores(job, store, chosen) is not None,
             }
         )
     return pd.DataFrame(rows)
@@ -55,10 +56,10 @@ def finished_rows(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
     """The results table of the cells that are finished so far, one row per picture, in the study's order."""
     import pandas as pd
 
-    store, tables = Store(runs), []
+    store, tables, chosen = Store(runs), [], {}
     for part in study.tables:
         for job in part.jobs:
-            if scored := find_scores(job, store):
+            if scored := find_scores(job, store, chosen):
                 sample, adapter = store.folder("sample", job.sample), store.folder("finetune", job.fine_tune)
                 rows = result_rows(job, sample, adapter, read_scores(scored))
                 tables.append(rows.assign(study=part.name))
@@ -67,6 +68,8 @@ def finished_rows(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
 
 def update_table(study: Study, runs: str | Path = "runs") -> Path:
     """Put the rows of a study's finished cells into `<runs>/results.parquet`, beside those of other studies.
+
+    A table that holds them already is not read.
 
     Returns:
         The file's path.
@@ -77,17 +80,21 @@ def update_table(study: Study, runs: str | Path = "runs") -> Path:
     import pandas as pd
     from filelock import FileLock
 
-    path, rows = Path(runs) / TABLE, finished_rows(study, runs)
+    path, wanted = Path(runs) / TABLE, stamps(study, Store(runs))
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
+        if is_current(path, wanted):
+            return path
         refuse_namesake(path, study)
-        rows = owned(rows, study)
+        rows, before = owned(finished_rows(study, runs), study), known(path)
         if path.is_file():
             others = pd.read_parquet(path)
             if "study" in others:  # not where nothing was finished when it was written
                 others = others[~others["study"].isin([part.name for part in study.tables])]
             rows = pd.concat([others, rows], ignore_index=True)
-        return write_table(tell_apart(rows), path)
+        write_table(tell_apart(rows), path)
+        keep(path, wanted, before)
+        return path
 
 
 def collect(study: Study, runs: str | Path = "runs", output: str | Path | None = None) -> list[Path]:

@@ -11,6 +11,7 @@ from persongen_lib.evaluation.evaluators import Evaluators, choose_evaluators
 from persongen_lib.evaluation.scores import find_scores as find
 from persongen_lib.evaluation.scores import scored
 from persongen_lib.evaluation.sources import Networks
+from persongen_lib.sampling.engine.contact_sheets import picture_size
 from persongen_lib.study.job import Job
 
 if TYPE_CHECKING:
@@ -20,10 +21,16 @@ _networks: dict[str, Networks] = {}
 """The evaluators' networks by device, so that one job after the other finds them loaded."""
 
 
-def find_scores(job: Job, store: Store) -> Path | None:
-    """The folder of a finished job's scores; None where it is not sampled or not scored yet."""
+def find_scores(job: Job, store: Store, chosen: dict[str, Evaluators] | None = None) -> Path | None:
+    """The folder of a finished job's scores; None where it is not sampled or not scored yet.
+
+    Args:
+        job: The job.
+        store: Where finished work is kept.
+        chosen: Evaluators that jobs have in common, for a pass over many; those that it lacks are added.
+    """
     sampled = store.find("sample", job.sample)
-    return sampled and find(sampled, job.concept, _evaluators(job, sampled, "auto"), store)
+    return sampled and find(sampled, job.concept, _evaluators(job, sampled, "auto", chosen), store)
 
 
 def score(job: Job, runtime: Runtime) -> pd.DataFrame:
@@ -43,6 +50,12 @@ def read_scores(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "scores.parquet")
 
 
-def _evaluators(job: Job, sampled: Path, device: str) -> Evaluators:
-    networks = _networks.setdefault(device, Networks(device))
-    return choose_evaluators(sampled, job.cell.metrics, job.cell.models, networks)
+def _evaluators(
+    job: Job, sampled: Path, device: str, chosen: dict[str, Evaluators] | None = None
+) -> Evaluators:
+    size, chosen = picture_size(sampled), {} if chosen is None else chosen
+    key = repr((job.cell.metrics, job.cell.models, size, device))
+    if key not in chosen:
+        networks = _networks.setdefault(device, Networks(device))
+        chosen[key] = choose_evaluators(size, job.cell.metrics, job.cell.models, networks)
+    return chosen[key]

@@ -60,8 +60,8 @@ def disk_need(study: Study, runs: str | Path = "runs", keep_pictures: bool = Fal
     Raises:
         UserError: The disk has less.
     """
-    store = Store(runs)
-    jobs = [job for job in study.jobs if not find_scores(job, store)]
+    store, chosen = Store(runs), {}
+    jobs = [job for job in study.jobs if not find_scores(job, store, chosen)]
     pictures = {job.sample.hash: job.sample for job in jobs}.values()
     counts = [len(spec.prompts) * len(spec.seeds) for spec in pictures]
     sizes = [_picture_bytes(spec.backbone, keep_pictures) for spec in pictures]

@@ -11,7 +11,10 @@ from pathlib import Path
 import ipywidgets as widgets
 import pandas as pd
 
-from persongen_lib.analysis.recommendation import Preferences, recommend, with_prompt_right
+from persongen_lib.analysis.preferences import Preferences
+from persongen_lib.analysis.recommendation import needed_columns, recommend, with_prompt_right
+from persongen_lib.analysis.tables import read_table
+from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.figures.style import title
 from persongen_lib.study.advice import sample_command
@@ -43,8 +46,9 @@ class DecisionForm(widgets.VBox):
     """
 
     def __init__(self, results: str | Path, top: int = 5, **columns: str) -> None:
-        self.results, self.top, self.columns = results, top, columns
-        self.table = with_prompt_right(pd.read_parquet(results))
+        self.results, self.columns = results, columns
+        self.top = check_steps(top, what="the number of options that are shown")
+        self.table = with_prompt_right(read_table(results, needed_columns(Preferences(**columns))))
         wide = {"style": {"description_width": "45%"}, "layout": {"width": "auto", "max_width": "560px"}}
         share = {"min": 0.0, "max": 1.0, "step": 0.05, "continuous_update": False, **wide}
         costs = sorted(self.table.groupby("label")["evaluations"].mean().apply(math.ceil).unique())

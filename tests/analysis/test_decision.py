@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from persongen_lib.analysis.recommendation import PENALTY, Preferences, recommend, regret, with_prompt_right
+from persongen_lib.analysis.preferences import PENALTY, Preferences
+from persongen_lib.analysis.recommendation import recommend, regret, with_prompt_right
 from persongen_lib.cli import main as cli
 from persongen_lib.core.errors import UserError
 
@@ -167,4 +168,6 @@ def test_recommend_on_the_command_line(tmp_path, capsys):
     assert "text" in capsys.readouterr().out.splitlines()[1]
     assert cli.main(["recommend", "--results", "nothing"]) == 2
     told = capsys.readouterr().err
-    assert "nothing is no results table: give a .parquet file or one of" in told and "phenomenon" in told
+    assert (
+        "nothing is no results table: give a .parquet or .csv file or one of" in told and "phenomenon" in told
+    )

@@ -21,7 +21,7 @@ class SVDiff(Method):
     """Train shifts of the singular values of every weight.
 
     The weights are those of linear layers, convolutions (flattened to out x the rest) and embeddings; of norms, which
-    are vectors, the entries are shifted.
+    are vectors, the entries are shifted. Decompositions are kept in the user's cache folder (`adapters.spectra`).
 
     Args:
         learning_rate: Of the shifts in the denoiser; 0 leaves it alone.

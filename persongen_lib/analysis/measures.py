@@ -1,0 +1,98 @@
+"""Which columns of a results table measure images, and which tables a recommendation can be made from."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import infer_dtype
+
+from persongen_lib.analysis.statistics import require
+from persongen_lib.core.errors import UserError
+
+OPTION = ("label", "strategy", "parameters")
+WORDS = (*OPTION, "concept", "template")
+"""Columns whose every row has a text."""
+PLACES = ("backbone", "method", "scheduler")
+"""Columns of texts that a table may lack."""
+NUMBERS = ("floating", "integer", "mixed-integer-float", "boolean", "decimal")
+ORIGIN = {
+    *WORDS, "evaluations", "prompt_index", "prompt", "seed", "default", "needs_original", "num_steps",
+    "trainable_parameters", "adapter_bytes", "seconds",
+}  # fmt: skip
+"""Columns that say what was asked for, and where and how it was made."""
+
+
+def check_options(table: pd.DataFrame) -> None:
+    """Refuse a table that does not say, for every image, which option made it and what it cost.
+
+    Raises:
+        UserError: The table has no rows, mixes backbones, or lacks a column or a value.
+    """
+    if table.empty:
+        raise UserError("the results table has no rows: run a study and collect it first")
+    require(table, (*WORDS, "evaluations"))
+    for name in (*WORDS, *(name for name in PLACES if name in table)):
+        _check_texts(table[name], complete=name in WORDS)
+    for name in ("evaluations", *(["num_steps"] if "num_steps" in table else [])):
+        numbers = check_numbers(table, name)
+        if len(numbers) < len(table) or not (np.isfinite(numbers) & (numbers > 0)).all():
+            raise UserError(f"the column {name} of the results table must have a number above 0 in every row")
+    if "backbone" in table and len(several := table["backbone"].dropna().unique()) > 1:
+        raise UserError(f"the table mixes the backbones {', '.join(several)}: keep the rows of one of them")
+    options = table[list(OPTION)].drop_duplicates()
+    if (doubled := options["label"].duplicated()).any():
+        label = options["label"][doubled].iloc[0]
+        raise UserError(
+            f"the label {label!r} has more than one strategy or set of parameters: keep the rows of one"
+        )
+    for label, text in zip(options["label"], options["parameters"], strict=True):
+        if not isinstance(_parsed(text), dict):
+            raise UserError(f"the parameters of {label!r} must be a JSON object such as {{}}, not {text!r}")
+
+
+def check_measure(table: pd.DataFrame, name: str) -> None:
+    """Refuse a column that is no score of images; a score is a finite number, or it is missing.
+
+    Args:
+        table: A table that `check_options` accepts.
+        name: A column.
+
+    Raises:
+        UserError: The column is missing or is no score.
+    """
+    require(table, (name,))
+    parameters = {key for text in table["parameters"].unique() for key in _parsed(text)}
+    if name in ORIGIN | parameters or name.startswith("fine_tune"):
+        raise UserError(f"the column {name} says how an image was made, not how good it is: choose a measure")
+    scores = check_numbers(table, name)
+    if not np.isfinite(scores).all():
+        raise UserError(f"the column {name} of the results table has an infinite score: remove its rows")
+
+
+def check_numbers(table: pd.DataFrame, name: str) -> np.ndarray:
+    """The values of a column without those that are missing.
+
+    Raises:
+        UserError: They are no numbers.
+    """
+    known = table[name].dropna()
+    if len(known) and infer_dtype(known) not in NUMBERS:
+        raise UserError(f"the column {name} of the results table must have numbers, not {known.iloc[0]!r}")
+    return known.to_numpy(float)
+
+
+def _check_texts(column: pd.Series, complete: bool) -> None:
+    if complete and column.isna().any():
+        raise UserError(f"the column {column.name} of the results table has empty cells: fill them in")
+    if wrong := [value for value in column.dropna().unique() if not isinstance(value, str)]:
+        raise UserError(f"the column {column.name} of the results table must have texts, not {wrong[0]!r}")
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return None

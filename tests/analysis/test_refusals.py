@@ -1,0 +1,207 @@
+"""Preferences and tables that make no sense are refused in one sentence, and files are read by column."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from persongen_lib.analysis.preferences import Preferences
+from persongen_lib.analysis.recommendation import needed_columns, recommend, regret
+from persongen_lib.analysis.tables import read_table
+from persongen_lib.cli import main as cli
+from persongen_lib.core.errors import UserError
+from persongen_lib.evaluation.metric import catalogue
+from persongen_lib.study.results import RESULTS
+
+OPTIONS = {
+    "base": (0.9, 0.5, 50),
+    "mixed": (0.8, 0.8, 75),
+    "masked": (0.55, 0.95, 73),
+    "far": (0.7, 0.7, 200),
+}
+
+
+@pytest.fixture
+def table():
+    """Four options, three concepts and two prompts."""
+    return pd.DataFrame(
+        {
+            "label": label, "strategy": label, "parameters": json.dumps({"quantile": 0.5}), "concept": concept,
+            "template": template, "seed": 0, "quantile": 0.5, "evaluations": cost, "method": "lora",
+            "identity": identity, "prompt_right": text, "leak": 1 - text, "num_steps": 25,
+        }
+        for label, (identity, text, cost) in OPTIONS.items()
+        for concept in ("rex", "tom", "sam")
+        for template in ("{}", "{} in the snow")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "message"),
+    [
+        ("min_identity", (float("nan"), float("inf"), -0.1, 90, "0.5", True, [0.5]), "between 0 and 1"),
+        ("min_text", (float("nan"), -float("inf"), 90, 1.01, "high", np.array([0.5])), "between 0 and 1"),
+        ("identity_weight", (float("nan"), 2, -1, None, "half", True), "between 0 and 1"),
+        ("max_evaluations", (float("nan"), float("inf"), 0, -3, "50", True), "a number above 0"),
+        ("original_weights", ("no", 0, None), "True or False"),
+        ("method", (3, ["lora"]), "must be a name"),
+        ("identity", (None, 3, "prompt_right"), "must be a name|two columns"),
+    ],
+)
+def test_preferences_that_make_no_sense(field, values, message):
+    for value in values:
+        with pytest.raises(UserError, match=message):
+            Preferences(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.head(0), "has no rows"),
+        (lambda table: pd.DataFrame(), "has no rows"),
+        (lambda table: table.drop(columns="template"), "no column template"),
+        (lambda table: table.drop(columns="evaluations"), "no column evaluations"),
+        (lambda table: table.assign(identity="good"), "column identity .* must have numbers, not 'good'"),
+        (lambda table: table.assign(identity=np.inf), "an infinite score"),
+        (lambda table: table.assign(identity=np.nan), "no concept of the table has scores"),
+        (lambda table: table.assign(leak="none"), "column leak .* must have numbers"),
+        (lambda table: table.assign(evaluations=np.nan), "evaluations .* a number above 0"),
+        (lambda table: table.assign(evaluations=0), "evaluations .* a number above 0"),
+        (lambda table: table.assign(evaluations="many"), "evaluations .* must have numbers"),
+        (lambda table: table.assign(num_steps="many"), "num_steps .* must have numbers"),
+        (lambda table: table.assign(label=None), "label .* empty cells"),
+        (lambda table: table.assign(concept=7), "concept .* must have texts"),
+        (lambda table: table.assign(method=7), "method .* must have texts"),
+        (lambda table: table.assign(backbone=7), "backbone .* must have texts"),
+        (lambda table: table.assign(backbone=["a", "b"] * 12), "mixes the backbones a, b"),
+        (lambda table: table.assign(parameters="[1]"), "must be a JSON object"),
+        (lambda table: table.assign(parameters="["), "must be a JSON object"),
+        (lambda table: table.assign(label="base"), "label 'base' has more than one strategy"),
+        (lambda table: table.assign(strategy="superclass"), "no strategy of the table is left"),
+        (lambda table: table.drop(columns="prompt_right").assign(context_right="yes"), "must have numbers"),
+    ],
+)
+def test_tables_that_make_no_sense(table, change, message):
+    with pytest.raises(UserError, match=message):
+        recommend(change(table))
+    with pytest.raises(UserError, match=message):
+        regret(change(table), [Preferences()], always=["base"])
+
+
+def test_needs_original_is_a_truth(table):
+    with pytest.raises(UserError, match="must have True and False, not 'perhaps'"):
+        recommend(table.assign(needs_original="perhaps"), Preferences(original_weights=False))
+
+
+def test_a_score_that_is_missing_takes_no_part(table):
+    holes = table.copy()
+    holes.loc[(holes["concept"] == "rex") & (holes["label"] == "far"), "identity"] = np.nan
+    rest = table[table["concept"] != "rex"]
+    found, expected = recommend(holes), recommend(rest)
+    assert list(found["label"]) == list(expected["label"])
+    np.testing.assert_allclose(found["utility"], expected["utility"])
+
+
+def test_only_measures_of_which_more_is_better_are_wanted_on_the_command_line(tmp_path, capsys):
+    """Every column of a shipped table: the catalogue says which are measures."""
+    table, path = pd.read_parquet(RESULTS / "sweep.parquet"), tmp_path / "some.parquet"
+    table[table["concept"].isin(table["concept"].unique()[:2])].to_parquet(path)
+    better = {name for name, column in catalogue().items() if column.higher_is_better}
+    for column in pd.read_parquet(RESULTS / "sweep.parquet").columns:
+        assert cli.main(["recommend", "--identity", column, "--top", "1"]) == (
+            0 if column in better else 2
+        ), column
+        assert column in better or capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--top", "-1"), "--top shows must be a whole number from 1"),
+        (("--top", "0"), "--top shows must be a whole number from 1"),
+        (("--min-text", "90"), "min_text must be a number between 0 and 1, not 90"),
+        (("--min-text", "nan"), "between 0 and 1, not nan"),
+        (("--min-identity=-0.5",), "between 0 and 1, not -0.5"),
+        (("--budget=-3",), "a number above 0, not -3"),
+        (("--budget", "inf"), "a number above 0, not inf"),
+        (("--identity", "strategy"), "says how an image was made"),
+        (("--identity", "seed"), "says how an image was made"),
+        (("--identity", "quantile"), "says how an image was made"),
+        (("--identity", "leak"), "choose one of prompt_right, clip_image"),
+        (("--identity", "beauty"), "no column beauty; it has label, strategy"),
+        (("--method", "elite"), "unknown fine-tuning method: elite; known: dreambooth"),
+        (("--results", "../results/sweep"), "no results table"),
+        (("--results", ""), "no results table"),
+    ],
+)
+def test_wrong_options(options, message, capsys):
+    assert cli.main(["recommend", *options]) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1
+
+
+def test_a_csv_gives_what_a_parquet_file_gives(table, tmp_path, capsys):
+    table = table.assign(needs_original=[True, None] * 12)
+    table.to_csv(tmp_path / "small.csv", index=False, encoding="utf-8-sig")
+    table.to_parquet(tmp_path / "small.parquet")
+    told = []
+    for name in ("small.csv", "small.parquet"):
+        assert cli.main(["recommend", "--results", str(tmp_path / name), "--min-text", "0.6"]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] and "mixed" in told[0]
+    wanted = Preferences(original_weights=False)
+    found = [recommend(read_table(tmp_path / name), wanted) for name in ("small.csv", "small.parquet")]
+    pd.testing.assert_frame_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.parquet", b"PAR1 nonsense", "content is not parquet"),
+        ("t.parquet", b"", "content is not parquet"),
+        ("t.csv", b"\xff\xfe\x00\x01", "content is not csv"),
+        ("t.csv", b"", "content is not csv"),
+        ("t.csv", b"a,b\n1,2\n", "no column"),
+        ("t.json", b"{}", "give a .parquet or .csv file"),
+    ],
+)
+def test_foreign_files(tmp_path, capsys, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert cli.main(["recommend", "--results", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert message in told and str(path) in told and told.count("\n") == 1
+    with pytest.raises(UserError, match="can't be read: No such file"):
+        read_table(tmp_path / "nothing.csv")
+
+
+def test_a_table_read_by_column_gives_the_same_recommendation():
+    wanted, path = Preferences(min_text=0.8), RESULTS / "sweep.parquet"
+    thin = read_table(path, needed_columns(wanted))
+    assert set(thin) < needed_columns(wanted) and isinstance(thin["label"].dtype, pd.CategoricalDtype)
+    found = recommend(thin, wanted)
+    pd.testing.assert_frame_equal(found, recommend(pd.read_parquet(path), wanted), check_dtype=False)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.tuples(*[st.floats(0, 1)] * 2, st.integers(1, 200)), min_size=1, max_size=6), st.data())
+def test_preferences_are_monotone(options, data):
+    """More weight never costs identity, and a larger budget never costs utility."""
+    rows = pd.DataFrame(
+        {
+            "label": str(at), "strategy": str(at), "parameters": "{}", "concept": "rex", "template": "{}",
+            "identity": identity, "prompt_right": text, "evaluations": cost,
+        }
+        for at, (identity, text, cost) in enumerate(options)
+    )  # fmt: skip
+    low, high = sorted(data.draw(st.tuples(st.floats(0, 1), st.floats(0, 1))))
+    few = {"num_resamples": 10}
+    best = [recommend(rows, Preferences(identity_weight=weight), **few).iloc[0] for weight in (low, high)]
+    assert best[1]["identity"] >= best[0]["identity"] - 1e-9
+    least = float(rows["evaluations"].min())
+    small, large = sorted(data.draw(st.tuples(*[st.floats(least, 300)] * 2)))
+    best = [recommend(rows, Preferences(max_evaluations=budget), **few).iloc[0] for budget in (small, large)]
+    assert best[1]["utility"] >= best[0]["utility"] - 1e-9
