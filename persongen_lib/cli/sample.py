@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from persongen_lib.cli.arguments import add_run_arguments, parse_parameters
@@ -73,21 +74,21 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Check everything first, then fine-tune if needed, sample, and copy the pictures out."""
     from persongen_lib.core.checks import check_steps
-    from persongen_lib.core.store import Store
     from persongen_lib.finetune.engine.run import finetune
+    from persongen_lib.sampling.engine.models import resolved
     from persongen_lib.sampling.engine.run import check_output, export, run_sample
 
-    concept, fine_tune = _source(args)
-    spec = _spec(args, concept, fine_tune)
+    runtime = Runtime.at(args.runs, args.device, args.dtype)
+    training = replace(runtime, dtype=None)
+    concept, fine_tune = _source(args, training)
+    spec = resolved(_spec(args, concept, fine_tune), runtime, adapter=args.adapter)
     check_steps(args.batch_size, what="the batch size")
     if args.output:
         check_output(spec, args.output)
-    store = Store(args.runs)
-    if concept and not store.find("sample", spec):
-        finetune(fine_tune, concept, Runtime(store, args.device))
-    folder = run_sample(
-        spec, Runtime(store, args.device, args.dtype), adapter=args.adapter, batch_size=args.batch_size
-    )
+    store = runtime.store
+    if concept and (store.find("finetune", fine_tune) or not store.intact("sample", spec)):
+        finetune(fine_tune, concept, training)
+    folder = run_sample(spec, runtime, adapter=args.adapter, batch_size=args.batch_size)
     if args.output:
         folder = export(folder, args.output)
     count = len(spec.prompts) * len(spec.seeds)
@@ -95,16 +96,17 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _source(args: Namespace) -> tuple[Concept | None, FineTuneSpec | None]:
+def _source(args: Namespace, training: Runtime) -> tuple[Concept | None, FineTuneSpec | None]:
     """The concept, and the fine-tuning of it that is asked for; neither for the model as it is."""
     from persongen_lib.data.concepts import load_concept
-    from persongen_lib.finetune.engine.specs import fine_tune_spec
+    from persongen_lib.finetune.engine.specs import computed_by, fine_tune_spec
 
     if args.adapter:
         return None, _adapter_spec(args)
     if args.concept:
         concept = load_concept(args.concept, args.class_name)
-        return concept, fine_tune_spec(concept, args.backbone or "micro", args.method, token=args.token)
+        spec = fine_tune_spec(concept, args.backbone or "micro", args.method, token=args.token)
+        return concept, computed_by(spec, training)
     if args.class_name:
         return None, None
     raise UserError("give --concept or --adapter, or --class-name to sample the model as it is")

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Returns 1 when a cell failed, else 0."""
-    study = load_study(args.study)
+    study = load_study(args.study).computed_by(Runtime.at(args.runs, args.device, args.dtype))
     if args.action == "run":
         return _run(study, args)
     if args.action == "status":
@@ -81,9 +81,9 @@ def _run(study: Study, args: argparse.Namespace) -> int:
             failures = run_study_ray(part, *settings, args.gpus_per_cell)
         else:
             failures = run_study(part, *settings)
+        _tell(failures, len(part.cells))
     finally:
         table = update_table(study, args.runs)
-    _tell(failures, len(part.cells))
     if args.notebooks:
         from persongen_lib.study.notebooks import run_notebooks
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from persongen_lib.core.check import TABLE
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
 from persongen_lib.core.paths import DATA
+from persongen_lib.core.sealed import is_sealed, write_sealed
 from persongen_lib.core.store import Store
+from persongen_lib.evaluation.scores import read_scores
 from persongen_lib.study.grid import Study
 from persongen_lib.study.rows import result_rows
-from persongen_lib.study.scores import find_scores, read_scores
+from persongen_lib.study.scores import find_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,22 +55,34 @@ def study_status(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def finished_rows(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
-    """The results table of the cells that are finished so far, one row per picture, in the study's order."""
+def finished_rows(study: Study, runs: str | Path = "runs") -> tuple[pd.DataFrame, dict[str, str]]:
+    """The results of the cells that are finished so far.
+
+    Returns:
+        One row per picture, in the study's order, without the cells of which a file is damaged; and why these are
+        left out, by "concept label".
+    """
     import pandas as pd
 
-    store, tables = Store(runs), []
+    store, tables, damaged = Store(runs), [], {}
     for part in study.tables:
         for job in part.jobs:
             if scored := find_scores(job, store):
                 sample, adapter = store.folder("sample", job.sample), store.folder("finetune", job.fine_tune)
-                rows = result_rows(job, sample, adapter, read_scores(scored))
-                tables.append(rows.assign(study=part.name))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+                try:
+                    rows = result_rows(job, sample, adapter, read_scores(scored))
+                except UserError as error:
+                    damaged[f"{job.cell.concept} {job.cell.name}"] = str(error)
+                else:
+                    tables.append(rows.assign(study=part.name))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(), damaged
 
 
 def update_table(study: Study, runs: str | Path = "runs") -> Path:
     """Put the rows of a study's finished cells into `<runs>/results.parquet`, beside those of other studies.
+
+    Warnings tell which cells are left out because a file is damaged, and of a damaged table, which is written anew
+    with the rows of this study alone.
 
     Returns:
         The file's path.
@@ -73,15 +90,23 @@ def update_table(study: Study, runs: str | Path = "runs") -> Path:
     import pandas as pd
     from filelock import FileLock
 
-    path, rows = Path(runs) / "results.parquet", finished_rows(study, runs)
+    path, (rows, damaged) = Path(runs) / TABLE, finished_rows(study, runs)
+    for cell, reason in damaged.items():
+        warnings.warn(f"the results table lacks {cell}: {reason}", stacklevel=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if path.is_file():
+        if is_sealed(path):
             others = pd.read_parquet(path)
             if "study" in others:  # not where nothing was finished when it was written
                 others = others[~others["study"].isin([part.name for part in study.tables])]
             rows = pd.concat([others, rows], ignore_index=True)
-        return _write(rows, path)
+        elif path.exists():
+            warnings.warn(
+                f"{path} is damaged, so it is written anew: it lacks other studies until they are run again, which "
+                "computes nothing that is finished",
+                stacklevel=2,
+            )
+        return write_sealed(path, partial(_write, rows))
 
 
 def collect(study: Study, runs: str | Path = "runs", output: str | Path | None = None) -> list[Path]:
@@ -97,7 +122,7 @@ def collect(study: Study, runs: str | Path = "runs", output: str | Path | None =
         The paths of the tables.
 
     Raises:
-        UserError: A cell is not finished.
+        UserError: A cell is not finished, or a file of it is damaged.
     """
     status = study_status(study, runs)
     if missing := int((~status["scored"]).sum()):
@@ -107,13 +132,17 @@ def collect(study: Study, runs: str | Path = "runs", output: str | Path | None =
         )
     paths = []
     for part in study.tables:
-        table = finished_rows(part, runs)
+        table, damaged = finished_rows(part, runs)
+        if damaged:
+            raise UserError(
+                f"{len(damaged)} cells of {part.name} are damaged: {next(iter(damaged.values()))}"
+            )
         path = RESULTS / f"{part.name}.parquet"
         if output:
             path = Path(output) / path.name if study.parts else Path(output)
-        paths.append(_write(table, path))
+        paths.append(write_atomic(path, partial(_write, table)))
     return paths
 
 
-def _write(rows: pd.DataFrame, path: Path) -> Path:
-    return write_atomic(path, lambda part: rows.to_parquet(part, index=False, compression="zstd"))
+def _write(rows: pd.DataFrame, path: Path) -> None:
+    rows.to_parquet(path, index=False, compression="zstd")

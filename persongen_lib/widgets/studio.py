@@ -15,8 +15,8 @@ from torch import Tensor
 
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.sampling.engine.loop import StepRecord
+from persongen_lib.sampling.engine.models import ready_backbone
 from persongen_lib.sampling.engine.predictions import Encoder
-from persongen_lib.sampling.engine.run import ready_backbone
 from persongen_lib.sampling.engine.sampler import sample
 from persongen_lib.sampling.engine.specs import SampleSpec
 from persongen_lib.sampling.engine.strategy import Strategy

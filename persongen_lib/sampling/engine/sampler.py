@@ -89,7 +89,7 @@ def sample(
             default (from seeds 0, 1, 2 ... where only latents are given).
 
     Raises:
-        UserError: a wrong value.
+        UserError: a wrong value, or latents or pictures that are not finite.
     """
     if not isinstance(backbone, Backbone):
         raise UserError(f"the backbone must be loaded by load_backbone, not {backbone!r}")
@@ -123,6 +123,8 @@ def sample(
         )  # fmt: skip
         evaluations = 0
         for record in run:
+            if record.index == num_steps - 1:
+                _check_finite(record.next_latents, strategy, backbone)
             evaluations += record.evaluations
             for recorder in recorders:
                 recorder.record(record)
@@ -131,6 +133,14 @@ def sample(
             images += backbone.decode(record.next_latents)
     kept = {recorder.name: recorder.result() for recorder in recorders}
     return Samples(images if output == "images" else None, torch.cat(finished).cpu(), evaluations, kept)
+
+
+def _check_finite(latents: Tensor, strategy: Strategy, backbone: Backbone) -> None:
+    if not latents.isfinite().all():
+        raise UserError(
+            f"{strategy.name} on {backbone.name} ends in latents that are not finite: lower the guidance, take the "
+            "dtype fp32, or check the weights of the model and the adapter"
+        )
 
 
 def _noise(
