@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -72,20 +72,18 @@ def resolve_device(device: str) -> torch.device:
     """The device of a name such as "auto", "cpu", "cuda" or "cuda:1"; UserError when it isn't there."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+    with suppress(RuntimeError, AssertionError, NotImplementedError):
         if (found := torch.empty(0, device=device).device).type != "meta":  # which has no memory
             return found
-    except (RuntimeError, AssertionError, NotImplementedError):
-        pass
     raise UserError(f"the device {device!r} is not there: give auto or cpu, or cuda where there is one")
 
 
 def device_named(device: str) -> torch.device:
     """The device of a name, which need not be there, so that runs of another machine are found."""
-    try:
-        return resolve_device(device) if device == "auto" else torch.device(device)
-    except RuntimeError:
-        return resolve_device(device)
+    with suppress(RuntimeError):
+        if device != "auto" and (named := torch.device(device)).type != "meta":
+            return named
+    return resolve_device(device)
 
 
 def usual_dtype(device: torch.device) -> str:

@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import remove_temporaries, write_atomic
+from persongen_lib.core.manifest import DONE, DamagedRun
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import read_spec
 from persongen_lib.sampling.engine.contact_sheets import is_packed, picture_name
@@ -74,7 +75,11 @@ def check_output(spec: SampleSpec, output: str | Path) -> None:
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise UserError(f"the output {output} is a file: give a folder")
-    if (output / "spec.json").exists() and read_spec(output, SampleSpec) != spec:
+    try:
+        other = (output / "spec.json").exists() and read_spec(output, SampleSpec) != spec
+    except DamagedRun:
+        raise UserError(f"{output} holds a damaged run: give another folder or remove it") from None
+    if other:
         raise UserError(f"{output} holds pictures of another run: give another folder or remove it")
 
 
@@ -85,7 +90,7 @@ def export(folder: Path, output: str | Path) -> Path:
     if (output / "spec.json").exists():
         remove_temporaries(output, idle=DEAD)
     files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    for file in sorted(files, key=lambda file: (file.name == "DONE", file.name != "spec.json")):
+    for file in sorted(files, key=lambda file: (file.name == DONE, file.name != "spec.json")):
         write_atomic(output / file, (folder / file).read_bytes())
     return output
 
