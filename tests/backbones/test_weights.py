@@ -7,8 +7,7 @@ import torch
 from safetensors.torch import save_file
 from tiny import tiny_backbone, tiny_pipeline
 
-from persongen_lib.backbones import load_backbone, resolve_device, weights_digest
-from persongen_lib.backbones import sources
+from persongen_lib.backbones import load_backbone, resolve_device, sources, weights_digest
 from persongen_lib.backbones.loading import device_named, usual_dtype
 from persongen_lib.backbones.sources import Source, hub_commit
 from persongen_lib.core.errors import UserError
@@ -150,7 +149,9 @@ def test_the_usual_dtype_of_a_device_that_is_elsewhere():
 @pytest.mark.parametrize("scale", [1e308, 1e38])
 def test_latents_that_are_not_finite_are_refused(scale):
     backbone = tiny_backbone()
-    with pytest.raises(UserError, match="latents that are not finite: lower the guidance, take the dtype fp32"):
+    with pytest.raises(
+        UserError, match="latents that are not finite: lower the guidance, take the dtype fp32"
+    ):
         sample(backbone, make_strategy("base", guidance_scale=scale), "a {}", "sks", "dog", 3, 0)
 
 

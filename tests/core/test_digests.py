@@ -97,7 +97,9 @@ def test_what_changed_was_cut_or_is_gone_is_named(run):
         before = (run / "images/1.png").read_bytes()
         change(run / "images/1.png")
         assert damage(run) == ("images/1.png",)
-        with pytest.raises(DamagedRun, match=r"1\.png is damaged.*repeat the command .* store check --repair"):
+        with pytest.raises(
+            DamagedRun, match=r"1\.png is damaged.*repeat the command .* store check --repair"
+        ):
             checked(run, "images/1.png")
         (run / "images/1.png").write_bytes(before)
     assert not damage(run)

@@ -30,10 +30,13 @@ def resolved(
         adapter: the fine-tuning's folder; tensors that are not the store's own are part of the run.
 
     Raises:
-        UserError: a device that isn't there, a backbone that is not the run's, or a damaged adapter.
+        UserError: a device that isn't there, a backbone that is not the run's, a damaged adapter, or an adapter for a
+            run without a fine-tuning.
     """
     check_runtime(runtime)
     resolve_device(runtime.device)
+    if adapter is not None and spec.fine_tune is None:
+        raise UserError(f"the run has no fine-tuning for the adapter {adapter}: make its spec with fine_tune")
     if backbone is not None:
         check_weights(backbone, spec)
         if runtime.dtype not in (None, dtype_name(backbone.dtype)):
@@ -44,7 +47,7 @@ def resolved(
         spec = replace(spec, dtype=dtype_name(backbone.dtype))
     else:
         spec = computed_by(spec, runtime)
-    own = spec.fine_tune and runtime.store.find("finetune", spec.fine_tune)
+    own = _stored(spec, runtime.store)
     if adapter is not None and (own is None or Path(adapter).resolve() != own.resolve()):
         return replace(spec, adapter=adapter_digest(adapter))
     return spec
@@ -52,9 +55,14 @@ def resolved(
 
 def check_fine_tuning(spec: SampleSpec, store: Store) -> None:
     """A UserError where the store holds the fine-tuning of a run, and its tensors are damaged or were replaced."""
-    own = spec.fine_tune and store.find("finetune", spec.fine_tune)
+    own = _stored(spec, store)
     if own is not None:
         adapter_digest(own)
+
+
+def _stored(spec: SampleSpec, store: Store) -> Path | None:
+    """The folder of the run's fine-tuning, where the store holds it."""
+    return store.find("finetune", spec.fine_tune) if spec.fine_tune else None
 
 
 def check_weights(backbone: Backbone, spec: SampleSpec | FineTuneSpec) -> None:
@@ -84,9 +92,7 @@ def ready_backbone(
     Raises:
         UserError: the concept is not fine-tuned yet, the model can't be loaded, or model and adapter are not the run's.
     """
-    folder = Path(adapter) if adapter else None
-    if spec.fine_tune and folder is None:
-        folder = runtime.store.find("finetune", spec.fine_tune)
+    folder = Path(adapter) if adapter else _stored(spec, runtime.store)
     if spec.fine_tune and folder is None:
         raise UserError(
             f"the concept {spec.fine_tune.concept!r} is not fine-tuned yet in {runtime.store.root}: fine-tune first"
