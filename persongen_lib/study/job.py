@@ -45,9 +45,9 @@ class Job:
 
         fine_tune = finetune.computed_by(self.fine_tune, replace(runtime, dtype=None))
         sample = sampling.computed_by(self.sample, runtime)
-        if fine_tune != self.fine_tune:
+        if fine_tune is not self.fine_tune:
             sample = replace(sample, fine_tune=fine_tune)
-        return replace(self, fine_tune=fine_tune, sample=sample)
+        return self if sample is self.sample else replace(self, fine_tune=fine_tune, sample=sample)
 
 
 def resolve(cell: Cell) -> Job:

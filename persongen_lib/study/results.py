@@ -71,7 +71,7 @@ def finished_rows(study: Study, runs: str | Path = "runs") -> tuple[pd.DataFrame
                 sample, adapter = store.folder("sample", job.sample), store.folder("finetune", job.fine_tune)
                 try:
                     rows = result_rows(job, sample, adapter, read_scores(scored))
-                except UserError as error:
+                except (UserError, OSError) as error:
                     damaged[f"{job.cell.concept} {job.cell.name}"] = str(error)
                 else:
                     tables.append(rows.assign(study=part.name))

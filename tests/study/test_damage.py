@@ -20,11 +20,10 @@ from persongen_lib.study.grid import load_study
 from persongen_lib.study.results import collect, study_status
 
 QUICK = {"num_class_images": 2, "class_num_steps": 2, "batch_size": 1}
-ENDS = {
+KINDS = {
     "adapter": ("packed", "finetune/*/adapter.safetensors"),
     "spec": ("packed", "finetune/*/adapter.json"),
     "provenance": ("kept", "finetune/*/provenance.json"),
-    "class picture": ("kept", "class_images/*/images/p00_s0000.png"),
     "picture": ("kept", "sample/*/images/p00_s0001.png"),
     "pictures.jsonl": ("kept", "sample/*/pictures.jsonl"),
     "spec of pictures": ("kept", "sample/*/spec.json"),
@@ -35,6 +34,9 @@ ENDS = {
     "provenance of scores": ("kept", "evaluate/*/provenance.json"),
     "results": ("packed", "results.parquet"),
 }
+"""Files that `persongen study run` reads, in a store with pictures as files or packed."""
+CLASS_PICTURE = "class_images/*/images/p00_s0000.png"
+"""A file that only a fine-tuning reads."""
 
 
 @pytest.fixture(scope="module")
@@ -86,26 +88,34 @@ def state(runs):
 
 
 @pytest.mark.filterwarnings("ignore:.*is damaged")
-@pytest.mark.parametrize("kind", ENDS)
-def test_a_flipped_byte_is_noticed_and_healed(place, tmp_path, kind, capsys):
-    name, pattern = ENDS[kind]
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_byte_is_noticed_and_healed_by_repeating(place, tmp_path, kind, capsys):
+    name, pattern = KINDS[kind]
     runs = tmp_path / name
     shutil.copytree(place / name, runs)
-    whole = state(runs)
-    assert store_check(runs) == 0
     damaged = sorted(runs.glob(pattern))[0]
-    for heal in ("repeat", "repair"):
-        capsys.readouterr()
-        flip(damaged)
-        assert store_check(runs) == 1
-        (line,) = [line for line in capsys.readouterr().out.splitlines() if "damaged (" in line]
-        assert damaged.name in line
-        if heal == "repair" or kind == "class picture":  # which only a new fine-tuning would read
-            assert store_check(runs, "--repair") == 0
-        assert study_run(place, runs) == 0
-        assert store_check(runs) == 0
-        if kind != "class picture":
-            assert state(runs) == whole
+    flip(damaged)
+    capsys.readouterr()
+    assert store_check(runs) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "damaged (" in line]
+    assert line.startswith(str(damaged.relative_to(runs).parts[0]), len(str(runs)) + 1) and damaged.name in line
+    assert study_run(place, runs) == 0
+    assert store_check(runs) == 0 and state(runs) == state(place / name)
+
+
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+@pytest.mark.parametrize("name", ["kept", "packed"])
+def test_all_that_is_damaged_is_removed_by_repair_and_made_again(place, tmp_path, name, capsys):
+    runs = tmp_path / name
+    shutil.copytree(place / name, runs)
+    assert store_check(runs) == 0
+    for pattern in (*(pattern for kept, pattern in KINDS.values() if kept == name), CLASS_PICTURE):
+        flip(sorted(runs.glob(pattern))[0])
+    assert store_check(runs) == 1
+    assert store_check(runs, "--repair") == 0
+    assert "removed; repeat the command that made it" in capsys.readouterr().out
+    assert study_run(place, runs) == 0
+    assert store_check(runs) == 0 and state(runs) == state(place / name)
 
 
 def test_what_is_read_is_checked(place, tmp_path):
