@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
 from torch import Tensor
 
+from persongen_lib.core.digests import file_digest
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.manifest import DamagedRun, checked
 from persongen_lib.core.specs import FineTuneSpec
 
 WEIGHTS = "adapter.safetensors"
@@ -19,22 +22,61 @@ def read_adapter(folder: str | Path) -> dict[str, Tensor]:
     """The tensors of an adapter folder.
 
     Raises:
-        UserError: If the folder has no readable tensors.
+        UserError: If the folder has no readable tensors, they are damaged, or not all of their values are finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(Path(folder) / WEIGHTS)
+        tensors = load_file(checked(folder, WEIGHTS))
     except (OSError, SafetensorError):
+        raise UserError(f"{folder} is no adapter: it has no readable {WEIGHTS}") from None
+    check_finite(tensors, str(Path(folder) / WEIGHTS))
+    return tensors
+
+
+def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    """A UserError that names the first tensor of `what` in which not all values are finite."""
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise UserError(
+                f"{what} is broken: {name} has values that are not finite; train again with lower learning rates"
+            )
+
+
+def adapter_digest(folder: str | Path) -> str:
+    """12 hexadecimal digits of every byte of an adapter's tensors.
+
+    Raises:
+        UserError: If there are none, or they are damaged.
+    """
+    try:
+        return file_digest(checked(folder, WEIGHTS))[:12]
+    except OSError:
         raise UserError(f"{folder} is no adapter: it has no readable {WEIGHTS}") from None
 
 
+def check_base(folder: str | Path, name: str, weights: str) -> None:
+    """A UserError for an adapter that was trained on other weights than a model's.
+
+    Args:
+        folder: The adapter's folder; without adapter.json it is not known what it was trained on.
+        name: The model's name.
+        weights: What the model's weights are known by; "" where that is not known.
+    """
+    trained = read_adapter_spec(folder).weights if (Path(folder) / SPEC).is_file() else ""
+    if trained and weights and trained != weights:
+        raise UserError(
+            f"the adapter {folder} was trained on other weights ({trained}) than those of {name} ({weights}): "
+            "load the model that it was trained on, or fine-tune again"
+        )
+
+
 def adapter_size(folder: str | Path) -> tuple[int, int]:
-    """The number of values in an adapter, and the bytes of its file."""
+    """The number of values in an adapter, and the bytes of its file; UserError if it is damaged."""
     from safetensors import safe_open
 
-    path = Path(folder) / WEIGHTS
+    path = checked(folder, WEIGHTS)
     with safe_open(path, "pt") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     return sum(map(prod, shapes)), path.stat().st_size
@@ -48,7 +90,9 @@ def read_adapter_spec(folder: str | Path) -> FineTuneSpec:
     """
     path = Path(folder) / SPEC
     try:
-        return FineTuneSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return FineTuneSpec.from_dict(json.loads(checked(folder, SPEC).read_text(encoding="utf-8")))
+    except DamagedRun:
+        raise
     except UserError as error:
         raise UserError(f"{path} does not describe an adapter: {error}") from None
     except (OSError, ValueError):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from persongen_lib.adapters import overlay
 from persongen_lib.adapters.adapted import adapted
-from persongen_lib.adapters.files import read_adapter
+from persongen_lib.adapters.files import adapter_digest, check_base, read_adapter
 from persongen_lib.backbones.attention import AttentionControl, Rows
 from persongen_lib.backbones.noise import NoiseModel
 from persongen_lib.backbones.solvers import Solver, Step
@@ -78,6 +78,8 @@ class Backbone(ABC):
         original_parts: the subfolder of each of these modules in a model folder.
         scheduler: the model's own scheduler, a diffusers one.
         adapter: the folder and the scale of the loaded adapter, or None.
+        adapter_digest: the digest of its file, or None.
+        weights: what its own weights are known by (`weights_digest`); "" where they are not those of a place.
     """
 
     family: ClassVar[str]
@@ -94,6 +96,8 @@ class Backbone(ABC):
 
     def __init__(self) -> None:
         self.adapter: tuple[Path, float] | None = None
+        self.adapter_digest: str | None = None
+        self.weights = ""
         self._own: dict[str, Tensor] = {}
         self._original: dict[str, Tensor] = {}
         self._between: dict[float, dict[str, Tensor]] = {}
@@ -192,16 +196,18 @@ class Backbone(ABC):
         """Put a fine-tuning's weights in place, in exchange for an adapter loaded before.
 
         `scale`: 0 leaves the model as it is, bit for bit, 1 is the fine-tuned model; see `adapters.adapted.adapted`.
+        UserError for an adapter that is damaged, or was trained on other weights.
         """
+        check_base(folder, self.name, self.weights)
         tensors = read_adapter(folder)
         self.unload_adapter()
         self._own = overlay.install(self.modules, adapted(self.modules, tensors, scale))
-        self.adapter = Path(folder).resolve(), float(scale)
+        self.adapter, self.adapter_digest = (Path(folder).resolve(), float(scale)), adapter_digest(folder)
 
     def unload_adapter(self) -> None:
         """The model as it was loaded, bit for bit."""
         overlay.install(self.modules, self._own)
-        self._own, self.adapter = {}, None
+        self._own, self.adapter, self.adapter_digest = {}, None, None
         self._between.clear()
 
     def check_original(self) -> None:
@@ -214,7 +220,7 @@ class Backbone(ABC):
 
     def set_original(self, tensors: Mapping[str, Tensor]) -> None:
         """Name the tensors from before fine-tuning, for a model whose own weights are personalized."""
-        self._original = dict(tensors)
+        self._original, self.weights = dict(tensors), ""
         self._between.clear()
 
     @contextmanager

@@ -169,8 +169,24 @@ class LatentDiffusion(TokenizedWords):
 
     def decode(self, latents: Tensor) -> list[Image]:
         vae = self._pipeline.vae
-        pixels = vae.decode(self._scale.to_own(latents).to(vae.dtype), return_dict=False)[0]
-        return self._pipeline.image_processor.postprocess(pixels.float(), output_type="pil")
+        pixels = self._pixels(latents)
+        if vae.dtype != torch.float32 and not (fine := pixels.isfinite().flatten(1).all(1)).all():
+            dtype = vae.dtype
+            vae.to(torch.float32)  # where the autoencoder overflows in fp16, as SDXL's does
+            try:
+                pixels[~fine] = self._pixels(latents[~fine])
+            finally:
+                vae.to(dtype)
+        if not pixels.isfinite().all():
+            raise UserError(
+                f"{self.name}'s autoencoder gives values that are not finite: lower the guidance, or check the "
+                "autoencoder's weights"
+            )
+        return self._pipeline.image_processor.postprocess(pixels, output_type="pil")
+
+    def _pixels(self, latents: Tensor) -> Tensor:
+        vae = self._pipeline.vae
+        return vae.decode(self._scale.to_own(latents).to(vae.dtype), return_dict=False)[0].float()
 
     def encode_images(self, images: Sequence[Image]) -> Tensor:
         vae, size = self._pipeline.vae, (self.image_size, self.image_size)

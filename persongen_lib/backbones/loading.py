@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from persongen_lib.adapters import overlay
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.families import family_of
-from persongen_lib.backbones.sources import Source, locate, unloadable
+from persongen_lib.backbones.sources import Source, locate, unloadable, weights_digest
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 
@@ -50,16 +50,17 @@ def load_backbone(
     if offload and device.type != "cuda":
         raise UserError(f"offload keeps parts of a model off a GPU: it needs a cuda device, not {device}")
     if dtype is None:
-        dtype = "fp32" if device.type == "cpu" else "fp16"
+        dtype = usual_dtype(device)
     if not isinstance(dtype, torch.dtype):
         check_known("dtype", [dtype], DTYPES)
         dtype = DTYPES[dtype]
-    family = family_of(place)
+    family, weights = family_of(place), weights_digest(source)
     with _quiet_loading(place):
         backbone = family.load(
             place.folder or place.repo, place.name, device, dtype, compile, channels_last, vae_slicing, offload,
-            **({} if place.folder else {"revision": place.revision}),
+            **({} if place.folder else {"revision": weights or place.revision}),
         )  # fmt: skip
+        backbone.weights = weights or weights_digest(source)
         if original is not None:
             backbone.set_original(_changed(backbone, Path(original)))
     if adapter is not None:
@@ -71,12 +72,29 @@ def resolve_device(device: str) -> torch.device:
     """The device of a name such as "auto", "cpu", "cuda" or "cuda:1"; UserError when it isn't there."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise UserError(
-            f"the device {device!r} is not there: give auto or cpu, or cuda where there is one"
-        ) from None
+    with suppress(RuntimeError, AssertionError, NotImplementedError):
+        if (found := torch.empty(0, device=device).device).type != "meta":  # which has no memory
+            return found
+    raise UserError(f"the device {device!r} is not there: give auto or cpu, or cuda where there is one")
+
+
+def device_named(device: str) -> torch.device:
+    """The device of a name, which need not be there, so that runs of another machine are found."""
+    with suppress(RuntimeError):
+        if device != "auto" and (named := torch.device(device)).type != "meta":
+            return named
+    return resolve_device(device)
+
+
+def usual_dtype(device: torch.device) -> str:
+    """How a device usually samples: in fp32 on a CPU, in fp16 elsewhere."""
+    return "fp32" if device.type == "cpu" else "fp16"
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name in `DTYPES`, or else torch's."""
+    names = {known: name for name, known in DTYPES.items()}
+    return names.get(dtype, str(dtype).removeprefix("torch."))
 
 
 def _changed(backbone: Backbone, folder: Path) -> dict[str, torch.Tensor]:

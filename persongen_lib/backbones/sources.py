@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from persongen_lib.core.digests import file_digest
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.hashing import canonical_json, short_hash
 from persongen_lib.core.paths import DATA
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_HEAD = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -87,30 +88,55 @@ def _fetched_index(place: Source) -> str:
 
 
 def weights_digest(name: str | Path) -> str:
-    """12 hexadecimal digits of a local model's files; the revision (or "") of one on the hub.
+    """What a model's weights are known by: a digest of its folder, or the commit of its repository on the hub.
 
-    Of files larger than 2 MiB the size, the first and the last MiB count.
+    The digest, 12 hexadecimal digits, is of every byte of every file in the folder, links followed, but for hidden
+    files and Markdown. The commit is the one in the hub's local cache, or else the newest.
+
+    Returns:
+        The digest or commit; "" for a model on the hub that is neither in the cache nor can be reached.
     """
-    source = locate(name)
-    if source.folder is None:
-        return source.revision or ""
-    kept = (".json", ".txt", ".safetensors")
-    files = sorted(path for path in source.folder.rglob("*") if path.suffix in kept and path.is_file())
-    return _digest(
-        source.folder, tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
-    )
+    place = locate(name)
+    if place.folder is None:
+        return place.revision if _is_commit(place.revision) else hub_commit(place)
+    digests = {file.relative_to(place.folder).as_posix(): file_digest(file) for file in _files(place.folder)}
+    return short_hash(canonical_json(digests))
 
 
-@functools.lru_cache(maxsize=64)
-def _digest(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
-    digest = hashlib.sha256()
-    for path, size, _ in files:
-        digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_HEAD))
-            file.seek(max(_HEAD, size - _HEAD))
-            digest.update(file.read())
-    return digest.hexdigest()[:12]
+def hub_commit(place: Source) -> str:
+    """The commit of a repository that a load takes; "" where it is not cached and the hub can't be reached."""
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(place.repo, "model_index.json", revision=place.revision)
+    return Path(cached).parent.name if isinstance(cached, str) else _newest_commit(place.repo, place.revision)
+
+
+@functools.cache
+def _newest_commit(repo: str, revision: str | None) -> str:
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().model_info(repo, revision=revision, timeout=10).sha or ""
+    except Exception:  # the hub's client raises what its transport does; a load will tell
+        return ""
+
+
+def _is_commit(revision: str | None) -> bool:
+    return revision is not None and re.fullmatch("[0-9a-f]{40}", revision) is not None
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a model folder, in order; a folder that is linked into itself is entered once."""
+    found, entered = [], set()
+    for at, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        place = os.path.realpath(at)
+        if place in entered:
+            folders.clear()
+            continue
+        entered.add(place)
+        found += [Path(at, name) for name in files if not name.startswith(".") and not name.endswith(".md")]
+    return sorted(path for path in found if path.is_file())
 
 
 @functools.cache

@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": ("persongen_lib.cli.evaluate", "measure the pictures of a folder"),
     "study": ("persongen_lib.cli.study", "run and collect a whole study from a file"),
     "recommend": ("persongen_lib.cli.recommend", "say which strategy to use, by a study's results"),
+    "store": ("persongen_lib.cli.store", "check that finished work is what was written"),
     "world": ("persongen_lib.cli.world", "render the micro-world and train its models"),
     "benchmark": ("persongen_lib.cli.benchmark", "time the strategies beside diffusers' own pipeline"),
     "data": ("persongen_lib.cli.data", "list concepts and prompts, import the DreamBooth data set"),

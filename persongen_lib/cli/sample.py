@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from persongen_lib.cli.arguments import add_run_arguments, checked_runtime, parse_parameters
@@ -74,16 +75,19 @@ def run(args: Namespace) -> int:
     """Check everything first, then fine-tune if needed, sample, and copy the pictures out."""
     from persongen_lib.core.checks import check_steps
     from persongen_lib.finetune.engine.run import finetune
+    from persongen_lib.sampling.engine.models import resolved
     from persongen_lib.sampling.engine.run import check_output, export, run_sample
 
-    concept, fine_tune = _source(args)
-    spec = _spec(args, concept, fine_tune)
-    check_steps(args.batch_size, what="the batch size")
     runtime = checked_runtime(args)
+    training = replace(runtime, dtype=None)
+    concept, fine_tune = _source(args, training)
+    spec = resolved(_spec(args, concept, fine_tune), runtime, adapter=args.adapter)
+    check_steps(args.batch_size, what="the batch size")
     if args.output:
         check_output(spec, args.output)
-    if concept and not runtime.store.find("sample", spec):
-        finetune(fine_tune, concept, Runtime(runtime.store, args.device))
+    store = runtime.store
+    if concept and (store.find("finetune", fine_tune) or not store.intact("sample", spec)):
+        finetune(fine_tune, concept, training)
     folder = run_sample(spec, runtime, adapter=args.adapter, batch_size=args.batch_size)
     if args.output:
         folder = export(folder, args.output)
@@ -92,10 +96,10 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _source(args: Namespace) -> tuple[Concept | None, FineTuneSpec | None]:
+def _source(args: Namespace, training: Runtime) -> tuple[Concept | None, FineTuneSpec | None]:
     """The concept, and the fine-tuning of it that is asked for; neither for the model as it is."""
     from persongen_lib.data.concepts import load_concept
-    from persongen_lib.finetune.engine.specs import fine_tune_spec
+    from persongen_lib.finetune.engine.specs import computed_by, fine_tune_spec
 
     if args.concept is None and args.method is not None:
         raise UserError("--method says how a --concept is fine-tuned: give --concept, or leave --method out")
@@ -103,9 +107,8 @@ def _source(args: Namespace) -> tuple[Concept | None, FineTuneSpec | None]:
         return None, _adapter_spec(args)
     if args.concept:
         concept = load_concept(args.concept, args.class_name)
-        return concept, fine_tune_spec(
-            concept, args.backbone or "micro", args.method or METHOD, token=args.token
-        )
+        spec = fine_tune_spec(concept, args.backbone or "micro", args.method or METHOD, token=args.token)
+        return concept, computed_by(spec, training)
     if args.class_name:
         return None, None
     raise UserError("give --concept or --adapter, or --class-name to sample the model as it is")

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from persongen_lib.cli.arguments import add_run_arguments
+from persongen_lib.core.check import TABLE
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.study.distributed import check_gpus, run_study_ray
 from persongen_lib.study.grid import Study, load_study, shard
 from persongen_lib.study.local import Failure, run_study
-from persongen_lib.study.owners import TABLE, refuse_namesake
+from persongen_lib.study.owners import refuse_namesake
 from persongen_lib.study.results import collect, study_status, update_table
 from persongen_lib.study.space import disk_need
 
@@ -75,7 +76,7 @@ OPTIONS = {
 def run(args: argparse.Namespace) -> int:
     """Returns 1 when a cell failed, else 0."""
     _check_options(args)
-    study = load_study(args.study)
+    study = load_study(args.study).computed_by(Runtime.at(args.runs, args.device, args.dtype))
     if args.action == "run":
         return _run(study, args)
     if args.action == "status":
@@ -113,9 +114,9 @@ def _run(study: Study, args: argparse.Namespace) -> int:
             failures = run_study_ray(part, *settings, args.gpus_per_cell or 1.0)
         else:
             failures = run_study(part, *settings)
+        _tell(failures, len(part.cells))
     finally:
         table = update_table(study, args.runs)
-    _tell(failures, len(part.cells))
     if args.notebooks:
         from persongen_lib.study.notebooks import run_notebooks
 

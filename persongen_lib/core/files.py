@@ -6,7 +6,10 @@ import errno
 import json
 import os
 import re
+import time
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,9 @@ def write_atomic(path: str | Path, content: bytes | str | Callable[[Path], Any])
     UserError when the disk is full; what was there before stays.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if callable(content):
             content(temporary)
         else:
@@ -32,13 +35,14 @@ def write_atomic(path: str | Path, content: bytes | str | Callable[[Path], Any])
             raise UserError(f"the disk is full: {path} was not written; make room and run it again") from None
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
     return path
 
 
 def _is_full_disk(error: Exception) -> bool:
-    """Whether the disk is full, including safetensors' own message."""
-    full = (errno.ENOSPC, errno.EDQUOT)
+    """Whether the disk is full, or the file larger than allowed; safetensors tells it in its own message."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return getattr(error, "errno", None) in full or any(f"os error {code})" in str(error) for code in full)
 
 
@@ -47,8 +51,16 @@ def write_json(path: str | Path, value: Any) -> Path:
     return write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def remove_temporaries(folder: str | Path) -> None:
-    """Remove what a kill left of `write_atomic` anywhere under a folder that nobody else writes to."""
+def remove_temporaries(folder: str | Path, idle: float = 0) -> None:
+    """Remove what a kill left of `write_atomic` anywhere under a folder.
+
+    Args:
+        folder: where to look.
+        idle: seconds for which a file was not written to; more than 0 where others may be writing.
+    """
+    before = time.time() - idle
     for path in Path(folder).rglob(".*"):
-        if re.fullmatch(r"\..+\.\d+(\.\w+)?", path.name) and path.is_file():
-            path.unlink()
+        if re.fullmatch(r"\..+\.[0-9a-f]{32}(\.\w+)?", path.name):
+            with suppress(FileNotFoundError):
+                if path.is_file() and (not idle or path.stat().st_mtime < before):
+                    path.unlink()

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.store import Store
+
+DTYPES = ("fp32", "bf16", "fp16")
+"""The number types that networks compute in."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,9 @@ class Runtime:
         store: where finished work is kept.
         device: "auto", "cpu", "cuda", "cuda:1" ...
         dtype: "fp32", "bf16" or "fp16"; None for the usual one of the device.
+
+    Raises:
+        UserError: no store, or an unknown dtype.
     """
 
     store: Store
@@ -31,6 +38,8 @@ class Runtime:
                 f"a runtime needs a Store, not {self.store!r}: write Runtime.at(folder) for a folder"
             )
         check_alone()
+        if self.dtype is not None:
+            check_known("dtype", [self.dtype], DTYPES)
 
     @classmethod
     def at(cls, runs: str | Path = "runs", device: str = "auto", dtype: str | None = None) -> Self:

@@ -55,7 +55,8 @@ class FineTuneSpec(Spec):
         num_steps: training steps, from 1 to 1,000,000.
         seed: from 0 to 2**63 - 1.
         parameters: every parameter of the method by name, defaults included.
-        weights: a digest of the model's files, so that a changed model is a different run.
+        weights: what the model's weights are known by (`weights_digest`), so that a changed model is a different run.
+        dtype: of the network's arithmetic: "fp32", "bf16" or "fp16".
 
     Raises:
         UserError: a number of steps, a seed, a class name or a token that is not allowed.
@@ -71,6 +72,7 @@ class FineTuneSpec(Spec):
     seed: int = 0
     parameters: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
+    dtype: str = ""
 
     def __post_init__(self) -> None:
         check_steps(self.num_steps, 1_000_000)

@@ -1,4 +1,4 @@
-"""Run folders named by their spec's hash: finished ones are found, unfinished ones are continued."""
+"""Run folders named by their spec's hash: intact ones are found, all others are continued or made again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.files import remove_temporaries, write_atomic, write_json
+from persongen_lib.core.files import remove_temporaries, write_json
+from persongen_lib.core.hashing import canonical_json, short_hash
+from persongen_lib.core.manifest import DONE, checked, damage, write_manifest
 from persongen_lib.core.provenance import provenance
 from persongen_lib.core.specs import Spec
 
@@ -21,7 +24,7 @@ S = TypeVar("S", bound=Spec)
 
 
 class Store:
-    """Runs under `root/<kind>/<hash>/`: spec.json, provenance.json, the payload, and DONE written last.
+    """Runs under `root/<kind>/<hash>/`: spec.json, provenance.json, the payload, and the manifest DONE written last.
 
     A stage works in `<hash>.partial/`, which a kill leaves behind and the next run continues.
     """
@@ -36,12 +39,21 @@ class Store:
         return self.root / kind / spec.hash
 
     def find(self, kind: str, spec: Spec) -> Path | None:
-        """The finished run's folder, or None."""
+        """The finished run's folder, or None; its files are not read (see `intact`)."""
         folder = self.folder(kind, spec)
-        return folder if (folder / "DONE").exists() else None
+        return folder if is_finished(folder) else None
+
+    def intact(self, kind: str, spec: Spec) -> Path | None:
+        """The finished run's folder if every file is as the run wrote it; a warning tells of files that are not."""
+        folder = self.find(kind, spec)
+        broken = run_damage(folder) if folder else ()
+        if broken:
+            names = ", ".join(broken)
+            warnings.warn(f"{folder} is damaged ({names}), so the run is made again", stacklevel=2)
+        return None if broken else folder
 
     def ensure(self, kind: str, spec: Spec, work: Callable[[Path], dict[str, Any] | None]) -> Path:
-        """The finished run's folder; when there is none, `work(partial folder)` makes it.
+        """The finished run's folder; when there is none, or a damaged one, `work(partial folder)` makes it.
 
         Args:
             kind: the folder of such runs under the root, such as "sample".
@@ -49,7 +61,7 @@ class Store:
             work: is given the partial folder and returns facts for provenance.json (device, dtype, ...) or None;
                 must be able to continue what a kill left there.
         """
-        if self.find(kind, spec) is None:
+        if self.intact(kind, spec) is None:
             facts: dict[str, Any] = {}
             with self.run(kind, spec, facts) as partial:
                 if partial is not None:
@@ -58,12 +70,14 @@ class Store:
 
     def remove(self, kind: str, spec: Spec) -> None:
         """Forget a finished run, so that it is made again when it is asked for."""
+        self.remove_folder(self.folder(kind, spec))
+
+    def remove_folder(self, folder: Path) -> None:
+        """Remove the folder of a finished run, while nobody works on the run."""
         from filelock import FileLock
 
-        folder = self.folder(kind, spec)
         with FileLock(folder.with_suffix(".lock")):
-            (folder / "DONE").unlink(missing_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_run(folder)
 
     @contextmanager
     def run(self, kind: str, spec: Spec, facts: dict[str, Any] | None = None) -> Iterator[Path | None]:
@@ -81,7 +95,7 @@ class Store:
         folder = self.folder(kind, spec)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
-            if self.find(kind, spec):
+            if self.intact(kind, spec):
                 yield None
                 return
             partial = folder.with_suffix(".partial")
@@ -94,16 +108,38 @@ class Store:
             seconds = round(time.monotonic() - clock, 3)
             times = {"started": started.isoformat(timespec="seconds"), "seconds": seconds, "resumed": resumed}
             write_json(partial / "provenance.json", {**provenance(), **times, **(facts or {})})
-            write_atomic(partial / "DONE", "")
-            if folder.exists():
-                shutil.rmtree(folder)
+            write_manifest(partial)
+            remove_run(folder)
             os.rename(partial, folder)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run folder has a manifest, which a run writes last."""
+    try:
+        return (folder / DONE).stat().st_size > 0
+    except OSError:
+        return False
+
+
+def run_damage(folder: Path) -> tuple[str, ...]:
+    """The names of a finished run's damaged files; spec.json also where it is another run's than the folder's name."""
+    broken = damage(folder)
+    if broken:
+        return broken
+    spec = json.loads((folder / "spec.json").read_bytes())
+    return () if short_hash(canonical_json(spec)) == folder.name else ("spec.json",)
+
+
+def remove_run(folder: Path) -> None:
+    """Remove a run folder, first what says that it is finished."""
+    (folder / DONE).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_spec(folder: str | Path, kind: type[S]) -> S:
     """The spec of a run folder (or of a copy of one)."""
-    path = Path(folder) / "spec.json"
     try:
-        return kind.from_dict(json.loads(path.read_text()))
-    except (OSError, json.JSONDecodeError):
+        values = json.loads(checked(folder, "spec.json").read_bytes())
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
         raise UserError(f"{folder} is not a finished run: it has no readable spec.json") from None
+    return kind.from_dict(values)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -62,7 +64,7 @@ class ResumableTraining(ABC):
         self.history: dict[str, list[float]] = {"loss": []}
         self.saved = 0
         if self.path.exists():
-            self._restore(load_file(self.path))
+            self._continue()
 
     @abstractmethod
     def loss(self) -> tuple[Tensor, dict[str, float]]:
@@ -113,6 +115,7 @@ class ResumableTraining(ABC):
         while self.steps < self.num_steps:
             self._step()
             if self.is_due():
+                self._check_values()
                 write_atomic(self.path, self._save)
                 self.saved = self.steps
             yield self.steps
@@ -123,7 +126,7 @@ class ResumableTraining(ABC):
         self.backward(loss)
         norm = self.clip()
         if not (self.tolerates(norm) and torch.isfinite(loss)):
-            raise UserError(self._breakdown())
+            raise UserError(self._breakdown("the loss"))
         self.optimizer.step()
         self.synchronize()
         if self.average is not None:
@@ -141,12 +144,25 @@ class ResumableTraining(ABC):
         for name in self.values.keys() - set(floating):
             average[name].copy_(self.values[name])
 
-    def _breakdown(self) -> str:
+    def _check_values(self) -> None:
+        floating = [value for value in self.values.values() if value.is_floating_point()]
+        if not all(value.isfinite().all() for value in floating):
+            raise UserError(self._breakdown("what is trained"))
+
+    def _breakdown(self, what: str) -> str:
         kept = f"the checkpoint of step {self.saved} stays in {self.path.parent}"
         return (
-            f"the loss is not finite at step {self.steps}: lower the learning rates "
+            f"{what} is not finite at step {self.steps}: lower the learning rates "
             f"({kept if self.saved else 'no checkpoint is lost'})"
         )
+
+    def _continue(self) -> None:
+        try:
+            tensors = load_file(self.path)
+        except (OSError, SafetensorError):
+            warnings.warn(f"{self.path} is damaged, so the training starts anew", stacklevel=3)
+        else:
+            self._restore(tensors)
 
     def _save(self, path: Path) -> None:
         tensors = {f"value.{name}": value for name, value in self.values.items()}

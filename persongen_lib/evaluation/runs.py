@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.manifest import checked
 from persongen_lib.data.concepts import Concept
 from persongen_lib.data.images import read_picture
 from persongen_lib.evaluation.evaluators import Evaluators
@@ -30,8 +32,8 @@ def evaluate_run(sample_folder: str | Path, concept: Concept, evaluators: Evalua
         The rows of pictures.jsonl with the metrics' columns and the names of their models.
 
     Raises:
-        UserError: for a missing, packed or broken image, a concept without references, and a model that can't be
-            loaded or gives no numbers.
+        UserError: for a missing, packed, damaged or broken image, a concept without references, and a model that
+            can't be loaded or gives no numbers.
     """
     import pandas as pd
     from tqdm.auto import tqdm
@@ -53,7 +55,7 @@ def evaluate_run(sample_folder: str | Path, concept: Concept, evaluators: Evalua
         column.name: [None] * len(rows) for columns in filled.values() for column in columns
     }
     for places in tqdm(list(_whole_prompts(rows)), desc="evaluate", unit="batch", leave=False):
-        images = [read_picture(folder / rows[index]["file"]) for index in places]
+        images = [read_picture(checked(folder, rows[index]["file"])) for index in places]
         batch = Batch(images, [rows[index]["template"] for index in places])
         for name, metric in metrics.items():
             for column, values in metric(batch).items():
@@ -86,7 +88,7 @@ def _whole_prompts(rows: Sequence[dict]) -> Iterator[list[int]]:
 def _refuse_nan(values: Sequence, rows: Sequence[dict], metric: str) -> None:
     """A UserError that names the first image whose score is not a number; None (not defined) may be."""
     for value, row in zip(values, rows, strict=True):
-        if isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, Real) and not math.isfinite(value):
             raise UserError(
                 f"the metric {metric} gives {value} for {row['file']}: its weights are broken or too large "
                 "for this device's precision; choose another model or leave the metric out"

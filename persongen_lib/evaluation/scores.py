@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persongen_lib.core.files import write_atomic
+from persongen_lib.core.manifest import checked
 from persongen_lib.core.specs import Spec
 from persongen_lib.core.store import Store
 from persongen_lib.data.concepts import Concept
@@ -17,7 +18,7 @@ from persongen_lib.evaluation.runs import evaluate_run
 if TYPE_CHECKING:
     import pandas as pd
 
-KIND = "evaluate"
+KIND, SCORES = "evaluate", "scores.parquet"
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,22 @@ def scored(sample_folder: str | Path, concept: Concept, evaluators: Evaluators, 
     Raises:
         UserError: as in `evaluate_run`.
     """
-    import pandas as pd
 
     def work(partial: Path) -> dict[str, Any]:
         table = evaluate_run(sample_folder, concept, evaluators)
-        write_atomic(partial / "scores.parquet", lambda path: table.to_parquet(path, index=False))
+        write_atomic(partial / SCORES, lambda path: table.to_parquet(path, index=False))
         return {"images": str(sample_folder)}
 
     folder = store.ensure(KIND, score_spec(sample_folder, concept, evaluators), work)
-    return pd.read_parquet(folder / "scores.parquet")
+    return read_scores(folder)
+
+
+def read_scores(folder: Path) -> pd.DataFrame:
+    """The scores in a folder that `find_scores` returned, one row per image.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    import pandas as pd
+
+    return pd.read_parquet(checked(folder, SCORES))

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from persongen_lib.core.digests import file_digest
 from persongen_lib.core.hashing import canonical_json, short_hash
-from persongen_lib.evaluation.digests import file_digest
 
 T = TypeVar("T")
 

@@ -10,10 +10,11 @@ from persongen_lib.sampling.engine.contact_sheets import (
     read_pictures,
 )
 from persongen_lib.sampling.engine.loop import StepRecord, trajectory
+from persongen_lib.sampling.engine.models import ready_backbone
 from persongen_lib.sampling.engine.noise import initial_noise, refinement_noise
 from persongen_lib.sampling.engine.predictions import Encoder, Predictions, evaluate
 from persongen_lib.sampling.engine.prompts import Prompts
-from persongen_lib.sampling.engine.run import ready_backbone, run_sample
+from persongen_lib.sampling.engine.run import run_sample
 from persongen_lib.sampling.engine.sampler import Recorder, Samples, sample
 from persongen_lib.sampling.engine.specs import SampleSpec, default_strategy, sample_spec
 from persongen_lib.sampling.engine.strategy import (

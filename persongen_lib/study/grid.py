@@ -12,6 +12,7 @@ from typing import Any
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.study.cell import Cell
 from persongen_lib.study.entries import cells_of, texts_in
@@ -45,6 +46,11 @@ class Study:
     def cells(self) -> tuple[Cell, ...]:
         """The cells of the jobs."""
         return tuple(job.cell for job in self.jobs)
+
+    def computed_by(self, runtime: Runtime) -> Study:
+        """The study that a runtime makes of this one, see `Job.computed_by`."""
+        jobs = tuple(job.computed_by(runtime) for job in self.jobs)
+        return replace(self, jobs=jobs, parts=tuple(part.computed_by(runtime) for part in self.parts))
 
     @property
     def tables(self) -> tuple[Study, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from persongen_lib.core.checks import check_once
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept, load_concept
 from persongen_lib.data.prompts import load_prompts
@@ -34,6 +35,20 @@ class Job:
     concept: Concept
     fine_tune: FineTuneSpec
     sample: SampleSpec
+
+    def computed_by(self, runtime: Runtime) -> Job:
+        """The job that a runtime makes of this one: its dtype is that of sampling.
+
+        Training has the usual dtype of the device, which need not be there.
+        """
+        from persongen_lib.finetune.engine import specs as finetune
+        from persongen_lib.sampling.engine import specs as sampling
+
+        fine_tune = finetune.computed_by(self.fine_tune, replace(runtime, dtype=None))
+        sample = sampling.computed_by(self.sample, runtime)
+        if fine_tune is not self.fine_tune:
+            sample = replace(sample, fine_tune=fine_tune)
+        return self if sample is self.sample else replace(self, fine_tune=fine_tune, sample=sample)
 
 
 def resolve(cell: Cell) -> Job:

@@ -13,8 +13,6 @@ from persongen_lib.study.grid import STUDIES, Study
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLE = "results.parquet"
-"""The table of all studies in a runs folder."""
 OWNERS = ["study", "study_file"]
 SHOWN = 6
 """The number of digits of a concept's digest in a name."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from persongen_lib.core.check import TABLE
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA
+from persongen_lib.core.sealed import is_sealed, write_sealed
 from persongen_lib.core.store import Store
 from persongen_lib.core.tables import FORMATS, check_table_file, write_table
+from persongen_lib.evaluation.scores import read_scores
 from persongen_lib.study.grid import Study
-from persongen_lib.study.owners import TABLE, owned, refuse_namesake, tell_apart
+from persongen_lib.study.owners import owned, refuse_namesake, tell_apart
 from persongen_lib.study.rows import result_rows
-from persongen_lib.study.scores import find_scores, read_scores
+from persongen_lib.study.scores import find_scores
 from persongen_lib.study.stamps import is_current, keep, known, stamps
 
 if TYPE_CHECKING:
@@ -52,24 +57,34 @@ def study_status(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def finished_rows(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
-    """The results table of the cells that are finished so far, one row per picture, in the study's order."""
+def finished_rows(study: Study, runs: str | Path = "runs") -> tuple[pd.DataFrame, dict[str, str]]:
+    """The results of the cells that are finished so far.
+
+    Returns:
+        One row per picture, in the study's order, without the cells of which a file is damaged; and why these are
+        left out, by "concept label".
+    """
     import pandas as pd
 
-    store, tables, chosen = Store(runs), [], {}
+    store, tables, damaged, chosen = Store(runs), [], {}, {}
     for part in study.tables:
         for job in part.jobs:
             if scored := find_scores(job, store, chosen):
                 sample, adapter = store.folder("sample", job.sample), store.folder("finetune", job.fine_tune)
-                rows = result_rows(job, sample, adapter, read_scores(scored))
-                tables.append(rows.assign(study=part.name))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+                try:
+                    rows = result_rows(job, sample, adapter, read_scores(scored))
+                except (UserError, OSError) as error:
+                    damaged[f"{job.cell.concept} {job.cell.name}"] = str(error)
+                else:
+                    tables.append(rows.assign(study=part.name))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(), damaged
 
 
 def update_table(study: Study, runs: str | Path = "runs") -> Path:
     """Put the rows of a study's finished cells into `<runs>/results.parquet`, beside those of other studies.
 
-    A table that holds them already is not read.
+    A table that holds them already is not read. Warnings tell which cells are left out because a file is damaged, and
+    of a damaged table, which is written anew with the rows of this study alone.
 
     Returns:
         The file's path.
@@ -86,14 +101,24 @@ def update_table(study: Study, runs: str | Path = "runs") -> Path:
         if is_current(path, wanted):
             return path
         refuse_namesake(path, study)
-        rows, before = owned(finished_rows(study, runs), study), known(path)
-        if path.is_file():
+        rows, damaged = finished_rows(study, runs)
+        rows, before = owned(rows, study), known(path)
+        for cell, reason in damaged.items():
+            warnings.warn(f"the results table lacks {cell}: {reason}", stacklevel=2)
+        if is_sealed(path):
             others = pd.read_parquet(path)
             if "study" in others:  # not where nothing was finished when it was written
                 others = others[~others["study"].isin([part.name for part in study.tables])]
             rows = pd.concat([others, rows], ignore_index=True)
-        write_table(tell_apart(rows), path)
-        keep(path, wanted, before)
+        elif path.exists():
+            warnings.warn(
+                f"{path} is damaged, so it is written anew: it lacks other studies until they are run again, which "
+                "computes nothing that is finished",
+                stacklevel=2,
+            )
+        write_sealed(path, partial(write_table, tell_apart(rows)))
+        if not damaged:
+            keep(path, wanted, before)
         return path
 
 
@@ -110,7 +135,7 @@ def collect(study: Study, runs: str | Path = "runs", output: str | Path | None =
         The paths of the tables.
 
     Raises:
-        UserError: A cell is not finished, or the output is not valid.
+        UserError: A cell is not finished, a file of it is damaged, or the output is not valid.
     """
     places = {part.name: RESULTS / f"{part.name}.parquet" for part in study.tables}
     if output is None:
@@ -130,5 +155,12 @@ def collect(study: Study, runs: str | Path = "runs", output: str | Path | None =
             f"{missing} of {len(status)} cells of the study {study.name} are not finished in {runs}: "
             "run persongen study run first"
         )
-    tables = {part.name: tell_apart(owned(finished_rows(part, runs), part)) for part in study.tables}
-    return [write_table(table, places[name]) for name, table in tables.items()]
+    tables = []
+    for part in study.tables:
+        rows, damaged = finished_rows(part, runs)
+        if damaged:
+            raise UserError(
+                f"{len(damaged)} cells of {part.name} are damaged: {next(iter(damaged.values()))}"
+            )
+        tables.append(write_table(tell_apart(owned(rows, part)), places[part.name]))
+    return tables

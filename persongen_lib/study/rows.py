@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persongen_lib.core.hashing import canonical_json
+from persongen_lib.core.manifest import checked
 from persongen_lib.study.job import Job
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def result_rows(job: Job, sample: Path, adapter: Path, scores: pd.DataFrame) -> 
         sample: The folder of its pictures.
         adapter: The folder of its fine-tuning.
         scores: One row per picture, see `evaluate_run`.
+
+    Raises:
+        UserError: A file of the runs is damaged.
     """
     from persongen_lib.adapters.files import adapter_size
 
@@ -89,4 +93,4 @@ def _is_default(job: Job) -> bool:
 
 
 def _provenance(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    return json.loads(checked(folder, "provenance.json").read_text(encoding="utf-8"))

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from persongen_lib.core.runtime import Runtime
+from persongen_lib.evaluation.scores import read_scores
 from persongen_lib.study.cell import Cell
 from persongen_lib.study.job import Job, resolve
 from persongen_lib.study.models import shared_backbone
 from persongen_lib.study.rows import result_rows
-from persongen_lib.study.scores import find_scores, read_scores, score
+from persongen_lib.study.scores import intact_scores, score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,7 @@ def run_job(
     keep_pictures: bool = True,
     lengths: Collection[int] = (),
 ) -> CellRun:
-    """Fine-tune, sample and score a resolved cell, as `run_cell` does.
+    """Fine-tune, sample and score a resolved cell, as `run_cell` does; what is damaged in the store is made again.
 
     Args:
         job: What to run.
@@ -80,12 +81,14 @@ def run_job(
     Raises:
         UserError: A run reports a wrong value.
     """
+    from persongen_lib.backbones.loading import resolve_device
     from persongen_lib.sampling.engine.contact_sheets import is_packed, pack
     from persongen_lib.sampling.engine.run import run_sample
 
-    store = runtime.store
-    sample, adapter = store.find("sample", job.sample), store.find("finetune", job.fine_tune)
-    scored = find_scores(job, store)
+    job, store = job.computed_by(runtime), runtime.store
+    resolve_device(runtime.device)
+    sample, adapter = store.intact("sample", job.sample), store.intact("finetune", job.fine_tune)
+    scored = intact_scores(job, store) if sample else None
     lost = sample and not scored and is_packed(sample)
     if lost or not (sample and adapter):
         backbone = shared_backbone(job.sample, runtime)
@@ -136,7 +139,8 @@ def follow(
     """
     from persongen_lib.trajectories.run import TrajectorySpec, load_trajectories, run_trajectories
 
-    runtime, spec, backbone = Runtime.at(runs, device, dtype), resolve(cell).sample, None
-    if runtime.store.find("trajectory", TrajectorySpec(spec, tuple(pictures))) is None:
+    runtime, backbone = Runtime.at(runs, device, dtype), None
+    spec = resolve(cell).computed_by(runtime).sample
+    if runtime.store.intact("trajectory", TrajectorySpec(spec, tuple(pictures))) is None:
         backbone = shared_backbone(spec, runtime)
     return load_trajectories(run_trajectories(spec, runtime, pictures, backbone))

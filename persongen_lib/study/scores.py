@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from persongen_lib.core.manifest import DamagedRun
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
 from persongen_lib.evaluation.evaluators import Evaluators, choose_evaluators
+from persongen_lib.evaluation.scores import KIND, score_spec, scored
 from persongen_lib.evaluation.scores import find_scores as find
-from persongen_lib.evaluation.scores import scored
 from persongen_lib.evaluation.sources import Networks
 from persongen_lib.sampling.engine.contact_sheets import picture_size
 from persongen_lib.study.job import Job
@@ -22,7 +23,7 @@ _networks: dict[str, Networks] = {}
 
 
 def find_scores(job: Job, store: Store, chosen: dict[str, Evaluators] | None = None) -> Path | None:
-    """The folder of a finished job's scores; None where it is not sampled or not scored yet.
+    """The folder of a finished job's scores; None where it is not sampled or scored yet, or its run is damaged.
 
     Args:
         job: The job.
@@ -30,7 +31,16 @@ def find_scores(job: Job, store: Store, chosen: dict[str, Evaluators] | None = N
         chosen: Evaluators that jobs have in common, for a pass over many; those that it lacks are added.
     """
     sampled = store.find("sample", job.sample)
-    return sampled and find(sampled, job.concept, _evaluators(job, sampled, "auto", chosen), store)
+    try:
+        return sampled and find(sampled, job.concept, _evaluators(job, sampled, "auto", chosen), store)
+    except DamagedRun:
+        return None
+
+
+def intact_scores(job: Job, store: Store) -> Path | None:
+    """The folder of the scores of a job that is sampled and intact; None where they are missing or damaged."""
+    sampled = store.folder("sample", job.sample)
+    return store.intact(KIND, score_spec(sampled, job.concept, _evaluators(job, sampled, "auto")))
 
 
 def score(job: Job, runtime: Runtime) -> pd.DataFrame:
@@ -41,13 +51,6 @@ def score(job: Job, runtime: Runtime) -> pd.DataFrame:
     """
     sampled = runtime.store.folder("sample", job.sample)
     return scored(sampled, job.concept, _evaluators(job, sampled, runtime.device), runtime.store)
-
-
-def read_scores(folder: Path) -> pd.DataFrame:
-    """The scores in a folder that `find_scores` returned, one row per picture."""
-    import pandas as pd
-
-    return pd.read_parquet(folder / "scores.parquet")
 
 
 def _evaluators(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from persongen_lib.backbones.families import image_side
 from persongen_lib.backbones.sources import locate
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.store import Store
+from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.core.store import Store, read_spec
 from persongen_lib.study.grid import Study
 from persongen_lib.study.scores import find_scores
 
@@ -94,10 +95,11 @@ def _adapter_sizes(store: Store) -> dict[tuple[str, str], int]:
     """Bytes of the largest fine-tuning's folder, by backbone and method."""
     sizes: dict[tuple[str, str], int] = {}
     for done in store.root.glob("finetune/*/DONE"):
-        spec = json.loads((done.parent / "spec.json").read_text(encoding="utf-8"))
-        size = sum(path.stat().st_size for path in done.parent.rglob("*") if path.is_file())
-        key = spec["backbone"], spec["method"]
-        sizes[key] = max(size, sizes.get(key, 0))
+        with suppress(UserError):  # a damaged one is made again
+            spec = read_spec(done.parent, FineTuneSpec)
+            size = sum(path.stat().st_size for path in done.parent.rglob("*") if path.is_file())
+            key = spec.backbone, spec.method
+            sizes[key] = max(size, sizes.get(key, 0))
     return sizes
 
 

@@ -13,10 +13,11 @@ import numpy as np
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.manifest import checked
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import Spec
+from persongen_lib.sampling.engine.models import check_fine_tuning, ready_backbone, resolved
 from persongen_lib.sampling.engine.predictions import Encoder
-from persongen_lib.sampling.engine.run import ready_backbone
 from persongen_lib.sampling.engine.sampler import sample
 from persongen_lib.sampling.engine.specs import SampleSpec
 from persongen_lib.trajectories.recorder import TrajectoryWriter
@@ -81,6 +82,8 @@ def run_trajectories(
     Raises:
         UserError: No image is given, the run has no such image, or the concept is not fine-tuned yet.
     """
+    spec = resolved(spec, runtime, backbone, adapter)
+    check_fine_tuning(spec, runtime.store)
     wanted = TrajectorySpec(spec, tuple(pictures), frames)
 
     def work(folder: Path) -> dict[str, Any]:
@@ -103,11 +106,11 @@ def run_trajectories(
 
 
 def load_trajectories(folder: str | Path) -> dict[tuple[int, int], Trajectory]:
-    """The trajectories of a `run_trajectories` folder by (prompt index, seed)."""
+    """The trajectories of a `run_trajectories` folder by (prompt index, seed); UserError for a damaged one."""
     found = {}
     for path in sorted(Path(folder).glob("p*_s*.npz")):
         index, seed = path.stem[1:].split("_s")
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(checked(folder, path.name), allow_pickle=False) as arrays:
             found[int(index), int(seed)] = Trajectory(**arrays)
     return dict(sorted(found.items()))
 

@@ -17,8 +17,8 @@ from persongen_lib.backbones.loading import resolve_device
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.sampling.engine.loop import StepRecord
+from persongen_lib.sampling.engine.models import ready_backbone
 from persongen_lib.sampling.engine.predictions import Encoder
-from persongen_lib.sampling.engine.run import ready_backbone
 from persongen_lib.sampling.engine.sampler import sample
 from persongen_lib.sampling.engine.specs import SampleSpec
 from persongen_lib.sampling.engine.strategy import Strategy

@@ -1,13 +1,17 @@
 import errno
 import json
 import multiprocessing
+import os
 import time
+from dataclasses import replace
 
 import pytest
 
+from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.files import write_atomic
+from persongen_lib.core.files import remove_temporaries, write_atomic
 from persongen_lib.core.runtime import Runtime, check_runtime
+from persongen_lib.core.sealed import write_sealed
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store, read_spec
 
@@ -37,7 +41,7 @@ def test_a_run_that_breaks_off_is_not_done_and_continues(tmp_path):
 
     def half(folder):
         write_atomic(folder / "first.txt", "1")
-        (folder / ".second.123.txt").write_text("half")
+        (folder / f".second.{'0' * 32}.txt").write_text("half")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -55,6 +59,85 @@ def test_a_folder_without_done_is_replaced(tmp_path):
     (store.folder("finetune", SPEC) / "half.txt").write_text("?")
     folder = store.ensure("finetune", SPEC, lambda folder: None)
     assert not (folder / "half.txt").exists() and store.find("finetune", SPEC)
+
+
+def finished(store):
+    """A run whose payload says how often it was made."""
+    made = []
+
+    def work(folder):
+        made.append(folder)
+        write_atomic(folder / "payload.txt", "content")
+
+    return store.ensure("finetune", SPEC, work), made
+
+
+@pytest.mark.parametrize("name", ["payload.txt", "spec.json", "provenance.json", "DONE"])
+def test_a_changed_byte_is_noticed_and_the_run_is_made_again(tmp_path, name):
+    store = Store(tmp_path)
+    folder, _ = finished(store)
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:2] + bytes([content[2] ^ 1]) + content[3:])
+    with pytest.warns(UserWarning, match=rf"is damaged \({name}\), so the run is made again"):
+        assert store.intact("finetune", SPEC) is None
+    with pytest.warns(UserWarning, match="made again"):
+        again, made = finished(store)
+    assert again == folder and len(made) == 1 and store.intact("finetune", SPEC) == folder
+
+
+def test_a_run_under_another_runs_name_and_one_without_a_manifest_are_made_again(tmp_path):
+    store = Store(tmp_path)
+    folder, _ = finished(store)
+    other = replace(SPEC, seed=1)
+    folder.rename(store.folder("finetune", other))
+    with pytest.warns(UserWarning, match=r"spec\.json"):
+        assert store.intact("finetune", other) is None
+    folder.mkdir()
+    (folder / "DONE").touch()
+    assert store.find("finetune", SPEC) is None
+
+
+def test_a_store_is_checked_and_repaired(tmp_path, capsys):
+    store = Store(tmp_path / "runs")
+    folder, _ = finished(store)
+    table = write_sealed(store.root / "results.parquet", lambda path: path.write_text("table"))
+    command = ["store", "check", "--runs", str(store.root)]
+    assert main(command) == 0
+    assert capsys.readouterr().out == f"2 finished runs and tables in {store.root}, 0 damaged\n"
+    (folder / "payload.txt").write_text("changed")
+    table.write_text("tabel")
+    for _ in range(2):
+        assert main(command) == 1
+        first, second, last = capsys.readouterr().out.splitlines()
+        assert first == f"{folder}: damaged (payload.txt)"
+        assert second == f"{table}: damaged (results.parquet)"
+        assert last.endswith("2 damaged; repair with persongen store check --repair")
+    assert main([*command, "--repair"]) == 0
+    assert capsys.readouterr().out.count("removed; repeat the command that made it") == 2
+    assert main(command) == 0 and not folder.exists() and not table.exists()
+    assert main(["store", "check", "--runs", str(tmp_path / "none")]) == 2
+    assert "there is no runs folder" in capsys.readouterr().err
+
+
+def test_temporary_names_are_unique_and_those_of_others_stay(tmp_path):
+    names = []
+    for _ in range(2):
+        write_atomic(tmp_path / "file.txt", lambda path: (names.append(path.name), path.write_text("x")))
+    assert len(set(names)) == 2
+    written, left = (tmp_path / name for name in names)
+    written.write_text("someone writes this now")
+    left.write_text("a kill left this")
+    os.utime(left, (0, 0))
+    remove_temporaries(tmp_path, idle=3600)
+    assert written.exists() and not left.exists()
+    remove_temporaries(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("dtype", ["fp8", "float32", "", 16])
+def test_a_dtype_is_checked_before_anything_is_looked_for(tmp_path, dtype):
+    with pytest.raises(UserError, match="unknown dtype.* known: fp32, bf16, fp16"):
+        Runtime.at(tmp_path, dtype=dtype)
 
 
 def _count(root):
@@ -101,6 +184,8 @@ def test_a_runs_folder_that_is_a_file_is_refused(tmp_path):
     [
         OSError(errno.ENOSPC, "No space left on device"),
         RuntimeError("I/O error: No space left (os error 28)"),
+        OSError(errno.EFBIG, "File too large"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
     ],
 )
 def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, error):

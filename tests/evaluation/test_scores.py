@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import ImageOps
-from sample_run import make_concept
+from sample_run import make_concept, noise
 
 from persongen_lib.cli import main as cli
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.manifest import damage, write_manifest
 from persongen_lib.core.store import Store
 from persongen_lib.data.images import read_picture
 from persongen_lib.evaluation import metrics as metrics_package
 from persongen_lib.evaluation import scores
-from persongen_lib.evaluation.digests import RECORD, images_digest
+from persongen_lib.evaluation.digests import images_digest
 from persongen_lib.evaluation.evaluators import choose_evaluators
 from persongen_lib.evaluation.metric import METRICS
 from persongen_lib.evaluation.scores import is_scored, score_spec, scored
@@ -109,19 +111,26 @@ def test_scores_are_found_again_until_something_changes(run, tmp_path, monkeypat
     assert (again["copying"] != table["copying"]).tolist() == [False, False, True, False, False, False]
 
 
-def test_the_digest_of_images_is_kept_with_them(run, tmp_path):
-    first = images_digest(run)
-    (run / RECORD).write_text("no record")
-    assert images_digest(run) == first and (run / RECORD).is_file()
-    rows = (run / "pictures.jsonl").read_text()
+def test_the_digest_of_images_is_of_every_byte_and_stays_when_they_are_packed(run):
+    first, rows = images_digest(run), (run / "pictures.jsonl").read_text()
     (run / "pictures.jsonl").write_text(rows.replace("in the snow", "at the beach"))
     assert images_digest(run) != first
     (run / "pictures.jsonl").write_text(rows)
+    write_manifest(run)
     assert images_digest(run) == first
     spec = score_spec(run, make_concept(run), choose_evaluators(run))
     pack(run)
-    assert not list(run.glob("images/*"))
+    assert not list(run.glob("images/*")) and not damage(run)
     assert score_spec(run, make_concept(run), choose_evaluators(run)) == spec
+
+
+@pytest.mark.parametrize("value", [float("nan"), np.float32("inf"), -np.inf])
+def test_a_score_that_is_not_finite_is_refused(brightness, run, monkeypatch, value):
+    evaluators = choose_evaluators(run, [brightness])
+    module = sys.modules["persongen_lib.evaluation.metrics.brightness"]
+    monkeypatch.setattr(module, "mean", lambda images: [0.5] * (len(images) - 1) + [value])
+    with pytest.raises(UserError, match="its weights are broken or too large"):
+        scores.evaluate_run(run, make_concept(run, images=(noise(0),)), evaluators)
 
 
 def test_evaluate_keeps_its_scores_beside_a_folder_of_images(run, capsys, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import tiny_backbone, tiny_pipeline
 
-from persongen_lib.backbones import StableDiffusion
+from persongen_lib.backbones import StableDiffusion, load_backbone
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
@@ -196,8 +196,8 @@ def make_spec(model_folder):
     return sample_spec("mixed", prompts, "0-4", 3, backbone=model_folder, class_name="dog")
 
 
-def test_a_killed_run_continues_with_what_is_missing(tmp_path, model_folder, backbone, monkeypatch):
-    spec = make_spec(model_folder)
+def test_a_killed_run_continues_with_what_is_missing(tmp_path, model_folder, monkeypatch):
+    spec, backbone = make_spec(model_folder), load_backbone(model_folder, device="cpu")
     whole = run_sample(spec, Runtime(Store(tmp_path / "whole")), backbone=backbone, batch_size=2)
     store, decode, calls = Store(tmp_path / "killed"), backbone.decode, []
 

@@ -5,12 +5,13 @@ import pytest
 from tiny import save_pictures
 
 from persongen_lib.cli import main as cli
+from persongen_lib.core.check import TABLE
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import ROOT
 from persongen_lib.data import load_concept
 from persongen_lib.study import results
 from persongen_lib.study.grid import load_study
-from persongen_lib.study.owners import TABLE, owned, refuse_namesake, tell_apart
+from persongen_lib.study.owners import owned, refuse_namesake, tell_apart
 
 
 def rows_of(study, **more):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_backbone, tiny_pipeline
+from tiny import tiny_pipeline
 
+from persongen_lib.backbones import load_backbone
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
@@ -31,8 +32,10 @@ STEPS = 5
 
 
 @pytest.fixture(scope="module")
-def backbone():
-    return tiny_backbone()
+def backbone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tiny_pipeline().save_pretrained(folder)
+    return load_backbone(folder, device="cpu")
 
 
 def run(backbone, strategy, pictures=(), seeds=range(8), **options):
@@ -181,13 +184,11 @@ def test_what_is_recorded_is_on_disk_at_once(backbone, tmp_path):
 
 
 @pytest.fixture
-def make_spec(tmp_path):
-    tiny_pipeline().save_pretrained(tmp_path / "model")
-
+def make_spec(backbone):
     def make(strategy="base", num_steps=STEPS, **parameters):
         return sample_spec(
             strategy, ["a photo of {}", TEMPLATE, "a {} on the beach"], "0-3", num_steps,
-            backbone=str(tmp_path / "model"), class_name="dog", **parameters,
+            backbone=backbone.name, class_name="dog", **parameters,
         )  # fmt: skip
 
     return make

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,7 +28,7 @@ class Pipeline(ModelFormat):
             raise UserError(f"the folder {output} is not empty: give another one for the whole model")
         backbone = load_backbone(tuned.spec.backbone, device=device, dtype="fp32")
         backbone.load_adapter(tuned.folder)
-        partial = output.with_name(f".{output.name}.{os.getpid()}")
+        partial = output.with_name(f".{output.name}.{uuid.uuid4().hex}")
         try:
             backbone._pipeline.save_pretrained(partial, safe_serialization=True)
             for name, content in beside.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL.Image import Image
@@ -99,7 +99,7 @@ def class_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, runti
         method: The fine-tuning method: its `template`, and the number, steps and guidance scale of the class images.
         spec: The fine-tuning: its backbone and class name.
         backbone: The model, loaded.
-        runtime: Where the images are kept, and what computes them.
+        runtime: Where the images are kept; the model computes them.
 
     Returns:
         `num_class_images` examples with the superclass prompt, without masks.
@@ -114,7 +114,7 @@ def class_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, runti
         token="sks",
         guidance_scale=method.class_guidance_scale,
     )
-    folder = run_sample(pictures, runtime, backbone=backbone, kind="class_images")
+    folder = run_sample(pictures, replace(runtime, dtype=None), backbone=backbone, kind="class_images")
     images = [read_picture(folder / row["file"]) for row in read_pictures(folder)]
     prompt = Prompts(method.template, spec.token, spec.class_name)["superclass"]
     return Examples(_latents(backbone, images), (prompt,) * len(images))

@@ -23,30 +23,40 @@ def usual_precision(device: torch.device) -> str:
     return "fp32" if device.type == "cpu" else "bf16"
 
 
+def check_arithmetic(device: torch.device, precision: str, report: str | None) -> None:
+    """Raise a UserError for what `make_accelerator` can't do, before anything is loaded.
+
+    Args:
+        device: Where the training runs.
+        precision: One of `PRECISIONS`; fp16 on a GPU alone.
+        report: One of `REPORTS`, whose package must be installed, or None.
+    """
+    check_known("dtype", [precision], PRECISIONS)
+    if precision == "fp16" and device.type == "cpu":
+        raise UserError("fine-tuning in fp16 needs a GPU: on a CPU take fp32 or bf16")
+    if report is None:
+        return
+    check_known("report", [report], REPORTS)
+    if importlib.util.find_spec(report) is None:
+        raise UserError(f"reporting to {report} needs its package: pip install {report}, or leave it out")
+
+
 def make_accelerator(device: torch.device, precision: str, report: str | None, folder: Path) -> Accelerator:
     """An accelerator for a device and a precision, with a tracker if a report is asked for.
 
     Args:
         device: Where the training runs.
-        precision: One of `PRECISIONS`; fp16 on a GPU alone.
-        report: One of `REPORTS`, or None.
+        precision: As `check_arithmetic` allows.
+        report: As `check_arithmetic` allows.
         folder: Where the report is written.
-
-    Raises:
-        UserError: If the precision is unknown or the device lacks it, or the report's package is not installed.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    check_known("dtype", [precision], PRECISIONS)
-    on_cpu = device.type == "cpu"
-    if precision == "fp16" and on_cpu:
-        raise UserError("fine-tuning in fp16 needs a GPU: on a CPU take fp32 or bf16")
-    if report is not None and importlib.util.find_spec(report) is None:
-        raise UserError(f"reporting to {report} needs its package: pip install {report}, or leave it out")
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
-        mixed_precision=PRECISIONS[precision], cpu=on_cpu, device_placement=False, log_with=report, project_dir=folder
+        mixed_precision=PRECISIONS[precision], cpu=device.type == "cpu", device_placement=False, log_with=report,
+        project_dir=folder,
     )  # fmt: skip
     if report is not None:
         accelerator.init_trackers("training")

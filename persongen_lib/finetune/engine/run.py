@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from persongen_lib.adapters.files import SPEC, WEIGHTS
+from persongen_lib.adapters.files import SPEC, WEIGHTS, check_finite
 from persongen_lib.backbones.backbone import Backbone
-from persongen_lib.backbones.loading import DTYPES, load_backbone
-from persongen_lib.core.checks import check_known, check_steps, check_template
+from persongen_lib.backbones.loading import DTYPES, load_backbone, resolve_device
+from persongen_lib.core.checks import check_steps, check_template
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic, write_json
 from persongen_lib.core.provenance import provenance
@@ -26,10 +26,12 @@ from persongen_lib.export.run import write_companions
 from persongen_lib.finetune.engine.examples import class_examples, concept_examples
 from persongen_lib.finetune.engine.method import make_method
 from persongen_lib.finetune.engine.objective import Objective
-from persongen_lib.finetune.engine.precision import REPORTS, make_accelerator, usual_precision
+from persongen_lib.finetune.engine.precision import check_arithmetic, make_accelerator
+from persongen_lib.finetune.engine.specs import computed_by
 from persongen_lib.finetune.engine.trainable import Trainable
 from persongen_lib.finetune.engine.trainer import Trainer
 from persongen_lib.finetune.engine.validation import VALIDATION, write_strip
+from persongen_lib.sampling.engine.models import check_weights
 from persongen_lib.sampling.engine.prompts import Prompts
 
 
@@ -43,10 +45,10 @@ def finetune(
     validate: Sequence[str] = VALIDATION,
     report: str | None = None,
 ) -> Path:
-    """The adapter folder of a finished fine-tuning, trained now if the store does not hold it.
+    """The adapter folder of a finished fine-tuning, trained now if the store does not hold it intact.
 
     Args:
-        spec: The fine-tuning.
+        spec: The fine-tuning; its dtype is the runtime's (`computed_by`).
         concept: Its concept.
         runtime: Where runs are kept, and what computes them. Its dtype is that of the network's arithmetic (fp16 on a
             GPU alone; by default fp32 on a CPU and bf16 elsewhere): what is trained is always float32.
@@ -58,18 +60,19 @@ def finetune(
         report: "tensorboard" or "wandb" to follow the loss there.
 
     Raises:
-        UserError: If a value is wrong, the disk is full, or the loss is not finite.
+        UserError: If a value is wrong, the backbone is not the spec's, the disk is full, or the loss or what was
+            trained is not finite.
     """
     check_runtime(runtime)
     if spec.concept_digest != concept.digest:
         raise UserError(
             f"the pictures of {concept.name!r} are not those of the fine-tuning: make the spec anew"
         )
+    spec = computed_by(spec, runtime)
+    check_arithmetic(resolve_device(runtime.device), spec.dtype, report)
     check_steps(checkpoint_every, 1_000_000, "the number of steps between checkpoints")
     templates = [check_template(template) for template in validate]
     lengths = {check_steps(steps, spec.num_steps, "a snapshot's number of steps") for steps in snapshots}
-    if report is not None:
-        check_known("report", [report], REPORTS)
     job = _Job(concept, runtime, backbone, checkpoint_every, templates, report)
     specs = [replace(spec, num_steps=steps) for steps in sorted({*lengths, spec.num_steps})]
     for number in reversed(range(len(specs))):
@@ -96,13 +99,13 @@ class _Job:
         backbone = self.given
         if backbone is None or backbone.dtype != torch.float32:
             backbone = load_backbone(spec.backbone, device=self.runtime.device, dtype="fp32")
+        check_weights(backbone, spec)
         backbone.unload_adapter()
         backbone.check_token(spec.token)
         for template in self.templates:
             Prompts(template, spec.token, spec.class_name).check(backbone)
-        precision = self.runtime.dtype or usual_precision(backbone.device)
-        accelerator = make_accelerator(backbone.device, precision, self.report, folder)
-        facts = {"device": str(backbone.device), "dtype": str(DTYPES[precision]).removeprefix("torch.")}
+        accelerator = make_accelerator(backbone.device, spec.dtype, self.report, folder)
+        facts = {"device": str(backbone.device), "dtype": str(DTYPES[spec.dtype]).removeprefix("torch.")}
         method = make_method(spec.method, **spec.parameters)
         examples = concept_examples(method, spec, backbone, self.concept)
         facts["pictures"] = str(self.concept.folder.resolve())
@@ -156,7 +159,9 @@ class _Job:
                 self._write(trainer, spec, folder, facts)
 
     def _write(self, trainer: Trainer, spec: FineTuneSpec, folder: Path, facts: dict[str, Any]) -> None:
-        write_atomic(folder / WEIGHTS, lambda path: save_file(trainer.adapter(), path))
+        tensors = trainer.adapter()
+        check_finite(tensors, f"the {spec.method} adapter of {spec.concept} after {spec.num_steps} steps")
+        write_atomic(folder / WEIGHTS, lambda path: save_file(tensors, path))
         write_json(folder / SPEC, spec.to_dict())
         rows = "".join(f"{step},{loss:.6g}\n" for step, loss in enumerate(trainer.history["loss"]))
         write_atomic(folder / "loss.csv", "step,loss\n" + rows)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from persongen_lib.backbones.loading import device_named, resolve_device
 from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.core.checks import check_words
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept
 from persongen_lib.finetune.engine.defaults import usual_values
 from persongen_lib.finetune.engine.method import METHODS, make_method
+from persongen_lib.finetune.engine.precision import usual_precision
 
 TOKEN = "sks"
 
@@ -25,6 +29,8 @@ def fine_tune_spec(
     **parameters: Any,
 ) -> FineTuneSpec:
     """The spec of a fine-tuning; what is not given is the default of the backbone, its family or the method.
+
+    The dtype is what is usual on this machine; what trains with another one makes another run (`computed_by`).
 
     Args:
         concept: The concept to learn.
@@ -64,4 +70,14 @@ def fine_tune_spec(
         seed=seed,
         parameters=made.parameters(),
         weights=weights_digest(backbone),
+        dtype=usual_precision(resolve_device("auto")),
     )
+
+
+def computed_by(spec: FineTuneSpec, runtime: Runtime) -> FineTuneSpec:
+    """The run that a runtime makes of a spec: its dtype is the runtime's, or what is usual on its device.
+
+    The device need not be there, so that runs of another machine are found.
+    """
+    dtype = runtime.dtype or usual_precision(device_named(runtime.device))
+    return spec if spec.dtype == dtype else replace(spec, dtype=dtype)

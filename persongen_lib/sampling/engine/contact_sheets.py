@@ -13,6 +13,7 @@ from PIL import Image
 from persongen_lib.core.checks import check_inside, check_once
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic, write_json
+from persongen_lib.core.manifest import checked, read_manifest, write_manifest
 from persongen_lib.data.images import read_picture
 from persongen_lib.sampling.engine.picture_rows import picture_row
 
@@ -29,7 +30,7 @@ def picture_name(prompt_index: int, seed: int) -> str:
 
 def read_pictures(folder: str | Path) -> list[dict[str, Any]]:
     """The rows of a sample run's pictures.jsonl, see `picture_row`; blank lines are skipped."""
-    path = Path(folder) / "pictures.jsonl"
+    path = checked(folder, "pictures.jsonl")
     if not path.exists():
         raise UserError(f"{folder} is not a finished sample run: it has no pictures.jsonl")
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
@@ -55,12 +56,17 @@ def pack(folder: str | Path) -> None:
     with FileLock(folder.with_name(f"{folder.name}.pack.lock")):
         if not is_packed(folder):
             _write_sheet(folder)
+        manifest = read_manifest(folder)
+        if manifest and not manifest.packed:
+            write_manifest(
+                folder, {name: d for name, d in manifest.files.items() if name.startswith("images/")}
+            )
         shutil.rmtree(folder / "images", ignore_errors=True)
 
 
 def _write_sheet(folder: Path) -> None:
     files = [row["file"] for row in read_pictures(folder)]
-    images = [read_picture(folder / file) for file in files]
+    images = [read_picture(checked(folder, file)) for file in files]
     size, columns = images[0].size, math.isqrt(len(images) - 1) + 1
     scale = min(1.0, TILE / max(size))
     width, height = (max(1, round(side * scale)) for side in size)
@@ -81,19 +87,20 @@ def picture_path(runs: str | Path, name: str) -> Path:
 def open_picture(path: str | Path) -> Image.Image:
     """A picture of a sample run by its path, also after the run was packed: then as it is on the contact sheet.
 
-    UserError where there is neither.
+    UserError where there is neither, or where it is damaged.
     """
     path = Path(path)
-    if path.is_file():
-        return read_picture(path)
     folder = path.parent.parent
+    name = path.relative_to(folder).as_posix()
+    if path.is_file():
+        return read_picture(checked(folder, name))
     if not is_packed(folder):
         raise UserError(f"the picture {path} is not there: run its cell again")
     about = _about(folder)
     width, height = about["tile"]
-    row, column = divmod(about["files"].index(str(path.relative_to(folder))), about["columns"])
+    row, column = divmod(about["files"].index(name), about["columns"])
     box = (column * width, row * height, (column + 1) * width, (row + 1) * height)
-    return read_picture(folder / SHEET).crop(box)
+    return read_picture(checked(folder, SHEET)).crop(box)
 
 
 def picture_size(folder: str | Path) -> tuple[int, int]:
@@ -104,8 +111,8 @@ def picture_size(folder: str | Path) -> tuple[int, int]:
     rows = read_pictures(folder)
     if not rows:
         raise UserError(f"{folder} holds no pictures: its pictures.jsonl is empty")
-    return read_picture(folder / rows[0]["file"]).size
+    return read_picture(checked(folder, rows[0]["file"])).size
 
 
 def _about(folder: Path) -> dict:
-    return json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    return json.loads(checked(folder, ABOUT).read_text(encoding="utf-8"))

@@ -32,7 +32,7 @@ class Encoder:
 
     def __call__(self, prompts: Sequence[str], weights: Weights) -> Conditioning:
         """One row per prompt; must be called with these weights in use."""
-        batch = tuple(prompts), weights, self.backbone.adapter
+        batch = tuple(prompts), weights, self.backbone.adapter, self.backbone.adapter_digest
         if batch not in self._batches:
             keys = [(prompt, *batch[1:]) for prompt in prompts]
             for key in keys:

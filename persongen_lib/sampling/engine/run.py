@@ -12,17 +12,21 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from persongen_lib.backbones.backbone import Backbone
-from persongen_lib.backbones.loading import load_backbone
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import remove_temporaries, write_atomic
-from persongen_lib.core.runtime import Runtime, check_runtime
+from persongen_lib.core.manifest import DONE, DamagedRun
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import read_spec
 from persongen_lib.data.opening import open_image
 from persongen_lib.sampling.engine.contact_sheets import is_packed, picture_name
+from persongen_lib.sampling.engine.models import check_fine_tuning, ready_backbone, resolved
 from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.prompts import Prompts
 from persongen_lib.sampling.engine.sampler import sample
 from persongen_lib.sampling.engine.specs import SampleSpec
+
+DEAD = 3600
+"""Seconds after which nobody is still writing a file of an output folder, which others may share."""
 
 
 def run_sample(
@@ -33,21 +37,24 @@ def run_sample(
     batch_size: int = 8,
     kind: str = "sample",
 ) -> Path:
-    """The folder of a finished run, sampled now if it is not there yet.
+    """The folder of a finished run, sampled now if it is not there yet, or not intact.
 
     It holds images/p03_s0007.png (prompt index, seed) and pictures.jsonl, one row per image. A run whose images were
     packed is sampled again.
 
     Args:
-        spec: the run.
+        spec: the run; what it lacks is filled in (`resolved`).
         runtime: where runs are kept, and what computes them.
-        backbone: one that is loaded already.
+        backbone: one that is loaded already by `load_backbone`.
         adapter: the fine-tuning's folder, by default the store's.
         batch_size: images per network call and branch.
         kind: the run's kind in the store.
+
+    Raises:
+        UserError: as `resolved`, `ready_backbone` and `sample`.
     """
-    check_runtime(runtime)
-    store = runtime.store
+    spec, store = resolved(spec, runtime, backbone, adapter), runtime.store
+    check_fine_tuning(spec, store)
     found = store.find(kind, spec)
     if found and is_packed(found):
         store.remove(kind, spec)
@@ -64,44 +71,16 @@ def run_sample(
     return store.ensure(kind, spec, work)
 
 
-def ready_backbone(
-    spec: SampleSpec,
-    runtime: Runtime,
-    backbone: Backbone | None = None,
-    adapter: str | Path | None = None,
-) -> Backbone:
-    """The spec's backbone with the spec's fine-tuning loaded.
-
-    Args:
-        spec: the run.
-        runtime: where the fine-tuning is kept, and what computes.
-        backbone: one that is loaded already, reused when it is given.
-        adapter: the fine-tuning's folder, by default the store's.
-
-    Raises:
-        UserError: the concept is not fine-tuned yet, or the model can't be loaded.
-    """
-    folder = Path(adapter) if adapter else None
-    if spec.fine_tune and folder is None:
-        folder = runtime.store.find("finetune", spec.fine_tune)
-    if spec.fine_tune and folder is None:
-        raise UserError(
-            f"the concept {spec.fine_tune.concept!r} is not fine-tuned yet in {runtime.store.root}: fine-tune first"
-        )
-    backbone = backbone or load_backbone(spec.backbone, device=runtime.device, dtype=runtime.dtype)
-    if not spec.fine_tune or folder is None:
-        backbone.unload_adapter()
-    elif backbone.adapter != (folder.resolve(), 1.0):
-        backbone.load_adapter(folder)
-    return backbone
-
-
 def check_output(spec: SampleSpec, output: str | Path) -> None:
     """A UserError where `output` is a file, or a folder that holds another run's pictures."""
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise UserError(f"the output {output} is a file: give a folder")
-    if (output / "spec.json").exists() and read_spec(output, SampleSpec) != spec:
+    try:
+        other = (output / "spec.json").exists() and read_spec(output, SampleSpec) != spec
+    except DamagedRun:
+        raise UserError(f"{output} holds a damaged run: give another folder or remove it") from None
+    if other:
         raise UserError(f"{output} holds pictures of another run: give another folder or remove it")
 
 
@@ -110,9 +89,9 @@ def export(folder: Path, output: str | Path) -> Path:
     output = Path(output)
     check_output(read_spec(folder, SampleSpec), output)
     if (output / "spec.json").exists():
-        remove_temporaries(output)
+        remove_temporaries(output, idle=DEAD)
     files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    for file in sorted(files, key=lambda file: (file.name == "DONE", file.name != "spec.json")):
+    for file in sorted(files, key=lambda file: (file.name == DONE, file.name != "spec.json")):
         write_atomic(output / file, (folder / file).read_bytes())
     return output
 
@@ -120,14 +99,16 @@ def export(folder: Path, output: str | Path) -> Path:
 def _sample_missing(spec: SampleSpec, backbone: Backbone, folder: Path, batch_size: int) -> None:
     from tqdm.auto import tqdm
 
-    encoder, rows = Encoder(backbone), {}
+    encoder, rows = Encoder(backbone), dict[tuple[int, int], dict[str, Any]]()
     total = len(spec.prompts) * len(spec.seeds)
     with tqdm(total=total, desc=f"sample {spec.strategy.name}", unit="image") as bar:
         for indices, seeds in _batches(spec, batch_size):
             wanted = [(index, seed) for index in indices for seed in seeds]
-            if not all((folder / picture_name(*one)).exists() for one in wanted):
+            found = [_row(folder / picture_name(*one)) for one in wanted]
+            if None in found:
                 _sample_batch(spec, backbone, encoder, folder, indices, seeds)
-            rows.update({one: _row(folder / picture_name(*one)) for one in wanted})
+                found = [_row(folder / picture_name(*one)) for one in wanted]
+            rows.update(zip(wanted, found, strict=True))
             bar.update(len(wanted))
     ordered = [rows[index, seed] for index in range(len(spec.prompts)) for seed in spec.seeds]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ordered)
@@ -183,6 +164,12 @@ def _save(path: Path, image: Image.Image, row: dict[str, Any]) -> None:
     image.save(path, format="PNG", pnginfo=about)
 
 
-def _row(path: Path) -> dict[str, Any]:
-    with open_image(path) as image:
-        return json.loads(image.info["persongen"])
+def _row(path: Path) -> dict[str, Any] | None:
+    """What a picture's file says of it; None where it is missing or damaged."""
+    try:
+        with open_image(path) as image:
+            row = json.loads(image.info["persongen"])
+            image.verify()
+        return row
+    except (OSError, SyntaxError, ValueError, KeyError):
+        return None

@@ -90,7 +90,7 @@ def sample(
             default (from seeds 0, 1, 2 ... where only latents are given).
 
     Raises:
-        UserError: a wrong value.
+        UserError: a wrong value, or latents or pictures that are not finite.
     """
     if not isinstance(backbone, Backbone):
         raise UserError(f"the backbone must be loaded by load_backbone, not {backbone!r}")

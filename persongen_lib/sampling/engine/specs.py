@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from persongen_lib.backbones.defaults import sampling_defaults
+from persongen_lib.backbones.loading import device_named, resolve_device, usual_dtype
 from persongen_lib.backbones.solvers import SCHEDULERS
 from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.core.checks import check_known, check_steps, check_template, check_words, parse_seeds
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec, Spec
 from persongen_lib.sampling.engine.strategy import STRATEGIES, Strategy, make_strategy
 
@@ -31,7 +33,9 @@ class SampleSpec(Spec):
         seeds: distinct whole numbers from 0 to 2**63 - 1.
         num_steps: from 1 to 1000.
         scheduler: one of `SCHEDULERS`.
-        weights: a digest of the model's files.
+        weights: what the model's weights are known by (`weights_digest`).
+        dtype: of the networks: "fp32", "bf16" or "fp16".
+        adapter: the digest of the fine-tuning's tensors where they come from elsewhere than the store, else "".
 
     Raises:
         UserError: a value that is not allowed, or a strategy that can't be run with these steps or this scheduler.
@@ -47,6 +51,8 @@ class SampleSpec(Spec):
     num_steps: int
     scheduler: str
     weights: str = ""
+    dtype: str = ""
+    adapter: str = ""
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
@@ -110,7 +116,8 @@ def sample_spec(
 ) -> SampleSpec:
     """The spec of a sample run, with every parameter of the strategy filled in and checked.
 
-    With `fine_tune` the backbone, class name and token are its own; without, give `class_name`.
+    With `fine_tune` the backbone, class name and token are its own; without, give `class_name`. The dtype is what is
+    usual on this machine; what samples with another one samples another run (`computed_by`).
 
     Args:
         strategy: one of `list_strategies`.
@@ -146,7 +153,17 @@ def sample_spec(
         num_steps=num_steps,
         scheduler=usual_scheduler(made, usual) if scheduler is None else scheduler,
         weights=fine_tune.weights if fine_tune else weights_digest(backbone),
+        dtype=usual_dtype(resolve_device("auto")),
     )
+
+
+def computed_by(spec: SampleSpec, runtime: Runtime) -> SampleSpec:
+    """The run that a runtime makes of a spec: its dtype is the runtime's, or what is usual on its device.
+
+    The device need not be there, so that runs of another machine are found.
+    """
+    dtype = runtime.dtype or usual_dtype(device_named(runtime.device))
+    return spec if spec.dtype == dtype else replace(spec, dtype=dtype)
 
 
 def default_strategy(

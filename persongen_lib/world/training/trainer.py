@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from multiprocessing.queues import SimpleQueue
@@ -126,8 +127,7 @@ def train(
     if workers == 1:
         _work(0, 1, task_of, plan, folder, device)
         return
-    meeting = folder / f".meeting-{os.getpid()}"
-    meeting.unlink(missing_ok=True)
+    meeting = folder / f".meeting-{uuid.uuid4().hex}"
     wrong = torch.multiprocessing.get_context("spawn").SimpleQueue()
     try:
         torch.multiprocessing.spawn(

@@ -1,0 +1,43 @@
+"""Checking a whole store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.sealed import is_sealed, seal_of
+from persongen_lib.core.store import Store, is_finished, run_damage
+
+TABLE = "results.parquet"
+"""The table of all studies' finished cells in a store."""
+
+
+def check_store(store: Store, repair: bool = False) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Read every file of every finished run, and the results table.
+
+    Args:
+        store: what to check.
+        repair: remove damaged runs, so that they are made again when they are asked for, and a damaged results table,
+            which the next `persongen study run` writes anew.
+
+    Yields:
+        The path of each run, and of the table, with the names of its damaged files.
+
+    Raises:
+        UserError: there is no such store.
+    """
+    if not store.root.is_dir():
+        raise UserError(f"there is no runs folder {store.root}: give the folder of finished work with --runs")
+    for folder in sorted(path for path in store.root.glob("*/*") if is_finished(path)):
+        broken = run_damage(folder)
+        if broken and repair:
+            store.remove_folder(folder)
+        yield folder, broken
+    table = store.root / TABLE
+    if table.exists() or seal_of(table).exists():
+        sound = is_sealed(table)
+        if not sound and repair:
+            table.unlink(missing_ok=True)
+            seal_of(table).unlink(missing_ok=True)
+        yield table, () if sound else (TABLE,)
