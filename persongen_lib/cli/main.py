@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Sequence
 
 from persongen_lib import __version__
-from persongen_lib.cli.failures import explain, warn
 from persongen_lib.cli.parser import Parser
+from persongen_lib.cli.plain_warnings import warn
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.failures import explain
 from persongen_lib.core.quoting import one_line
 
 COMMANDS = {

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.failures import explain
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.study.cell import Cell
 from persongen_lib.study.grid import Study
@@ -24,9 +25,11 @@ class Failure:
 
     @classmethod
     def of(cls, cell: Cell, error: Exception) -> Failure:
-        """With the error's words; for anything but a UserError they begin with its type."""
+        """With the error's words or what it means; where neither is for users they begin with its type."""
         text = " ".join(str(error).split())
-        return cls(cell, text if isinstance(error, UserError) else f"{type(error).__name__}: {text}")
+        if not isinstance(error, UserError):
+            text = explain(error) or f"{type(error).__name__}: {text}"
+        return cls(cell, text)
 
 
 def run_study(

@@ -11,9 +11,9 @@ from hostile import NAMES
 from tiny import save_pictures
 
 from persongen_lib.cli.arguments import parse_parameters
-from persongen_lib.cli.failures import explain
 from persongen_lib.cli.main import COMMANDS, _parser, main
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.failures import explain
 
 SAMPLE = ["sample", "--strategy", "base", "--class-name", "dog", "--device", "cpu"]
 DEEP = "[" * 100_000

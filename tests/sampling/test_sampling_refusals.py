@@ -10,7 +10,7 @@ from tiny import tiny_backbone, tiny_pipeline
 from persongen_lib.backbones import StableDiffusion
 from persongen_lib.core.checks import check_template
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.memory import enough_memory
+from persongen_lib.core.failures import enough_memory
 from persongen_lib.sampling import make_strategy, sample, sample_spec
 from persongen_lib.sampling.engine.attention import _grid
 from persongen_lib.sampling.engine.predictions import Encoder

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.memory import enough_memory
+from persongen_lib.core.failures import enough_memory
 from persongen_lib.core.training import ResumableTraining, step_seed
 from persongen_lib.finetune.engine.method import Method
 from persongen_lib.finetune.engine.objective import Objective

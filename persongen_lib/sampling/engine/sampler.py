@@ -14,7 +14,7 @@ from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.defaults import defaults_of
 from persongen_lib.core.checks import check_known, check_steps
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.memory import enough_memory
+from persongen_lib.core.failures import enough_memory
 from persongen_lib.sampling.engine.loop import StepRecord, trajectory
 from persongen_lib.sampling.engine.noise import check_noise, refinement_noise, starting_noise
 from persongen_lib.sampling.engine.predictions import Encoder
