@@ -27,7 +27,7 @@ class Concept:
         name: the name of the concept's folder.
         class_name: the class word, "dog".
         kind: "live" or "object"; None where unknown.
-        context: the word for the background of its pictures; None where unknown.
+        context: the word for the background of its pictures, or several with commas; None where unknown.
         images: RGB and of any size, but the shorter side has at most 2048 pixels; those of a folder are opened when
             they are looked at, see `Pictures`.
         masks: one per image (mode "L", of the picture's size, 255 = the concept), None where there is none.
@@ -51,6 +51,11 @@ class Concept:
     def __post_init__(self) -> None:
         for name in ("masks", "captions"):
             object.__setattr__(self, name, getattr(self, name) or (None,) * len(self.images))
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """The words of `context`, one for each background."""
+        return tuple(word.strip() for word in (self.context or "").split(",") if word.strip())
 
 
 def list_concepts() -> tuple[str, ...]:

@@ -140,7 +140,9 @@ class SamplingExplorer(widgets.Box):
         options = (*load_prompts(prompts, kind), OWN)
         if options != self.prompt.options:
             elsewhere = [
-                one for one in options if not (concept and concept.context and concept.context in one)
+                one
+                for one in options
+                if not any(context in one for context in (concept.contexts if concept else ()))
             ]
             self.prompt.options = options
             self.prompt.value = elsewhere[0]

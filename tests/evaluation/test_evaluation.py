@@ -282,6 +282,13 @@ def test_without_a_known_training_background_nothing_leaks(tmp_path):
     assert scores["leak"] == [None] and scores["context_right"] == [0]
 
 
+def test_each_background_of_the_references_may_leak(tmp_path):
+    truth = Truth(make_concept(tmp_path, "beach, grass"), seer)
+    images = [picture(context=0), picture(context=2), picture(context=1), picture(context=0)]
+    templates = ["{} in the snow", "{} in the snow", "{} in the snow", "{} on the grass"]
+    assert truth(Batch(images, templates))["leak"] == [1, 1, 0, None]
+
+
 def test_identity_is_the_mean_cosine_with_the_references(tmp_path):
     concept = make_concept(tmp_path, images=[picture(0), picture(60)])
     scores = Identity(concept, seer)(Batch([picture(0), picture(90)], ["{}", "{}"]))

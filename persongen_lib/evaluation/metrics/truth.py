@@ -17,8 +17,8 @@ class Truth(Metric):
     """What was asked for, what is seen, and whether they agree.
 
     `class_right`, `context_right`, `accessory_right`: 1.0 or 0.0; None where the prompt does not ask.
-    `leak`: 1.0 where the image shows the background of the reference images though the prompt asks for
-    another, else 0.0; None where the prompt asks for no context or for that very one.
+    `leak`: 1.0 where the image shows a background of the reference images though the prompt asks for
+    another, else 0.0; None where the prompt asks for no context or for one of theirs.
     """
 
     columns = (
@@ -66,9 +66,9 @@ class Truth(Metric):
             ]
             for subject in SUBJECTS
         }
-        trained = self.concept.context
+        trained = self.concept.contexts
         scores["leak"] = [
-            None if trained is None or wanted in (None, trained) else float(found == trained)
+            None if not trained or wanted in (None, *trained) else float(found in trained)
             for wanted, found in zip(asked["context"], seen["context"], strict=True)
         ]
         scores |= {f"asked_{subject}": asked[subject] for subject in SUBJECTS}
