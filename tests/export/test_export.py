@@ -15,6 +15,7 @@ from torch import nn
 
 from persongen_lib import load_backbone
 from persongen_lib.adapters.spectral import num_shifts
+from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
@@ -105,7 +106,7 @@ def save_adapter(folder, model, tensors, method="lora", token="sks", **parameter
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: t.detach().contiguous() for name, t in tensors.items()}, folder / "adapter.safetensors")
     spec = FineTuneSpec(
-        str(model), method, "my rex", "dog", token, "0123456789ab", 5, parameters=parameters, weights="ba9876543210"
+        str(model), method, "my rex", "dog", token, "0123456789ab", 5, parameters=parameters, weights=weights_digest(model)
     )  # fmt: skip
     (folder / "adapter.json").write_text(json.dumps(spec.to_dict()))
     return folder
@@ -323,7 +324,7 @@ def test_the_model_card(tmp_path, models):
     assert front["library_name"] == "diffusers" and front["base_model"] == "sdxl" and "license" not in front
     assert {"text-to-image", "lora"} <= set(front["tags"])
     for said in (
-        "5 steps, seed 0", "rank 3", "3 pictures", "0123456789ab", "ba9876543210", "unknown: look at the base",
+        "5 steps, seed 0", "rank 3", "3 pictures", "0123456789ab", spec.weights, "unknown: look at the base",
         "torch 2 on cpu in float32", "a photo of sks dog", "pipe.load_lora_weights", "PeftModel", "my_rex.saf",
         'state["clip_g"]', "`learned_embeds.safetensors` as well", "check that you may use the images",
     ):  # fmt: skip
