@@ -16,7 +16,7 @@ MAX_WORDS = 100
 """Characters of a class word or a placeholder."""
 
 
-def some(names: Sequence[str], most: int = 20) -> str:
+def some(names: Sequence[str], most: int = 8) -> str:
     """Names in a sentence: the first of them, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
