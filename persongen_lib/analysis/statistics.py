@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from textwrap import shorten
 
 import numpy as np
 import pandas as pd
@@ -423,5 +424,6 @@ def require(table: pd.DataFrame, columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise UserError(
-            f"the results table has no column {', '.join(missing)}; it has {', '.join(table.columns)}"
+            f"the results table has no column {', '.join(missing)}; "
+            f"it has {shorten(', '.join(map(str, table.columns)), 400, placeholder=' ...')}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from textwrap import shorten
 
 import pandas as pd
 from pandas.api.types import infer_dtype
@@ -67,5 +68,7 @@ def _chosen(
     path: Path, known: list[str], columns: Collection[str] | None, needed: Collection[str]
 ) -> list[str]:
     if missing := [name for name in needed if name not in known]:
-        raise UserError(f"{path} has no column {', '.join(missing)}; it has {', '.join(known)}")
+        raise UserError(
+            f"{path} has no column {', '.join(missing)}; it has {shorten(', '.join(known), 400, placeholder=' ...')}"
+        )
     return [name for name in known if columns is None or name in columns]

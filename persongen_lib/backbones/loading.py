@@ -72,7 +72,7 @@ def resolve_device(device: str) -> torch.device:
     """The device of a name such as "auto", "cpu", "cuda" or "cuda:1"; UserError when it isn't there."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with suppress(RuntimeError, AssertionError, NotImplementedError):
+    with suppress(RuntimeError, AssertionError, NotImplementedError, TypeError):
         if (found := torch.empty(0, device=device).device).type != "meta":  # which has no memory
             return found
     raise UserError(f"the device {device!r} is not there: give auto or cpu, or cuda where there is one")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from persongen_lib.core.errors import UserError
@@ -100,6 +101,21 @@ def check_inside(name: Any, where: str) -> str:
             f"{where}: a file must lie in its folder and be named relative to it, not {reprlib.repr(name)}"
         )
     return name
+
+
+def check_path(value: Any, what: str) -> Path:
+    """The path that a text or a path object names.
+
+    Args:
+        value: the value from outside.
+        what: what is named, in the error, such as "the runs folder".
+
+    Raises:
+        UserError: another kind of value, or an empty text.
+    """
+    if not isinstance(value, str | os.PathLike) or not str(value).strip():
+        raise UserError(f"{what} must be named by a text or a path, not {reprlib.repr(value)}")
+    return Path(value)
 
 
 def check_seed(seed: Any, what: str = "the seed") -> int:
