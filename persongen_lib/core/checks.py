@@ -11,8 +11,13 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.quoting import one_line
 
 MAX_SEEDS = 100_000
+MAX_NAME = 255
+"""Bytes of the name of a file or a folder."""
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and halves of characters that no UTF-8 text has."""
 MAX_WORDS = 100
 """Characters of a class word or a placeholder."""
 
@@ -30,7 +35,7 @@ def check_known(what: str, given: Iterable[str], known: Iterable[str], where: st
         UserError: a name that is not known.
     """
     known = list(known)
-    if unknown := [str(name) for name in given if name not in known]:
+    if unknown := [one_line(name) for name in given if name not in known]:
         plural = "s" if len(unknown) > 1 else ""
         raise UserError(
             f"unknown {what}{plural}{where}: {', '.join(unknown)}; known: {', '.join(known) or 'none'}"
@@ -111,9 +116,10 @@ def check_path(value: Any, what: str) -> Path:
         what: what is named, in the error, such as "the runs folder".
 
     Raises:
-        UserError: another kind of value, or an empty text.
+        UserError: another kind of value, an empty text, one with control characters, or one that is too long.
     """
-    if not isinstance(value, str | os.PathLike) or not str(value).strip():
+    named = isinstance(value, str | os.PathLike) and str(value).strip() and not CONTROLS.search(str(value))
+    if not named or any(len(part.encode()) > MAX_NAME for part in Path(value).parts):
         raise UserError(f"{what} must be named by a text or a path, not {reprlib.repr(value)}")
     return Path(value)
 

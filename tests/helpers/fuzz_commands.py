@@ -26,11 +26,11 @@ from persongen_lib.sampling.engine.strategy import list_strategies
 FILES = ("empty.yaml", "bomb.yaml", "deep.json", "self.yaml", "null.yaml", "postscript.png", "text.parquet",
          "bytes.txt", "no_done", "bad_adapter", "bad_concept", "bad_rows", "/dev/null", "/proc",
          ".", "nowhere")  # fmt: skip
+"""Among them no folder outside of the playground that could be written to."""
 BLANK = ("", " ", "\t")
 JUNK = (*NAMES, *FILES, *BLANK, "-1", "0", "1", "2", "1.5", "1e999", "nan", "-inf", "9" * 5000, DEEP, "None", "null",
         "True", "010", "1:30", "2026-11-26", "😀", "\x1b]0;x\x07", "a\0b", "\udcff", "x" * 5000, "{}", "a photo of{}",
         "a=1", "=1", "a=", "a=NaN", "0-", "3-1", "-", ",", "1,1", "1/0", "2/1")  # fmt: skip
-"""No folder outside of the playground that could be written to."""
 SETTINGS = ("guidance_scale=3", "guidance_scale=NaN", "guidance_scale=1e308", "switch_step=99", "learning_rate=1e9",
             "rank=100000", "prior_weight=0", "prior_weight=-1", "guidance_scale=[1]", "nosuch=1")  # fmt: skip
 
@@ -54,7 +54,7 @@ BASE = {
 }  # fmt: skip
 FIXED = {("benchmark",): ("compile",), ("study",): ("action",), ("world", "concepts"): ("output",),
          ("world", "train"): ("start_from",), ("world", "measure"): ("models",)}  # fmt: skip
-"""What is never replaced, because the call would take too long: a compilation, a training, a measurement, a study's run."""
+"""What is never replaced, because the call would take too long: a compilation, a training, a measurement, a study."""
 GOOD = {
     "strategy": list_strategies(), "method": ("lora", "svdiff", "textual_inversion"), "scheduler": tuple(SCHEDULERS),
     "param": SETTINGS, "template": ("a photo of {}", "{}"), "prompts": ("live", "prompts.txt"), "seeds": ("0-1", "3"),
