@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from textwrap import shorten
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
+from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
 
 NOISE = ("fine_tune", "concept", "template", "seed")
@@ -424,6 +424,5 @@ def require(table: pd.DataFrame, columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise UserError(
-            f"the results table has no column {', '.join(missing)}; "
-            f"it has {shorten(', '.join(map(str, table.columns)), 400, placeholder=' ...')}"
+            f"the results table has no column {', '.join(missing)}; it has {some(list(table.columns))}"
         )

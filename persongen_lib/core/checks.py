@@ -6,7 +6,7 @@ import os
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -20,6 +20,12 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters, and halves of characters that no UTF-8 text has."""
 MAX_WORDS = 100
 """Characters of a class word or a placeholder."""
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """Names in a sentence: the first of them, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def check_known(what: str, given: Iterable[str], known: Iterable[str], where: str = "") -> None:
@@ -109,18 +115,18 @@ def check_inside(name: Any, where: str) -> str:
 
 
 def check_path(value: Any, what: str) -> Path:
-    """The path that a text or a path object names.
+    """The path of a folder that a text or a path object names.
 
     Args:
         value: the value from outside.
-        what: what is named, in the error, such as "the runs folder".
+        what: what the folder is, in the error, such as "the runs folder".
 
     Raises:
         UserError: another kind of value, an empty text, one with control characters, or one that is too long.
     """
     named = isinstance(value, str | os.PathLike) and str(value).strip() and not CONTROLS.search(str(value))
     if not named or any(len(part.encode()) > MAX_NAME for part in Path(value).parts):
-        raise UserError(f"{what} must be named by a text or a path, not {reprlib.repr(value)}")
+        raise UserError(f"{what} must be the path of a folder, not {reprlib.repr(value)}")
     return Path(value)
 
 
