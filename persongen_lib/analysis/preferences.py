@@ -93,4 +93,4 @@ class Preferences:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(-np.inf < value < np.inf)
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(abs(value) < np.inf)
