@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -92,8 +93,5 @@ class Preferences:
 
 
 def _is_finite(value: Any) -> bool:
-    return (
-        isinstance(value, int | float | np.integer | np.floating)
-        and not isinstance(value, bool)
-        and bool(abs(value) < np.inf)
-    )
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    return real and bool(abs(value) < np.inf)
