@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from persongen_lib.core.checks import check_path
 from persongen_lib.core.digests import file_digest
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.manifest import DamagedRun, checked
@@ -28,7 +29,7 @@ def read_adapter(folder: str | Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        tensors = load_file(checked(folder, WEIGHTS))
+        tensors = load_file(checked(check_path(folder, "the adapter"), WEIGHTS))
     except (OSError, SafetensorError):
         raise UserError(f"{folder} is no adapter: it has no readable {WEIGHTS}") from None
     check_finite(tensors, str(Path(folder) / WEIGHTS))
@@ -64,7 +65,9 @@ def check_base(folder: str | Path, name: str, weights: str) -> None:
         name: The model's name.
         weights: What the model's weights are known by; "" where that is not known.
     """
-    trained = read_adapter_spec(folder).weights if (Path(folder) / SPEC).is_file() else ""
+    trained = (
+        read_adapter_spec(folder).weights if (check_path(folder, "the adapter") / SPEC).is_file() else ""
+    )
     if trained and weights and trained != weights:
         raise UserError(
             f"the adapter {folder} was trained on other weights ({trained}) than those of {name} ({weights}): "
@@ -88,7 +91,7 @@ def read_adapter_spec(folder: str | Path) -> FineTuneSpec:
     Raises:
         UserError: If adapter.json is missing, unreadable or does not describe a fine-tuning.
     """
-    path = Path(folder) / SPEC
+    path = check_path(folder, "the adapter") / SPEC
     try:
         return FineTuneSpec.from_dict(json.loads(checked(folder, SPEC).read_text(encoding="utf-8")))
     except DamagedRun:

@@ -58,7 +58,7 @@ class Preferences:
             raise UserError(f"original_weights must be True or False, not {self.original_weights!r}")
         for name in ("identity", "text", "method"):
             value = getattr(self, name)
-            if not (isinstance(value, str) or (name == "method" and value is None)):
+            if not ((isinstance(value, str) and value.strip()) or (name == "method" and value is None)):
                 raise UserError(f"{name} must be a name, not {value!r}")
         if self.identity == self.text:
             raise UserError(f"identity and text must be two columns, not both {self.text!r}")
@@ -93,4 +93,5 @@ class Preferences:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(value))
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    return real and bool(abs(value) < np.inf)

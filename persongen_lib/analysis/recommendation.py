@@ -68,7 +68,11 @@ def recommend(table: pd.DataFrame, preferences: Preferences | None = None, **boo
     Raises:
         UserError: No option is left, or a column is missing.
     """
-    preferences = preferences or Preferences()
+    preferences = Preferences() if preferences is None else preferences
+    if not isinstance(table, pd.DataFrame) or not isinstance(preferences, Preferences):
+        raise UserError(
+            "recommend takes a results table (a pandas DataFrame) and Preferences, or the table alone"
+        )
     table = allowed(with_prompt_right(table), preferences)
     shown = [
         name for name in (preferences.identity, preferences.text, "leak", "evaluations") if name in table

@@ -11,7 +11,7 @@ from persongen_lib.adapters import overlay
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.families import family_of
 from persongen_lib.backbones.sources import Source, locate, unloadable, weights_digest
-from persongen_lib.core.checks import check_known
+from persongen_lib.core.checks import check_known, check_path
 from persongen_lib.core.errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -62,7 +62,7 @@ def load_backbone(
         )  # fmt: skip
         backbone.weights = weights or weights_digest(source)
         if original is not None:
-            backbone.set_original(_changed(backbone, Path(original)))
+            backbone.set_original(_changed(backbone, check_path(original, "the original weights")))
     if adapter is not None:
         backbone.load_adapter(adapter)
     return backbone
@@ -72,7 +72,7 @@ def resolve_device(device: str) -> torch.device:
     """The device of a name such as "auto", "cpu", "cuda" or "cuda:1"; UserError when it isn't there."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with suppress(RuntimeError, AssertionError, NotImplementedError):
+    with suppress(RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError):
         if (found := torch.empty(0, device=device).device).type != "meta":  # which has no memory
             return found
     raise UserError(f"the device {device!r} is not there: give auto or cpu, or cuda where there is one")

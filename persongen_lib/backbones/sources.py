@@ -49,7 +49,7 @@ def locate(name: str | Path) -> Source:
     source = about.get("source", text)
     in_repository = DATA / source
     folder = in_repository if about and in_repository.is_dir() else Path(source)
-    if folder.is_dir():
+    if os.path.isdir(folder):  # of any name, however long
         if not (folder / "model_index.json").is_file():
             raise UserError(f"{folder} is no diffusers model folder: it has no model_index.json")
         return Source(text, folder=folder, family=about.get("family"))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.quoting import one_line
 
 MAX_SEEDS = 100_000
+MAX_NAME = 255
+"""Bytes of the name of a file or a folder."""
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and halves of characters that no UTF-8 text has."""
 MAX_WORDS = 100
 """Characters of a class word or a placeholder."""
 
@@ -35,7 +41,7 @@ def check_known(what: str, given: Iterable[str], known: Iterable[str], where: st
         UserError: a name that is not known.
     """
     known = list(known)
-    if unknown := [str(name) for name in given if name not in known]:
+    if unknown := [one_line(name) for name in given if name not in known]:
         plural = "s" if len(unknown) > 1 else ""
         raise UserError(
             f"unknown {what}{plural}{where}: {', '.join(unknown)}; known: {', '.join(known) or 'none'}"
@@ -106,6 +112,22 @@ def check_inside(name: Any, where: str) -> str:
             f"{where}: a file must lie in its folder and be named relative to it, not {reprlib.repr(name)}"
         )
     return name
+
+
+def check_path(value: Any, what: str) -> Path:
+    """The path of a folder that a text or a path object names.
+
+    Args:
+        value: the value from outside.
+        what: what the folder is, in the error, such as "the runs folder".
+
+    Raises:
+        UserError: another kind of value, an empty text, one with control characters, or one that is too long.
+    """
+    named = isinstance(value, str | os.PathLike) and str(value).strip() and not CONTROLS.search(str(value))
+    if not named or any(len(part.encode()) > MAX_NAME for part in Path(value).parts):
+        raise UserError(f"{what} must be the path of a folder, not {reprlib.repr(value)}")
+    return Path(value)
 
 
 def check_seed(seed: Any, what: str = "the seed") -> int:

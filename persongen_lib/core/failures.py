@@ -21,7 +21,7 @@ def explain(error: Exception) -> str | None:
         return "a value or a file is nested too deeply to be read: give a flat one"
     if isinstance(error, OverflowError):
         return "a number is too large to compute with: give a smaller one"
-    if isinstance(error, UnicodeError):
+    if isinstance(error, UnicodeEncodeError | UnicodeDecodeError):
         return f"a text can't be written in the terminal's or the file's encoding ({error.reason}): use UTF-8"
     if type(error).__name__ in ("BrokenProcessPool", "ProcessExitedException"):
         return (

@@ -208,7 +208,7 @@ class Registry(Generic[P]):
 
     def __getitem__(self, name: str) -> type[P]:
         """The named class; an unknown name is a UserError that lists the known ones."""
-        if name not in self._classes:
+        if not isinstance(name, str) or name not in self._classes:
             check_known(self.what, [name], self.names())
         return self._classes[name]
 

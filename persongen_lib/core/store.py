@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from persongen_lib.core.checks import check_path
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import remove_temporaries, write_json
 from persongen_lib.core.hashing import canonical_json, short_hash
@@ -30,9 +31,7 @@ class Store:
     """
 
     def __init__(self, root: str | Path = "runs") -> None:
-        if not isinstance(root, str | os.PathLike) or not str(root).strip():
-            raise UserError(f"the runs folder must be the path of a folder, not {root!r}")
-        self.root = Path(root)
+        self.root = check_path(root, "the runs folder")
         if self.root.exists() and not self.root.is_dir():
             raise UserError(f"the runs folder {self.root} is a file: give a folder")
 

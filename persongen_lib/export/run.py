@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from persongen_lib.adapters.files import read_adapter
-from persongen_lib.core.checks import check_known
+from persongen_lib.core.checks import check_known, check_path
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
 from persongen_lib.core.specs import FineTuneSpec
@@ -53,9 +53,7 @@ def export_adapter(
         UserError: If the adapter does not have the format, or the folder holds anything but earlier exports of the same
             adapter: nothing is overwritten.
     """
-    if not isinstance(output, str | Path) or not str(output).strip():
-        raise UserError(f"the output must be the name of a folder, not {output!r}")
-    tuned, output = TunedWeights.read(adapter), Path(output).resolve()
+    tuned, output = TunedWeights.read(adapter), check_path(output, "the output").resolve()
     fitting = _fitting(tuned)
     chosen = _natural(tuned, fitting) if format is None else (_named(tuned, fitting, format),)
     if output.exists() and not output.is_dir():

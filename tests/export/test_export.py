@@ -429,7 +429,7 @@ def test_a_folder_with_something_else_is_refused(tmp_path, models):
 @pytest.mark.parametrize("output", [None, 7, "", " ", [], b"out"])
 def test_an_output_that_is_no_folder(models, tmp_path, output):
     adapter = save_adapter(tmp_path / "one", models / "sd", lora(tiny_backbone()))
-    with pytest.raises(UserError, match="must be the name of a folder"):
+    with pytest.raises(UserError, match="the output must be the path of a folder"):
         export_adapter(adapter, output, "lora")
 
 

@@ -10,7 +10,9 @@ import argparse
 import contextlib
 import io
 import math
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from fuzz_place import DEEP, in_time
 from hostile import NAMES
@@ -22,8 +24,9 @@ from persongen_lib.finetune.engine.method import list_methods
 from persongen_lib.sampling.engine.strategy import list_strategies
 
 FILES = ("empty.yaml", "bomb.yaml", "deep.json", "self.yaml", "null.yaml", "postscript.png", "text.parquet",
-         "bytes.txt", "no_done", "bad_adapter", "bad_concept", "bad_rows", "/dev/null", "/", ".",
-         "..", "nowhere")  # fmt: skip
+         "bytes.txt", "no_done", "bad_adapter", "bad_concept", "bad_rows", "/dev/null", "/proc",
+         ".", "nowhere")  # fmt: skip
+"""Among them no folder outside of the playground that could be written to."""
 BLANK = ("", " ", "\t")
 JUNK = (*NAMES, *FILES, *BLANK, "-1", "0", "1", "2", "1.5", "1e999", "nan", "-inf", "9" * 5000, DEEP, "None", "null",
         "True", "010", "1:30", "2026-11-26", "😀", "\x1b]0;x\x07", "a\0b", "\udcff", "x" * 5000, "{}", "a photo of{}",
@@ -49,9 +52,9 @@ BASE = {
     ("world", "measure"): {"models": "nowhere"},
     ("data", "import-dreambooth"): {"folder": "rex", "output": "imported"},
 }  # fmt: skip
-FIXED = {("study",): ("action",), ("world", "concepts"): ("output",), ("world", "train"): ("start_from",),
-         ("world", "measure"): ("models",)}  # fmt: skip
-"""What is never replaced, because the call would take too long: a training, a measurement, a study's run."""
+FIXED = {("benchmark",): ("compile",), ("study",): ("action",), ("world", "concepts"): ("output",),
+         ("world", "train"): ("start_from",), ("world", "measure"): ("models",)}  # fmt: skip
+"""What is never replaced, because the call would take too long: a compilation, a training, a measurement, a study."""
 GOOD = {
     "strategy": list_strategies(), "method": ("lora", "svdiff", "textual_inversion"), "scheduler": tuple(SCHEDULERS),
     "param": SETTINGS, "template": ("a photo of {}", "{}"), "prompts": ("live", "prompts.txt"), "seeds": ("0-1", "3"),
@@ -170,11 +173,14 @@ LEAVES = leaves()
 
 
 def play_command(line: Line) -> tuple[int, str]:
-    """Exit code and errors of a command."""
-    error = io.StringIO()
+    """Exit code and errors of a command, whose files are removed, so that no later call finds them."""
+    before, error = set(Path().iterdir()), io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(error), in_time():
         try:
             code = main(line.words)
         except SystemExit as stop:
             code = stop.code
+        finally:
+            for path in set(Path().iterdir()) - before:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return code, error.getvalue()

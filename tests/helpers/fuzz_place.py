@@ -12,6 +12,7 @@ from typing import Any
 from tiny import save_pictures, tiny_pipeline
 
 from persongen_lib.cli.main import main
+from persongen_lib.finetune.engine.method import list_methods
 
 SECONDS = 60
 """What a call may take."""
@@ -52,7 +53,7 @@ def playground(folder: Path, patch) -> Place:
     quick = {"batch_size": 1, "num_class_images": 2, "class_num_steps": 1, "num_steps": 1}
     patch.setattr(
         "persongen_lib.finetune.engine.defaults._overrides",
-        lambda: {"model": {"methods": {"dreambooth": quick}}},
+        lambda: {"model": {"methods": dict.fromkeys(list_methods(), quick)}},
     )
     (folder / "prompts.txt").write_text("a photo of {}\na {} in the snow\n")
     (folder / "study.yaml").write_text("concepts: [rex]\nstrategies: [base]\nbackbone: model\n")

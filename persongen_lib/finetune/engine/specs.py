@@ -44,6 +44,8 @@ def fine_tune_spec(
     Raises:
         UserError: If a name or a value is not allowed, or masks are missing that the method needs.
     """
+    if not isinstance(concept, Concept):
+        raise UserError(f"give a Concept, such as load_concept('dog'), not {concept!r}")
     if token is None:
         token = concept.token or TOKEN
     check_words("token", token)

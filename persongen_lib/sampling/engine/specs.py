@@ -136,6 +136,8 @@ def sample_spec(
     """
     if fine_tune is not None:
         backbone, class_name, token = fine_tune.backbone, fine_tune.class_name, fine_tune.token
+    if not isinstance(prompts, str | list | tuple):
+        raise UserError(f"prompts are templates such as 'a photo of {{}}', not {prompts!r}")
     if class_name is None:
         raise UserError("give class_name, a word such as 'dog', or a fine-tuning")
     backbone = backbone or "micro"
@@ -177,7 +179,7 @@ def default_strategy(
         num_steps: the run's steps, by default the model's.
         parameters: values in the place of the defaults.
     """
-    made = make_strategy(name, **{**usual["strategies"].get(name, {}), **parameters})
+    made = make_strategy(name, **{**usual["strategies"].get(STRATEGIES[name].name, {}), **parameters})
     return made.resolved(usual["guidance_scale"], usual["num_steps"] if num_steps is None else num_steps)
 
 
