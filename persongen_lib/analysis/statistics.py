@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
+from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
 
 NOISE = ("fine_tune", "concept", "template", "seed")
@@ -423,5 +424,5 @@ def require(table: pd.DataFrame, columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise UserError(
-            f"the results table has no column {', '.join(missing)}; it has {', '.join(table.columns)}"
+            f"the results table has no column {', '.join(missing)}; it has {some(list(table.columns))}"
         )

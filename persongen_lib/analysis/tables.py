@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from pandas.api.types import infer_dtype
 
+from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
 
 FORMATS = (".parquet", ".csv")
@@ -67,5 +68,5 @@ def _chosen(
     path: Path, known: list[str], columns: Collection[str] | None, needed: Collection[str]
 ) -> list[str]:
     if missing := [name for name in needed if name not in known]:
-        raise UserError(f"{path} has no column {', '.join(missing)}; it has {', '.join(known)}")
+        raise UserError(f"{path} has no column {', '.join(missing)}; it has {some(known)}")
     return [name for name in known if columns is None or name in columns]

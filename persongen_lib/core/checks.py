@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PureWindowsPath
 from typing import Any
 
@@ -14,6 +14,12 @@ from persongen_lib.core.errors import UserError
 MAX_SEEDS = 100_000
 MAX_WORDS = 100
 """Characters of a class word or a placeholder."""
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """Names in a sentence: the first of them, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def check_known(what: str, given: Iterable[str], known: Iterable[str], where: str = "") -> None:

@@ -30,6 +30,8 @@ class Store:
     """
 
     def __init__(self, root: str | Path = "runs") -> None:
+        if not isinstance(root, str | os.PathLike) or not str(root).strip():
+            raise UserError(f"the runs folder must be the path of a folder, not {root!r}")
         self.root = Path(root)
         if self.root.exists() and not self.root.is_dir():
             raise UserError(f"the runs folder {self.root} is a file: give a folder")

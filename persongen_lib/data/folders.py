@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
 from persongen_lib.data.captions import read_caption, template_of
@@ -17,9 +17,6 @@ from persongen_lib.data.layout import MASKS, Room, find_rooms, look_into, masks_
 from persongen_lib.data.metadata import LINES_FILE, TABLE_FILE, read_metadata
 from persongen_lib.data.opening import SUFFIXES, UnreadablePicture
 from persongen_lib.data.said import say_once
-
-SHOWN = 8
-"""Names that one line shows at most."""
 
 
 def read_folder(folder: Path, class_name: str | None = None) -> tuple[dict[str, str], list[Entry]]:
@@ -138,9 +135,3 @@ def _account(folder: Path, entries: list[Entry], left_out: list[str], of: str) -
         taken[1] += " (alpha channels)"
     rest = f"; left out: {some(left_out)}" if left_out else ""
     return f"from {folder}, taken: {' and '.join(taken)}{rest}"
-
-
-def some(names: Sequence[str]) -> str:
-    """Names in a sentence, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

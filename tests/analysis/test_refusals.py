@@ -123,10 +123,10 @@ def test_only_measures_of_which_more_is_better_are_wanted_on_the_command_line(tm
         (("--top", "-1"), "--top shows must be a whole number from 1"),
         (("--top", "0"), "--top shows must be a whole number from 1"),
         (("--min-text", "90"), "min_text must be a number between 0 and 1, not 90"),
-        (("--min-text", "nan"), "between 0 and 1, not nan"),
+        (("--min-text", "nan"), "--min-text: must be a number, not 'nan'"),
         (("--min-identity=-0.5",), "between 0 and 1, not -0.5"),
         (("--budget=-3",), "a number above 0, not -3"),
-        (("--budget", "inf"), "a number above 0, not inf"),
+        (("--budget", "inf"), "--budget: must be a number, not 'inf'"),
         (("--identity", "strategy"), "says how an image was made"),
         (("--identity", "seed"), "says how an image was made"),
         (("--identity", "quantile"), "says how an image was made"),
@@ -134,7 +134,7 @@ def test_only_measures_of_which_more_is_better_are_wanted_on_the_command_line(tm
         (("--identity", "beauty"), "no column beauty; it has label, strategy"),
         (("--method", "elite"), "unknown fine-tuning method: elite; known: dreambooth"),
         (("--results", "../results/sweep"), "no results table"),
-        (("--results", ""), "no results table"),
+        (("--results", ""), "--results: must not be empty"),
     ],
 )
 def test_wrong_options(options, message, capsys):

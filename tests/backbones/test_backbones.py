@@ -355,5 +355,5 @@ def test_a_sample_spec_is_filled_from_the_defaults():
     )
     strategy = make_strategy("mixed", concept_scale=1, superclass_scale=2)
     assert chosen == SampleSpec(
-        None, "micro", strategy, "sks", "dog", ["a {}"], [0], 7, "euler", chosen.weights
+        None, "micro", strategy, "sks", "dog", ["a {}"], [0], 7, "euler", chosen.weights, "fp32"
     )  # fmt: skip

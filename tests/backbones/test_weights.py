@@ -12,7 +12,6 @@ from persongen_lib.backbones.loading import device_named, usual_dtype
 from persongen_lib.backbones.sources import Source, hub_commit
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.specs import FineTuneSpec
-from persongen_lib.sampling import make_strategy, sample
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -144,15 +143,6 @@ def test_the_usual_dtype_of_a_device_that_is_elsewhere():
     for name in ("meta", "nowhere"):
         with pytest.raises(UserError, match="is not there"):
             device_named(name)
-
-
-@pytest.mark.parametrize("scale", [1e308, 1e38])
-def test_latents_that_are_not_finite_are_refused(scale):
-    backbone = tiny_backbone()
-    with pytest.raises(
-        UserError, match="latents that are not finite: lower the guidance, take the dtype fp32"
-    ):
-        sample(backbone, make_strategy("base", guidance_scale=scale), "a {}", "sks", "dog", 3, 0)
 
 
 @pytest.mark.parametrize("vae", ["tiny", "kl"])

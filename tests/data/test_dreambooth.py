@@ -203,8 +203,8 @@ def test_the_command_line_imports_and_lists(copy, tmp_path, capsys):
         (["prompts", "--kind", "live"], "unrecognized arguments: --kind live"),
         (["import-dreambooth"], "required: FOLDER, --output"),
         (["import-dreambooth", "COPY"], "required: --output"),
-        (["import-dreambooth", "COPY", "--output", ""], "the output must be a folder of its own"),
-        (["import-dreambooth", "", "--output", "out"], "give a copy of https"),
+        (["import-dreambooth", "COPY", "--output", ""], "--output: must not be empty"),
+        (["import-dreambooth", "", "--output", "out"], "FOLDER: must not be empty"),
         (["import-dreambooth", "x" * 5000, "--output", "out"], "give a copy of https"),
     ],
 )

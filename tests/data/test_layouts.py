@@ -340,6 +340,7 @@ def test_an_empty_folder_is_refused(tmp_path):
         load_concept(tmp_path, "dog")
 
 
+@pytest.mark.filterwarnings("ignore:from .*, taken")
 def test_the_layout_of_the_study_is_imported_with_its_masks(tmp_path):
     source, output = tmp_path / "dreambooth", tmp_path / "out"
     save_pictures(source / "dog6", 2)

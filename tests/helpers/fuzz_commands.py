@@ -36,7 +36,7 @@ SAMPLE = {"strategy": "base", "class_name": "dog", "concept": "rex", "backbone":
 BASE = {
     ("sample",): SAMPLE,
     ("finetune",): {"concept": "rex", "class_name": "dog", "backbone": "model", "steps": "1", "device": "cpu",
-                    "runs": "runs", "no_validation": None},
+                    "runs": "runs", "no_validation": None, "param": "prior_weight=0"},
     ("export",): {"adapter": "adapter", "output": "exported", "device": "cpu"},
     ("evaluate",): {"folder": "sampled", "concept": "rex", "class_name": "dog", "metrics": "color", "device": "cpu"},
     ("study",): {"action": "status", "study": "study.yaml", "runs": "runs", "device": "cpu"},

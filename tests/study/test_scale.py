@@ -91,7 +91,8 @@ def test_a_table_that_is_not_as_it_was_written_is_written_again(place, harm):
     update_table(study, runs)
     own = pd.read_parquet(path).query("study == 'small'")
     expected = table.query("study == 'small'")
-    pd.testing.assert_frame_equal(own[list(expected)].reset_index(drop=True), expected.reset_index(drop=True))
+    known = expected.dropna(axis="columns", how="all")
+    pd.testing.assert_frame_equal(own[list(known)].reset_index(drop=True), known.reset_index(drop=True))
 
 
 def test_a_file_that_is_added_to_a_package_is_found(tmp_path, monkeypatch):

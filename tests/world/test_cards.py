@@ -9,18 +9,19 @@ from persongen_lib.core.paths import DATA
 from persongen_lib.world.training.cards import CARDS, write_cards
 
 FIGURES = json.loads((DATA / "results/world-quality.json").read_text())
+MODELS = (*CARDS, *FIGURES["generators"])
 
 
 @pytest.fixture
 def models(tmp_path):
-    for name in CARDS:
-        shutil.copytree(DATA / "models" / name / "training", tmp_path / name / "training")
+    for name in MODELS:
+        shutil.copytree(DATA / "models" / name, tmp_path / name)
     return tmp_path
 
 
 def test_the_shipped_cards_are_those_of_the_records(models):
     write_cards(models, FIGURES)
-    for name in CARDS:
+    for name in MODELS:
         assert (models / name / "README.md").read_text() == (DATA / "models" / name / "README.md").read_text()
 
 

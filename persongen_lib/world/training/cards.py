@@ -19,8 +19,8 @@ LICENSE = (
 
 GENERATOR = """# {name}: a text-to-image model of the micro-world
 
-A latent diffusion model of 64 x 64 drawn pictures that `diffusers.{pipeline}.from_pretrained` loads as it is;
-it predicts {prediction}, and its own solver is {scheduler}.
+A latent diffusion model of 64 x 64 drawn pictures that `diffusers.{pipeline}.from_pretrained` loads
+as it is; it predicts {prediction}, and its own solver is {scheduler}.
 
 | part | class | million parameters |
 |---|---|---|
@@ -35,10 +35,8 @@ words (`persongen world render` shows some), captions after DreamBooth's prompts
 **Measured** on scenes that training has not seen (`persongen world measure`):
 
 - autoencoder: PSNR {autoencoder[psnr]:.1f} dB on {autoencoder[count]} renders;
-- Frechet distance of micro-oracle's features between {frechet[samples]} samples (guidance scale
-  {frechet[guidance_scale]:g}) and as many decoded renders of the same captions: {frechet[distance]:.2f};
-- superclass samples at {num_steps} steps of {solver}, every second one with an accessory and every fourth one with a
-  color word, read by micro-oracle and micro-segmenter:
+{frechet}- superclass samples at {num_steps} steps of {solver}, every second one with an accessory{colored}, read by
+  micro-oracle and micro-segmenter:
 
 | guidance scale | samples | class right | context right | accessory right | color right | seconds per image |
 |---|---|---|---|---|---|---|
@@ -48,6 +46,10 @@ Seconds are those of {device} in batches of {batch}. Each accessory, where it wa
 
 **Limits.** It knows the {words} words of the micro-world only; anything else is noise to it. It is a testbed for
 sampling strategies; its results do not describe photographs.
+"""
+
+FRECHET = """- Frechet distance of micro-oracle's features between {samples} samples (guidance scale
+  {guidance_scale:g}) and as many decoded renders of the same captions: {distance:.2f};
 """
 
 CARDS = {
@@ -166,18 +168,23 @@ def generator_facts(folder: Path, quality: dict) -> dict:
         "parts": "\n".join(
             f"| {part} | {index[part][1]} | {size / 1e6:.2f} |" for part, size in parameters(folder).items()
         ),
-        "frechet": quality["frechet"],
+        "frechet": FRECHET.format(**quality["frechet"]) if "frechet" in quality else "",
+        "colored": " and every fourth one with a color word" if "color" in best else "",
         "num_steps": quality["num_steps"],
         "solver": quality["scheduler"],
         "device": quality["device"],
         "batch": quality["batch"],
         "rows": "\n".join(
             f"| {row['guidance_scale']:g} | {row['samples']} | {row['class']:.3f} | {row['context']:.3f} "
-            f"| {row['accessory']:.3f} | {row['color']:.3f} | {row['seconds_per_picture']:.2f} |"
+            f"| {row['accessory']:.3f} | {_share(row.get('color'))} | {row['seconds_per_picture']:.2f} |"
             for row in quality["scales"]
         ),
         "accessories": f"{accessories} (guidance scale {best['guidance_scale']:g})",
     }
+
+
+def _share(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
 
 
 def parameters(folder: Path) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -205,7 +206,7 @@ def _described(scene: Scene, number: int) -> Wish:
     """A random wording of a scene."""
     words = (scene.identity.class_name, scene.context, scene.accessory, scene.color)
     text = caption(*words, held_out.draws(6, number, 1))
-    return Wish(text.replace(scene.identity.class_name, "{}"), *words)
+    return Wish(re.sub(rf"\b{scene.identity.class_name}\b", "{}", text), *words)
 
 
 def _share(read: Sequence[str], asked: Sequence[str | None]) -> float:
