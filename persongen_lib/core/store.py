@@ -50,7 +50,7 @@ class Store:
         broken = run_damage(folder) if folder else ()
         if broken:
             names = ", ".join(broken)
-            warnings.warn(f"{folder} is damaged ({names}), so the run is made again", stacklevel=2)
+            warnings.warn(f"{folder} is damaged ({names}), so the run is made again", stacklevel=1)
         return None if broken else folder
 
     def ensure(self, kind: str, spec: Spec, work: Callable[[Path], dict[str, Any] | None]) -> Path:

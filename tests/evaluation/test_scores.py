@@ -61,6 +61,7 @@ def brightness(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "brightness.py").write_text(textwrap.dedent(BRIGHTNESS).lstrip())
     monkeypatch.setattr(metrics_package, "__path__", [*metrics_package.__path__, str(folder)])
+    METRICS.names()  # the shipped ones are registered for good
     monkeypatch.setattr(METRICS, "_classes", dict(METRICS._classes))
     yield "brightness"
     sys.modules.pop("persongen_lib.evaluation.metrics.brightness", None)

@@ -151,7 +151,7 @@ def test_one_bad_file_stops_neither_status_nor_the_other_cells(place, tmp_path):
     assert study_status(study, runs)["scored"].all()
 
 
-@pytest.mark.filterwarnings("always")
+@pytest.mark.filterwarnings("default:.*is damaged")
 def test_a_damaged_table_keeps_the_rows_of_this_study_and_says_so(place, tmp_path, capsys):
     runs = tmp_path / "packed"
     shutil.copytree(place / "packed", runs)
@@ -164,9 +164,9 @@ def test_a_damaged_table_keeps_the_rows_of_this_study_and_says_so(place, tmp_pat
     assert set(pd.read_parquet(runs / "results.parquet")["study"]) == {"small"}
 
 
-@pytest.mark.filterwarnings("always")
+@pytest.mark.filterwarnings("default:.*is damaged")
 @pytest.mark.parametrize("share", [0.1, 0.95])
-def test_sample_and_finetune_heal_what_they_read(place, tmp_path, share, monkeypatch, capsys):
+def test_finetune_heals_an_adapter(place, tmp_path, share, monkeypatch, capsys):
     monkeypatch.setattr("persongen_lib.finetune.engine.defaults._overrides", lambda: {})
     runs = tmp_path / "kept"
     command = ["--concept", str(place / "rex"), "--backbone", str(place / "model"), "--device", "cpu"]
@@ -174,12 +174,12 @@ def test_sample_and_finetune_heal_what_they_read(place, tmp_path, share, monkeyp
     quick = ["--steps", "1", "--param", "prior_weight=0", "--no-validation"]
     assert main(["finetune", *command, *quick]) == 0
     (adapter,) = runs.glob("finetune/*/adapter.safetensors")
-    before = {name: tensor.clone() for name, tensor in load_file(adapter).items()}
+    before = adapter.read_bytes()
     flip(adapter, share)
     assert main(["finetune", *command, *quick]) == 0
-    assert "is damaged (adapter.safetensors), so the run is made again" in capsys.readouterr().err
-    after = load_file(adapter)
-    assert all((before[name] == after[name]).all() for name in before)
+    said = capsys.readouterr().err
+    assert said.count("is damaged (adapter.safetensors), so the run is made again") == 1
+    assert adapter.read_bytes() == before
 
 
 def sample_of(adapter, runs, *more):
