@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import pandas as pd
 from persongen_lib.core.errors import UserError
 
 PENALTY = 3.0
+MOST_EVALUATIONS = 1e9
 BROKEN = 1e3
 """More than utilities of options can differ by."""
 Scores = TypeVar("Scores", np.ndarray, pd.DataFrame, pd.Series)
@@ -49,11 +51,12 @@ class Preferences:
         for name in ("min_identity", "min_text", "identity_weight"):
             value = getattr(self, name)
             optional = name != "identity_weight" and value is None
-            if not (optional or (_is_finite(value) and 0 <= value <= 1)):
-                raise UserError(f"{name} must be a number between 0 and 1, not {value!r}")
+            if not (optional or (_is_number(value) and 0 <= value <= 1)):
+                raise UserError(f"{name} must be a number between 0 and 1, not {reprlib.repr(value)}")
         budget = self.max_evaluations
-        if not (budget is None or (_is_finite(budget) and budget > 0)):
-            raise UserError(f"max_evaluations, the budget, must be a number above 0, not {budget!r}")
+        if not (budget is None or (_is_number(budget) and 0 < budget <= MOST_EVALUATIONS)):
+            limits = f"a number above 0, at most {MOST_EVALUATIONS:g}"
+            raise UserError(f"max_evaluations, the budget, must be {limits}, not {reprlib.repr(budget)}")
         if not isinstance(self.original_weights, bool):
             raise UserError(f"original_weights must be True or False, not {self.original_weights!r}")
         for name in ("identity", "text", "method"):
@@ -92,6 +95,5 @@ class Preferences:
         return worth
 
 
-def _is_finite(value: Any) -> bool:
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    return real and bool(abs(value) < np.inf)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -59,7 +59,8 @@ class Parameters:
     name: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
+        cls: Any = type(self)
+        hints = _hints(cls)
         for field in dataclasses.fields(self):
             value = _checked(self.name, field.name, hints[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)

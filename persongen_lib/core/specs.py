@@ -20,7 +20,8 @@ class Spec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: nested specs become dictionaries, tuples become lists."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return json.loads(json.dumps(values, default=dataclasses.asdict))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

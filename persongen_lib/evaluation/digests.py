@@ -6,21 +6,29 @@ from pathlib import Path
 
 from persongen_lib.core.digests import file_digest
 from persongen_lib.core.hashing import canonical_json, short_hash
-from persongen_lib.core.manifest import Manifest, read_manifest
+from persongen_lib.core.manifest import DamagedRun, read_manifest
 
 
 def images_digest(folder: str | Path) -> str:
-    """12 hexadecimal digits of every byte of a sample run's images and of what pictures.jsonl says about them.
+    """12 hexadecimal digits of every byte of a sample run's images and of pictures.jsonl, which says what they show.
 
-    The manifest of a finished run has the images' digests, also after they were packed into a contact sheet.
+    The images' digests are those of a finished run's manifest, also after they were packed into a contact sheet.
+
+    Raises:
+        DamagedRun: pictures.jsonl or the manifest is not what the run wrote.
     """
-    from persongen_lib.sampling.engine.contact_sheets import read_pictures
+    from persongen_lib.sampling.engine.contact_sheets import ROWS, is_image, read_pictures
 
     folder = Path(folder)
-    rows, manifest = read_pictures(folder), read_manifest(folder) or Manifest({})
-    known = {**manifest.files, **manifest.packed}
-    digests = [known.get(row["file"]) or _digest(folder / row["file"]) for row in rows]
-    return short_hash(canonical_json([rows, digests]))
+    manifest, rows = read_manifest(folder), _digest(folder / ROWS)
+    if manifest and ROWS in manifest.files:
+        if rows != manifest.files[ROWS]:
+            raise DamagedRun(folder / ROWS)
+        listed = {**manifest.files, **manifest.packed}
+        images = {name: digest for name, digest in listed.items() if is_image(name)}
+    else:
+        images = {row["file"]: _digest(folder / row["file"]) for row in read_pictures(folder)}
+    return short_hash(canonical_json([rows, images]))
 
 
 def _digest(file: Path) -> str | None:

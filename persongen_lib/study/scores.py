@@ -12,7 +12,6 @@ from persongen_lib.evaluation.evaluators import Evaluators, choose_evaluators
 from persongen_lib.evaluation.scores import KIND, score_spec, scored
 from persongen_lib.evaluation.scores import find_scores as find
 from persongen_lib.evaluation.sources import Networks
-from persongen_lib.sampling.engine.contact_sheets import picture_size
 from persongen_lib.study.job import Job
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def find_scores(job: Job, store: Store, chosen: dict[str, Evaluators] | None = N
     Args:
         job: The job.
         store: Where finished work is kept.
-        chosen: Evaluators that jobs have in common, for a pass over many; those that it lacks are added.
+        chosen: Evaluators that jobs of one model have in common, for a pass over many; those that it lacks are added.
     """
     sampled = store.find("sample", job.sample)
     try:
@@ -56,9 +55,9 @@ def score(job: Job, runtime: Runtime) -> pd.DataFrame:
 def _evaluators(
     job: Job, sampled: Path, device: str, chosen: dict[str, Evaluators] | None = None
 ) -> Evaluators:
-    size, chosen = picture_size(sampled), {} if chosen is None else chosen
-    key = repr((job.cell.metrics, job.cell.models, size, device))
+    spec, chosen = job.sample, {} if chosen is None else chosen
+    key = repr((job.cell.metrics, job.cell.models, spec.backbone, spec.weights, device))
     if key not in chosen:
         networks = _networks.setdefault(device, Networks(device))
-        chosen[key] = choose_evaluators(size, job.cell.metrics, job.cell.models, networks)
+        chosen[key] = choose_evaluators(sampled, job.cell.metrics, job.cell.models, networks)
     return chosen[key]

@@ -42,10 +42,14 @@ def table():
 @pytest.mark.parametrize(
     ("field", "values", "message"),
     [
-        ("min_identity", (float("nan"), float("inf"), -0.1, 90, "0.5", True, [0.5]), "between 0 and 1"),
+        (
+            "min_identity",
+            (10**400, float("nan"), float("inf"), -0.1, 90, "0.5", True, [0.5]),
+            "between 0 and 1",
+        ),
         ("min_text", (float("nan"), -float("inf"), 90, 1.01, "high", np.array([0.5])), "between 0 and 1"),
         ("identity_weight", (float("nan"), 2, -1, None, "half", True), "between 0 and 1"),
-        ("max_evaluations", (float("nan"), float("inf"), 0, -3, "50", True), "a number above 0"),
+        ("max_evaluations", (float("nan"), float("inf"), 0, -3, "50", True, 10**400), "a number above 0"),
         ("original_weights", ("no", 0, None), "True or False"),
         ("method", (3, ["lora"]), "must be a name"),
         ("identity", (None, 3, "prompt_right"), "must be a name|two columns"),
@@ -125,7 +129,7 @@ def test_only_measures_of_which_more_is_better_are_wanted_on_the_command_line(tm
         (("--min-text", "90"), "min_text must be a number between 0 and 1, not 90"),
         (("--min-text", "nan"), "--min-text: must be a number, not 'nan'"),
         (("--min-identity=-0.5",), "between 0 and 1, not -0.5"),
-        (("--budget=-3",), "a number above 0, not -3"),
+        (("--budget=-3",), "a number above 0, at most 1e+09, not -3"),
         (("--budget", "inf"), "--budget: must be a number, not 'inf'"),
         (("--identity", "strategy"), "says how an image was made"),
         (("--identity", "seed"), "says how an image was made"),

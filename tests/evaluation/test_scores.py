@@ -60,6 +60,7 @@ def brightness(tmp_path, monkeypatch):
     folder = tmp_path / "more_metrics"
     folder.mkdir()
     (folder / "brightness.py").write_text(textwrap.dedent(BRIGHTNESS).lstrip())
+    METRICS.names()  # the others are registered first, for good
     monkeypatch.setattr(metrics_package, "__path__", [*metrics_package.__path__, str(folder)])
     METRICS.names()  # the shipped ones are registered for good
     monkeypatch.setattr(METRICS, "_classes", dict(METRICS._classes))

@@ -11,7 +11,9 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import ray
 import yaml
+from ray._private.services import write_node_ip_address
 from ray.cluster_utils import Cluster
 from tiny import save_pictures, tiny_pipeline
 from tiny_clip import save_tiny_clip
@@ -56,10 +58,14 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def cluster():
-    """Two nodes of one core each on free ports, gone afterwards."""
-    found = Cluster(initialize_head=True, head_node_args=NODE)
+    """Two nodes of one core each, each with an address of its own, gone afterwards.
+
+    A driver on this machine is attached to the first one, which holds the cluster together.
+    """
+    found = Cluster(initialize_head=True, head_node_args={**NODE, "node_ip_address": "127.0.0.2"})
     try:
-        found.add_node(**NODE)
+        found.add_node(**NODE, node_ip_address="127.0.0.3")
+        write_node_ip_address(found.head_node.get_session_dir_path(), "127.0.0.2")  # where drivers attach
         yield found
     finally:
         found.shutdown()
@@ -111,7 +117,9 @@ def test_a_cluster_that_loses_its_driver_and_a_node_makes_the_same_table(cluster
 
     def lose_a_node():
         wait_for(place, 2)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        (node,) = cluster.worker_nodes
+        assert ray.get_runtime_context().get_node_id() != node.node_id
+        cluster.remove_node(node, allow_graceful=False)
 
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     with ThreadPoolExecutor() as beside:

@@ -17,7 +17,7 @@ from persongen_lib.core.manifest import checked, read_manifest, write_manifest
 from persongen_lib.data.images import read_picture
 from persongen_lib.sampling.engine.picture_rows import picture_row
 
-SHEET, ABOUT = "sheet.jpg", "sheet.json"
+SHEET, ABOUT, ROWS = "sheet.jpg", "sheet.json", "pictures.jsonl"
 TILE = 256
 """The longest side of a picture on a sheet; larger ones are made smaller."""
 QUALITY = 92
@@ -28,9 +28,14 @@ def picture_name(prompt_index: int, seed: int) -> str:
     return f"images/p{prompt_index:02d}_s{seed:04d}.png"
 
 
+def is_image(name: str) -> bool:
+    """Whether a file of a sample run, by its path in the folder, is one of its pictures."""
+    return name.startswith("images/")
+
+
 def read_pictures(folder: str | Path) -> list[dict[str, Any]]:
     """The rows of a sample run's pictures.jsonl, see `picture_row`; blank lines are skipped."""
-    path = checked(folder, "pictures.jsonl")
+    path = checked(folder, ROWS)
     if not path.exists():
         raise UserError(f"{folder} is not a finished sample run: it has no pictures.jsonl")
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
@@ -58,9 +63,7 @@ def pack(folder: str | Path) -> None:
             _write_sheet(folder)
         manifest = read_manifest(folder)
         if manifest and not manifest.packed:
-            write_manifest(
-                folder, {name: d for name, d in manifest.files.items() if name.startswith("images/")}
-            )
+            write_manifest(folder, {name: d for name, d in manifest.files.items() if is_image(name)})
         shutil.rmtree(folder / "images", ignore_errors=True)
 
 
