@@ -1,13 +1,12 @@
 """Singular value decompositions of weights, made once and kept on the disk by the content of the weights.
 
-They are in `$XDG_CACHE_HOME/persongen/spectra` (by default ~/.cache), a file per weight and together about twice as
-large as the model in float32. The folder may be removed at any time.
+They are in `spectra/` of the user's cache folder, a file per weight and together about twice as large as the model in
+float32. The folder may be removed at any time.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
+from persongen_lib.core.paths import cache_folder
 
 NAMES = ("left", "values", "right")
 SMALLEST = 64
@@ -28,22 +28,16 @@ def decomposed(matrix: Tensor) -> Parts:
     """U, S and V^T of a float32 matrix, read from the disk if an equal matrix was decomposed before."""
     if min(matrix.shape) < SMALLEST:
         return _svd(matrix)
-    path = folder() / f"{_digest(matrix)}.safetensors"
+    path = cache_folder() / "spectra" / f"{_digest(matrix)}.safetensors"
     parts = _read(path)
     if parts is None:
         parts = _svd(matrix)
         with suppress(
             OSError, UserError
-        ):  # a folder that can't be written to, or a full disk: made every time
+        ):  # where nothing can be written, or the disk is full: made every time
             _keep(path, parts)
     left, values, right = (part.to(matrix.device) for part in parts)
     return left, values, right
-
-
-def folder() -> Path:
-    """Where the decompositions are kept."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "persongen" / "spectra"
 
 
 def _svd(matrix: Tensor) -> Parts:

@@ -10,8 +10,7 @@ from pandas.api.types import infer_dtype
 
 from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
-
-FORMATS = (".parquet", ".csv")
+from persongen_lib.core.tables import FORMATS
 
 
 def read_table(

@@ -11,10 +11,11 @@ from persongen_lib.adapters import overlay
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.families import family_of
 from persongen_lib.backbones.sources import Source, locate, unloadable, weights_digest
+from persongen_lib.core import runtime
 from persongen_lib.core.checks import check_known, check_path
 from persongen_lib.core.errors import UserError
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = dict(zip(runtime.DTYPES, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
 
 def load_backbone(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from persongen_lib.cli.arguments import add_run_arguments, checked_runtime, parse_parameters
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
+from persongen_lib.study.cell import DEFAULT_BACKBONE, DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from persongen_lib.core.specs import FineTuneSpec
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from persongen_lib.sampling.engine.specs import SampleSpec
 
 TEMPLATE = "a photo of {}"
-METHOD = "dreambooth"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--token", help="the placeholder word (default: the concept's, or sks)")
     parser.add_argument(
         "--method",
-        help=f"of the fine-tuning: {', '.join(list_methods())} (default: {METHOD})",
+        help=f"of the fine-tuning: {', '.join(list_methods())} (default: {DEFAULT_METHOD})",
     )
     parser.add_argument(
         "--backbone", help=f"{', '.join(list_backbones())}, a folder or a hub id (default: micro)"
@@ -107,7 +107,9 @@ def _source(args: Namespace, training: Runtime) -> tuple[Concept | None, FineTun
         return None, _adapter_spec(args)
     if args.concept:
         concept = load_concept(args.concept, args.class_name)
-        spec = fine_tune_spec(concept, args.backbone or "micro", args.method or METHOD, token=args.token)
+        spec = fine_tune_spec(
+            concept, args.backbone or DEFAULT_BACKBONE, args.method or DEFAULT_METHOD, token=args.token
+        )
         return concept, computed_by(spec, training)
     if args.class_name:
         return None, None

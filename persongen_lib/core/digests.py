@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from persongen_lib.core.files import write_json
 from persongen_lib.core.hashing import short_hash
+from persongen_lib.core.paths import cache_folder
 
 LARGE = 1 << 24
 """Bytes from which on a digest is kept between processes."""
@@ -56,5 +56,4 @@ def _recorded(path: Path, stamp: list[int]) -> tuple[list[int] | None, str]:
 
 
 def _record(path: Path) -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "persongen" / "digests" / f"{short_hash(str(path))}.json"
+    return cache_folder() / "digests" / f"{short_hash(str(path))}.json"

@@ -6,10 +6,10 @@ import csv
 import io
 import json
 from collections.abc import Collection, Iterator
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
-from persongen_lib.core.checks import check_known, check_words
+from persongen_lib.core.checks import check_inside, check_known, check_words
 from persongen_lib.core.errors import UserError
 
 KINDS = ("live", "object")
@@ -92,9 +92,7 @@ def _checked(values: dict[str, Any], known: Collection[str], where: str) -> dict
 
 def _check(name: str, value: Any) -> None:
     if name in ("file_name", "mask"):
-        path = PureWindowsPath(value if isinstance(value, str) else "..")
-        if path.anchor or ".." in path.parts or "\0" in str(path):
-            raise UserError(f"{name} must be a file in the concept's folder, relative to it, not {value!r}")
+        check_inside(value, name)
     elif name == "text":
         if not isinstance(value, str):
             raise UserError(f"text must be the picture's caption, not {value!r}")

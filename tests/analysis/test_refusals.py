@@ -169,7 +169,7 @@ def test_a_csv_gives_what_a_parquet_file_gives(table, tmp_path, capsys):
         ("t.csv", b"\xff\xfe\x00\x01", "content is not csv"),
         ("t.csv", b"", "content is not csv"),
         ("t.csv", b"a,b\n1,2\n", "no column"),
-        ("t.json", b"{}", "give a .parquet or .csv file"),
+        ("t.json", b"{}", "give a .csv or .parquet file"),
     ],
 )
 def test_foreign_files(tmp_path, capsys, name, content, message):

@@ -250,7 +250,7 @@ def test_metadata_of_the_imagefolder_form(rex):
         ),
         (b"file_name,text\n0.png,a dog, asleep\n", "row 1 has more values than its header"),
         (b"text\na dog\n", "row 1: file_name is missing"),
-        (b"file_name\n../0.png\n", "row 1: file_name must be a file in the concept's folder"),
+        (b"file_name\n../0.png\n", "row 1: file_name: a file must lie in its folder"),
         (b"file_name\n7.png\n", r"metadata\.csv names files that are not there: 7\.png"),
         (b"file_name\n\xff.png\n", "is not a CSV file in UTF-8"),
         (b'file_name\n"0.png\n', "is not a CSV file in UTF-8"),

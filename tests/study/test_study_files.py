@@ -140,6 +140,7 @@ def test_what_names_no_study_is_refused(name):
 
 
 def test_a_job_holds_no_pixels(write_study, tmp_path):
+    """It is measured as ray sends it; nothing is read back."""
     folder = save_pictures(tmp_path / "large", 0)
     for at in range(5):
         shade = Image.fromarray(np.full((1500, 1500, 3), 40 * at, np.uint8))

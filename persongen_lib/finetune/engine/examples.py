@@ -14,7 +14,7 @@ from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept
-from persongen_lib.data.images import SMALLEST_SIDE, read_picture
+from persongen_lib.data.images import read_picture
 from persongen_lib.finetune.engine.method import Method
 from persongen_lib.sampling.engine.contact_sheets import read_pictures
 from persongen_lib.sampling.engine.prompts import Prompts
@@ -22,7 +22,6 @@ from persongen_lib.sampling.engine.run import run_sample
 from persongen_lib.sampling.engine.specs import sample_spec
 
 AT_ONCE = 8
-"""Pixels of the shorter side of the smallest picture that shows anything."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,6 @@ def concept_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, con
 
 def _check_pictures(concept: Concept) -> None:
     for number, image in enumerate(concept.images, 1):
-        if min(image.size) < SMALLEST_SIDE:
-            raise UserError(
-                f"picture {number} of {concept.name} is {image.width} x {image.height} pixels: "
-                f"give pictures of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
-            )
         if all(low == high for low, high in image.convert("RGB").getextrema()):
             raise UserError(
                 f"picture {number} of {concept.name} is all of one color: give one of the concept"

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from persongen_lib.adapters import overlay
 from persongen_lib.backbones.latent import LatentDiffusion
-from persongen_lib.core.errors import UserError
 
 
 class Trainable:
@@ -66,14 +65,8 @@ class Trainable:
         return any(not name.startswith("network.") for name in self.tensors)
 
     def adapter(self, values: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """The tensors of the adapter file: of `values` where given (a moving average), or else as they are now.
-
-        Raises:
-            UserError: If a tensor is not finite.
-        """
+        """The tensors of the adapter file: of `values` where given (a moving average), or else as they are now."""
         values = self.tensors if values is None else values
-        if broken := [name for name, tensor in values.items() if not tensor.isfinite().all()]:
-            raise UserError(f"{broken[0]} is no longer finite after the training: lower the learning rates")
         return {
             name: (self._factors[name] * tensor.detach()).cpu().contiguous()
             for name, tensor in values.items()

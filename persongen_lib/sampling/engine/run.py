@@ -99,7 +99,7 @@ def export(folder: Path, output: str | Path) -> Path:
 def _sample_missing(spec: SampleSpec, backbone: Backbone, folder: Path, batch_size: int) -> None:
     from tqdm.auto import tqdm
 
-    encoder, rows = Encoder(backbone), dict[tuple[int, int], dict[str, Any]]()
+    encoder, rows = Encoder(backbone), dict[tuple[int, int], dict[str, Any] | None]()
     total = len(spec.prompts) * len(spec.seeds)
     with tqdm(total=total, desc=f"sample {spec.strategy.name}", unit="image") as bar:
         for indices, seeds in _batches(spec, batch_size):

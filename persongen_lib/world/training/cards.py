@@ -154,9 +154,11 @@ def write_cards(models: Path, figures: dict) -> None:
 
 def generator_facts(folder: Path, quality: dict) -> dict:
     """What a generator's card says of its parts, read from its files, and of its samples (`generator_quality`)."""
+    from persongen_lib.world.training.samples import best_scale
+
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-    best = max(quality["scales"], key=lambda row: row["class"] + row["context"] + row["accessory"])
+    best = best_scale(quality["scales"])
     accessories = ", ".join(f"{name} {share:.2f}" for name, share in best["accessories"].items())
     return {
         "autoencoder": quality["autoencoder"],

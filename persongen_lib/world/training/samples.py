@@ -118,7 +118,7 @@ def generator_quality(
         made: `num_steps`, `scheduler`, `batch`, `device`.
     """
     scales = [sample_accuracy(backbone, oracle, segmenter, scale, samples) for scale in guidance_scales]
-    best = max(scales, key=lambda row: row["class"] + row["context"] + row["accessory"])["guidance_scale"]
+    best = best_scale(scales)["guidance_scale"]
     return {
         "scales": scales,
         "frechet": {
@@ -131,6 +131,11 @@ def generator_quality(
         "batch": BATCH,
         "device": device_name(str(backbone.device)),
     }
+
+
+def best_scale(scales: Sequence[dict]) -> dict:
+    """Of the rows of `sample_accuracy` at several scales, the one with most of class, context and accessory right."""
+    return max(scales, key=lambda row: row["class"] + row["context"] + row["accessory"])
 
 
 def sample_accuracy(
