@@ -53,7 +53,7 @@ def test_a_form_is_trained_exported_and_sampled_as_diffusers_does(world, family)
     rows = list(csv.DictReader((world / f"generator-{family}" / "loss.csv").read_text().splitlines()))
     assert 0 < float(rows[-1]["diffusion"]) < 10 and -1 <= 1 - float(rows[-1]["aligned"]) <= 1
     place = world / "models" / f"micro-{family}"
-    pipe = PIPELINES[family].from_pretrained(place, torch_dtype=torch.float32)
+    pipe = PIPELINES[family].from_pretrained(place, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     backbone = load_backbone(place, device="cpu", dtype="fp32")
     noise = torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -100,7 +100,7 @@ def test_training_goes_on_from_a_folder_with_new_attention_that_changes_nothing_
     form = FORMS["sd"]
     modules = torch.nn.ModuleDict(form.modules()).eval()
     begin_from(form, modules, folder)
-    old = diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32)
+    old = diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=torch.float32)
     noisy, states = torch.randn(2, 8, 16, 16), torch.randn(2, 16, 128)
     with torch.no_grad():
         ours = modules["unet"](noisy, 500, states).sample
