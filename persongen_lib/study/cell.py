@@ -34,6 +34,9 @@ class Cell:
         seeds: The seeds, see `parse_seeds`; every prompt is sampled with each of them.
         num_steps: The number of sampling steps; None takes the backbone's usual number.
         class_name: The class word; None takes the concept's own.
+        places: At how many places the pictures of a concept of the micro-world are taken, 1, 2 or 5.
+        references: The concept whose pictures scores compare with, such as others of the same subject: a name or
+            folder, in which `{}` stands for the concept's name. None takes the pictures that were trained on.
         token: The placeholder word; None takes the concept's own, or else "sks".
         method_parameters: Parameters of the fine-tuning method; those left out have their defaults.
         fine_tune_steps: The number of training steps; None takes the method's default.
@@ -52,6 +55,8 @@ class Cell:
     seeds: str | int | Sequence[int] = "0-3"
     num_steps: int | None = None
     class_name: str | None = None
+    places: int = 1
+    references: str | Path | None = None
     token: str | None = None
     method_parameters: Mapping[str, Any] = field(default_factory=dict)
     fine_tune_steps: int | None = None
@@ -135,6 +140,11 @@ _ALLOWED = {
     "seeds": (lambda value: isinstance(value, str | int | list | tuple | range), "such as 0-3, 5 or [0, 1]"),
     "num_steps": (_or_none(_is_whole), "a whole number"),
     "class_name": (_or_none(_is_text), "a word such as 'dog'"),
+    "places": (_is_whole, "1, 2 or 5"),
+    "references": (
+        _or_none(lambda value: isinstance(value, Path) or _is_text(value)),
+        "the name or the folder of a concept, with {} for this concept's name",
+    ),
     "token": (_or_none(_is_text), "a rare word such as 'sks'"),
     "method_parameters": (_are_named, "names with values"),
     "fine_tune_steps": (_or_none(_is_whole), "a whole number"),

@@ -19,7 +19,7 @@ from persongen_lib.study.cell import DEFAULT_BACKBONE, DEFAULT_METHOD, Cell
 REQUIRED = ("concepts", "strategies")
 KEYS = (
     "description", "backbones", "fine_tunings", "concepts", "strategies", "prompts", "seeds", "num_steps",
-    "metrics",
+    "metrics", "places", "references",
 )  # fmt: skip
 FINE_TUNING_KEYS = ("method", "num_steps", "seed", "parameters")
 STRATEGY_KEYS = ("strategy", "label", "parameters", "grid")
@@ -50,16 +50,18 @@ def cells_of(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
             raise UserError(f"{path} needs {key}: a list of at least one")
     backbones = texts_in(values.get("backbones", [DEFAULT_BACKBONE]), "backbones", path)
     concepts = texts_in(values["concepts"], "concepts", path)
+    places = _places(values.get("places", 1), path)
     tunings = _tunings(values.get("fine_tunings", [{}]), path)
     strategies, groups = _strategies(values["strategies"], path), _seed_groups(values, path)
-    _check_count(math.prod(map(len, (backbones, concepts, tunings, strategies, groups))), path)
-    shared = {key: values[key] for key in ("prompts", "num_steps", "metrics") if key in values}
+    _check_count(math.prod(map(len, (backbones, concepts, places, tunings, strategies, groups))), path)
+    shared = {key: values[key] for key in ("prompts", "num_steps", "metrics", "references") if key in values}
     models = {name: values[f"{name}_model"] for name in models_to_choose() if f"{name}_model" in values}
-    for backbone, tuning, concept in itertools.product(backbones, tunings, concepts):
+    for backbone, tuning, concept, number in itertools.product(backbones, tunings, concepts, places):
         for (label, strategy, parameters), seeds in itertools.product(strategies, groups):
             yield Cell(
                 backbone=backbone,
                 concept=concept,
+                places=number,
                 strategy=strategy,
                 label=label,
                 parameters=parameters,
@@ -80,6 +82,13 @@ def texts_in(value: Any, key: str, path: Path) -> list[str]:
         raise UserError(f"{key} in {path} must be texts, not {reprlib.repr(wrong[0])}")
     check_once(key.removesuffix("s"), texts, where=f" in {path}")
     return texts
+
+
+def _places(value: Any, path: Path) -> list[int]:
+    """The numbers of places of a file; what they may be is left to the renderer."""
+    places = value if isinstance(value, list) else [value]
+    check_once("number of places", map(str, places), where=f" in {path}")
+    return places
 
 
 def _check_count(count: int, path: Path) -> None:

@@ -73,7 +73,8 @@ def load_study(name_or_file: str | Path) -> Study:
       number) and `parameters`.
     - `seeds`: what `Cell` takes, or groups of it in a list with texts, [0, "1-3"]: a cell for each group, so that
       seeds added later leave finished cells as they are.
-    - `prompts`, `num_steps`, `metrics`, as in `Cell`; `clip_model` and the like: the model of a metric.
+    - `places`: a number or a list, at how many places the pictures of the micro-world's concepts are taken.
+    - `prompts`, `num_steps`, `metrics`, `references`, as in `Cell`; `clip_model` and the like: the model of a metric.
     - `description`.
 
     Or, beside `description`, only `include`: names of other studies, or files in the same folder.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from persongen_lib.core.checks import check_once
 from persongen_lib.core.runtime import Runtime
@@ -15,9 +16,10 @@ from persongen_lib.sampling.engine.specs import SampleSpec
 from persongen_lib.study.cell import Cell, check_cell
 
 TUNING = (
-    "concept", "class_name", "backbone", "method", "token", "fine_tune_steps", "fine_tune_seed", "method_parameters",
+    "concept", "places", "references", "class_name", "backbone", "method", "token", "fine_tune_steps",
+    "fine_tune_seed", "method_parameters",
 )  # fmt: skip
-"""What of a cell decides its fine-tuning."""
+"""What of a cell decides its fine-tuning and its references."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class Job:
     Args:
         cell: The cell itself.
         concept: Its concept, whose pictures are opened only by a run that looks at them.
+        references: The pictures of it that scores compare with: its own, or others.
         fine_tune: The spec of the fine-tuning, every parameter filled in.
         sample: The spec of the sample run, every parameter filled in.
     """
 
     cell: Cell
     concept: Concept
+    references: Concept
     fine_tune: FineTuneSpec
     sample: SampleSpec
 
@@ -63,7 +67,7 @@ def resolve(cell: Cell) -> Job:
 
 def resolve_all(cells: Iterable[Cell]) -> tuple[Job, ...]:
     """`resolve` for many cells; those of one fine-tuning share its concept and spec, those of a set its prompts."""
-    tunings: dict[str, tuple[Concept, FineTuneSpec]] = {}
+    tunings: dict[str, tuple[Concept, Concept, FineTuneSpec]] = {}
     prompts: dict[str, tuple[str, ...]] = {}
     jobs = []
     for cell in cells:
@@ -71,19 +75,19 @@ def resolve_all(cells: Iterable[Cell]) -> tuple[Job, ...]:
         key = repr([getattr(cell, name) for name in TUNING])
         if key not in tunings:
             tunings[key] = _tuning(cell)
-        concept, fine_tune = tunings[key]
+        concept, references, fine_tune = tunings[key]
         key = repr((cell.prompts, concept.kind))
         if key not in prompts:
             prompts[key] = load_prompts(cell.prompts, concept.kind)
             check_once("prompt", [" ".join(prompt.split()) for prompt in prompts[key]])
-        jobs.append(Job(cell, concept, fine_tune, _sampling(cell, prompts[key], fine_tune)))
+        jobs.append(Job(cell, concept, references, fine_tune, _sampling(cell, prompts[key], fine_tune)))
     return tuple(jobs)
 
 
-def _tuning(cell: Cell) -> tuple[Concept, FineTuneSpec]:
+def _tuning(cell: Cell) -> tuple[Concept, Concept, FineTuneSpec]:
     from persongen_lib.finetune.engine.specs import fine_tune_spec
 
-    concept = load_concept(cell.concept, cell.class_name, pictures=False)
+    concept = load_concept(_place(cell), cell.class_name, pictures=False)
     spec = fine_tune_spec(
         concept,
         method=cell.method,
@@ -93,7 +97,26 @@ def _tuning(cell: Cell) -> tuple[Concept, FineTuneSpec]:
         seed=cell.fine_tune_seed,
         **cell.method_parameters,
     )
-    return concept, spec
+    return concept, _references(cell, concept), spec
+
+
+def _place(cell: Cell) -> str | Path:
+    """The name or the folder of a cell's pictures."""
+    if cell.places == 1:
+        return cell.concept
+    from persongen_lib.world.draw.concepts import concept_at
+
+    return concept_at(str(cell.concept), cell.places)
+
+
+def _references(cell: Cell, concept: Concept) -> Concept:
+    """The concept with the pictures that its scores compare with; what may leak stays what was trained on."""
+    if cell.references is None:
+        return concept
+    text = str(cell.references).replace("{}", Path(cell.concept).name)
+    place = Path(text) if isinstance(cell.references, Path) else text
+    other = load_concept(place, concept.class_name, pictures=False)
+    return replace(concept, images=other.images, masks=other.masks, folder=other.folder, digest=other.digest)
 
 
 def _sampling(cell: Cell, prompts: tuple[str, ...], fine_tune: FineTuneSpec) -> SampleSpec:

@@ -78,8 +78,11 @@ def notebook_parameters(job: Job, runs: str | Path, device: str) -> dict:
         Plain values by the names of the notebook's parameters.
     """
     cell, spec = job.cell, job.sample
-    concept = cell.concept if cell.concept in list_concepts() else job.concept.folder.resolve()
+    shipped = cell.places == 1 and cell.concept in list_concepts()
+    concept = cell.concept if shipped else job.concept.folder.resolve()
     settings = {name: getattr(cell, name) for name in SETTINGS}
+    if cell.references is not None:
+        settings["references"] = str(job.references.folder.resolve())
     return {
         "backbone": cell.backbone,
         "method": cell.method,

@@ -20,8 +20,9 @@ def result_rows(job: Job, sample: Path, adapter: Path, scores: pd.DataFrame) -> 
     Parameters of the strategy are columns under their own names (except schedules of scales, which only `parameters`
     holds), those of the fine-tuning have the prefix `fine_tune_`. `default` says whether the parameters are the
     backbone's defaults, and `needs_original` whether the strategy needs the weights from before the fine-tuning.
-    `picture` is the file's path under the runs folder, `fine_tune` and `sample` are the hashes of the runs, and
-    `seconds` is the wall time per picture (missing where a killed run was continued).
+    `reference_digest` is of the pictures that scores compare with. `picture` is the file's path under the runs folder,
+    `fine_tune` and `sample` are the hashes of the runs, and `seconds` is the wall time per picture (missing where a
+    killed run was continued).
 
     Args:
         job: What was run.
@@ -62,6 +63,7 @@ def result_rows(job: Job, sample: Path, adapter: Path, scores: pd.DataFrame) -> 
         "fine_tune_num_steps": tune.num_steps,
         "fine_tune_seed": tune.seed,
         "concept_digest": tune.concept_digest,
+        "reference_digest": job.references.digest,
         **{f"fine_tune_{name}": value for name, value in tune.parameters.items()},
         "trainable_parameters": parameters,
         "adapter_bytes": size,

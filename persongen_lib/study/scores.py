@@ -31,7 +31,7 @@ def find_scores(job: Job, store: Store, chosen: dict[str, Evaluators] | None = N
     """
     sampled = store.find("sample", job.sample)
     try:
-        return sampled and find(sampled, job.concept, _evaluators(job, sampled, "auto", chosen), store)
+        return sampled and find(sampled, job.references, _evaluators(job, sampled, "auto", chosen), store)
     except DamagedRun:
         return None
 
@@ -39,7 +39,7 @@ def find_scores(job: Job, store: Store, chosen: dict[str, Evaluators] | None = N
 def intact_scores(job: Job, store: Store) -> Path | None:
     """The folder of the scores of a job that is sampled and intact; None where they are missing or damaged."""
     sampled = store.folder("sample", job.sample)
-    return store.intact(KIND, score_spec(sampled, job.concept, _evaluators(job, sampled, "auto")))
+    return store.intact(KIND, score_spec(sampled, job.references, _evaluators(job, sampled, "auto")))
 
 
 def score(job: Job, runtime: Runtime) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def score(job: Job, runtime: Runtime) -> pd.DataFrame:
         UserError: A metric does not apply, a model can't be loaded, or a picture can't be read.
     """
     sampled = runtime.store.folder("sample", job.sample)
-    return scored(sampled, job.concept, _evaluators(job, sampled, runtime.device), runtime.store)
+    return scored(sampled, job.references, _evaluators(job, sampled, runtime.device), runtime.store)
 
 
 def _evaluators(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.files import write_atomic, write_json
+from persongen_lib.core.paths import cache_folder
 from persongen_lib.world.draw.scene import CLASSES, CONTEXT_NAMES, Identity, Scene, render
 from persongen_lib.world.draw.subjects import LIVE
 
@@ -101,6 +103,24 @@ def write_concepts(folder: str | Path, places: int = 1) -> None:
     """
     for concept in world_concepts():
         write_concept(concept, Path(folder) / concept.name, places)
+
+
+@functools.cache
+def concept_at(name: str, places: int) -> Path:
+    """The folder of a concept whose pictures were taken at several places, drawn into the user's cache.
+
+    Args:
+        name: The name of one of `world_concepts`.
+        places: As in `WorldConcept.references`.
+
+    Raises:
+        UserError: An unknown concept or another number of places.
+    """
+    concepts = {concept.name: concept for concept in world_concepts()}
+    check_known("concept of the micro-world", [name], concepts)
+    folder = cache_folder() / "concepts" / f"{name}-at-{places}"
+    write_concept(concepts[name], folder, places)
+    return folder
 
 
 def write_concept(concept: WorldConcept, place: Path, places: int = 1) -> None:
