@@ -270,13 +270,13 @@ def test_noise_is_added_as_the_model_was_trained(family):
 def test_the_span_of_words_in_a_prompt(family):
     backbone = tiny_backbone(family=family)
     first = 0 if family == "pixart" else 1
-    assert backbone.span("a photo of ", "sks dog") == (first + 3, first + 5)
-    assert backbone.span("", "Dog") == (first, first + 1)
+    assert backbone.spans("a photo of ", "sks dog") == ((first + 3, first + 5),)
+    assert backbone.spans("", "Dog") == ((first, first + 1),)
     pieces = 119 if family == "pixart" else 14
     before = "a " * (pieces - 1)
-    assert backbone.span(before, "dog") == (first + pieces - 1, first + pieces)
+    assert backbone.spans(before, "dog") == ((first + pieces - 1, first + pieces),)
     with pytest.raises(UserError, match=f"'sks dog' lies too far back in the prompt: tiny reads {pieces} "):
-        backbone.span(before, "sks dog")
+        backbone.spans(before, "sks dog")
 
 
 @EACH_FAMILY
