@@ -132,7 +132,9 @@ class _Joint:
     ):
         from diffusers.models.embeddings import apply_rotary_emb
 
-        q, k, v = (_heads(attn, projection(hidden_states)) for projection in (attn.to_q, attn.to_k, attn.to_v))
+        q, k, v = (
+            _heads(attn, projection(hidden_states)) for projection in (attn.to_q, attn.to_k, attn.to_v)
+        )
         streams = [(_normed(q, attn.norm_q), _normed(k, attn.norm_k), v)]
         length = self.text_length
         if encoder_hidden_states is not None:

@@ -84,7 +84,9 @@ class Flux(FlowTransformer):
         network, (height, width) = self.modules["network"], (side // PATCH for side in latents.shape[2:])
         rows, columns = (torch.arange(count, device=latents.device) for count in (height, width))
         places = torch.cartesian_prod(torch.zeros_like(rows[:1]), rows, columns)
-        embedded = latents.new_full((len(latents),), self.guidance) if network.config.guidance_embeds else None
+        embedded = (
+            latents.new_full((len(latents),), self.guidance) if network.config.guidance_embeds else None
+        )
         output = network(
             F.pixel_unshuffle(latents, PATCH).flatten(2).mT.to(self.dtype),
             timestep=timesteps / 1000,

@@ -64,5 +64,9 @@ class StableDiffusion3(FlowTransformer):
         largest = network.config.pos_embed_max_size * self.patch
         if max(latents.shape[2:]) > largest:
             pixels = largest * self._pipeline.vae_scale_factor
-            raise UserError(f"{self.name} makes images of at most {pixels} pixels a side: give a smaller size")
-        return network(latents.to(self.dtype), timestep=timesteps, return_dict=False, **conditioning.tensors)[0].float()
+            raise UserError(
+                f"{self.name} makes images of at most {pixels} pixels a side: give a smaller size"
+            )
+        return network(latents.to(self.dtype), timestep=timesteps, return_dict=False, **conditioning.tensors)[
+            0
+        ].float()

@@ -70,9 +70,7 @@ class Solver:
         UserError: an unknown solver, one for another kind of model, or a number of steps that it can't take.
     """
 
-    def __init__(
-        self, own: Any, name: str, num_steps: int, spacing: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, own: Any, name: str, num_steps: int, spacing: Mapping[str, Any] | None = None) -> None:
         import diffusers
 
         check_known("scheduler", [name], SCHEDULERS)

@@ -33,7 +33,8 @@ class TokenizedWords(Backbone):
 
     def token_rows(self, token: str) -> dict[str, list[int]]:
         return {
-            f"{module}.{_table(self.modules[module])}": self._rows(module, token) for module in self.tokenizers
+            f"{module}.{_table(self.modules[module])}": self._rows(module, token)
+            for module in self.tokenizers
         }
 
     def check_token(self, token: str) -> None:
