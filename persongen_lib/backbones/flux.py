@@ -19,6 +19,8 @@ from persongen_lib.core.errors import UserError
 
 PATCH = 2
 """Squares of latents of this side are the transformer's tokens."""
+GUIDANCE = 3.5
+"""The usual embedded guidance."""
 
 
 @FAMILIES.register(order=50)
@@ -32,7 +34,7 @@ class Flux(FlowTransformer):
 
     Attributes:
         guidance: the embedded guidance, the same for every branch, in sampling and in training; models without one
-            ignore it.
+            ignore it. Setting it makes another model, whose weights are not known by name: runs in a store refuse it.
     """
 
     family = "flux"
@@ -49,7 +51,16 @@ class Flux(FlowTransformer):
 
     def __init__(self, pipeline, name: str = "", device: torch.device | None = None) -> None:
         super().__init__(pipeline, name, device)
-        self.guidance = 3.5
+        self._guidance = GUIDANCE
+
+    @property
+    def guidance(self) -> float:
+        """The embedded guidance."""
+        return self._guidance
+
+    @guidance.setter
+    def guidance(self, value: float) -> None:
+        self._guidance, self.weights = value, ""
 
     @classmethod
     def network_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
