@@ -164,7 +164,7 @@ class Backbone(ABC):
         """The model's noise levels and what its network predicts."""
         return NoiseModel.of(self.scheduler)
 
-    def solver(self, name: str, num_steps: int, size: tuple[int, int] | None = None) -> Solver:
+    def solver(self, name: str, num_steps: int, size: Sequence[int] | None = None) -> Solver:
         """A solver over this model's noise levels.
 
         Args:
@@ -172,8 +172,8 @@ class Backbone(ABC):
             num_steps: from 1 to the number of training timesteps.
             size: height and width of the latents; None for those of `latent_shape`.
         """
-        spacing = self.spacing(num_steps, *(size or self.latent_shape[1:]))
-        return Solver(self.scheduler, name, num_steps, spacing)
+        height, width = size or self.latent_shape[1:]
+        return Solver(self.scheduler, name, num_steps, self.spacing(num_steps, height, width))
 
     def spacing(self, num_steps: int, height: int, width: int) -> Mapping[str, Any]:
         """Options of the scheduler's `set_timesteps` beside the number of steps.

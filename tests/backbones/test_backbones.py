@@ -341,7 +341,11 @@ def test_sampling_defaults_load_no_model(tmp_path, monkeypatch):
             assert default_strategy(strategy, usual).parameters() == PUBLISHED[name][strategy]
     for name, steps, scale in (("sd3", 40, 4.5), ("flux", 28, 3.0), ("flux-schnell", 4, 1.0)):
         usual = sampling_defaults(name)
-        assert (usual["num_steps"], usual["scheduler"], usual["guidance_scale"]) == (steps, "flow-euler", scale)
+        assert (usual["num_steps"], usual["scheduler"], usual["guidance_scale"]) == (
+            steps,
+            "flow-euler",
+            scale,
+        )
     with pytest.raises(UserError, match="can't be loaded: no network"):
         sampling_defaults("nobody/nothing")
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "PixArtAlphaPipeline"}))

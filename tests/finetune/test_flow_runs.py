@@ -29,7 +29,9 @@ def test_a_trained_lora_is_loaded_by_diffusers(model, tmp_path):
         num_class_images=2, class_num_steps=2,
     )  # fmt: skip
     backbone = load_backbone(model, device="cpu", dtype="fp32")
-    adapter = finetune(spec, concept, Runtime(Store(tmp_path / "runs"), "cpu"), backbone=backbone, validate=())
+    adapter = finetune(
+        spec, concept, Runtime(Store(tmp_path / "runs"), "cpu"), backbone=backbone, validate=()
+    )
     noise = initial_noise((3,), backbone.latent_shape)
 
     def base():
