@@ -3,9 +3,11 @@
 from persongen_lib.backbones.backbone import Backbone, Conditioning, Usual
 from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.families import FAMILIES
+from persongen_lib.backbones.flux import Flux
 from persongen_lib.backbones.loading import load_backbone, resolve_device
 from persongen_lib.backbones.pixart import PixArtAlpha
 from persongen_lib.backbones.sd import StableDiffusion
+from persongen_lib.backbones.sd3 import StableDiffusion3
 from persongen_lib.backbones.sdxl import StableDiffusionXL
 from persongen_lib.backbones.solvers import SCHEDULERS, Solver, Step
 from persongen_lib.backbones.sources import Source, list_backbones, locate, weights_digest
@@ -14,11 +16,13 @@ __all__ = [
     "Backbone",
     "Conditioning",
     "FAMILIES",
+    "Flux",
     "PixArtAlpha",
     "SCHEDULERS",
     "Solver",
     "Source",
     "StableDiffusion",
+    "StableDiffusion3",
     "StableDiffusionXL",
     "Step",
     "Usual",

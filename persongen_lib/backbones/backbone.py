@@ -112,7 +112,7 @@ class Backbone(ABC):
 
         Args:
             latents: (rows, C, H, W).
-            timesteps: training timesteps, (rows,).
+            timesteps: training timesteps, (rows,), whole numbers or not.
             conditioning: one row per row of the latents.
         """
 
@@ -140,8 +140,10 @@ class Backbone(ABC):
         self.token_rows(token)
 
     @abstractmethod
-    def span(self, before: str, words: str, after: str = "") -> tuple[int, int]:
-        """Positions [start, stop) that `words` take in the conditioning sequence of a prompt.
+    def spans(self, before: str, words: str, after: str = "") -> tuple[tuple[int, int], ...]:
+        """Positions [start, stop) that `words` take in each text sequence of a prompt's conditioning.
+
+        The text sequences follow each other in the conditioning, so that each has positions of its own.
 
         Args:
             before: what the prompt begins with.
@@ -153,13 +155,39 @@ class Backbone(ABC):
         """
 
     @property
+    @abstractmethod
+    def text_lengths(self) -> tuple[int, ...]:
+        """The lengths of the text sequences that follow each other in the conditioning."""
+
+    @property
     def noise_model(self) -> NoiseModel:
         """The model's noise levels and what its network predicts."""
         return NoiseModel.of(self.scheduler)
 
-    def solver(self, name: str, num_steps: int) -> Solver:
-        """A solver over this model's noise levels."""
-        return Solver(self.scheduler, name, num_steps)
+    def solver(self, name: str, num_steps: int, size: Sequence[int] | None = None) -> Solver:
+        """A solver over this model's noise levels.
+
+        Args:
+            name: one of `SCHEDULERS`.
+            num_steps: from 1 to the number of training timesteps.
+            size: height and width of the latents; None for those of `latent_shape`.
+        """
+        height, width = size or self.latent_shape[1:]
+        return Solver(self.scheduler, name, num_steps, self.spacing(num_steps, height, width))
+
+    def spacing(self, num_steps: int, height: int, width: int) -> Mapping[str, Any]:
+        """Options of the scheduler's `set_timesteps` beside the number of steps.
+
+        Args:
+            num_steps: the number of steps.
+            height: of the latents.
+            width: of the latents.
+        """
+        return {}
+
+    def training_timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
+        """Training timesteps (rows,) as they are drawn in training, on the CPU."""
+        return torch.randint(self.noise_model.num_timesteps, (rows,), generator=generator)
 
     def predict(self, latents: Tensor, step: Step, conditioning: Conditioning) -> Tensor:
         """Predictions (rows, C, H, W) of the step's kind.

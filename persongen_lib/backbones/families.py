@@ -70,7 +70,8 @@ def image_side(place: Source) -> int:
     for part in ("unet", "transformer") if place.folder else ():
         network, decoder = place.folder / part / "config.json", place.folder / "vae" / "config.json"
         if network.is_file() and decoder.is_file():
-            size = json.loads(network.read_text(encoding="utf-8"))["sample_size"]
+            family = family_of(place)
+            size = family.network_config(json.loads(network.read_text(encoding="utf-8")))["sample_size"]
             vae = json.loads(decoder.read_text(encoding="utf-8"))
             stages = vae.get("block_out_channels") or vae["decoder_block_out_channels"]
             return (max(size) if isinstance(size, list) else size) * 2 ** (len(stages) - 1)

@@ -73,17 +73,19 @@ class LatentDiffusion(TokenizedWords):
                 f"a {self.family} model predicts {self.kind}, but its scheduler {type(self.scheduler).__name__} is "
                 f"for {self.noise_model.kind}: give the model its own scheduler"
             )
-        self.modules = {module: getattr(pipeline, part) for module, part in self.original_parts.items()}
+        parts = {module: getattr(pipeline, part) for module, part in self.original_parts.items()}
+        self.modules = {module: part for module, part in parts.items() if part is not None}
         for module in (*self.modules.values(), pipeline.vae):
             module.eval().requires_grad_(False)
         network = self.modules["network"]
-        check_network(network.config, pipeline.vae.config, self.conditions)
+        config = self.network_config(network.config)
+        check_network(config, pipeline.vae.config, self.conditions)
         self._scale = LatentScale.of(pipeline.vae)
         self.device, self.dtype = device or network.device, network.dtype
-        size = network.config.sample_size
+        size = config["sample_size"]
         height, width = size if isinstance(size, list | tuple) else (size, size)
-        self.latent_shape = (network.config.in_channels, height, width)
-        self.patch = network.config.get("patch_size") or 1
+        self.latent_shape = (config["in_channels"], height, width)
+        self.patch = config.get("patch_size") or 1
         self.image_size = height * pipeline.vae_scale_factor
         self._pipeline = pipeline
 
@@ -137,6 +139,11 @@ class LatentDiffusion(TokenizedWords):
         """Whether a layer or a parameter of the denoiser belongs to a part, one of `layers`."""
         check_known(f"part of a {cls.family} network", [part], cls.layers)
         return any(piece in f".{name}." for piece in cls.layers[part])
+
+    @classmethod
+    def network_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The denoiser's config, whose in_channels, out_channels, patch_size and sample_size are of the latents."""
+        return config
 
     @staticmethod
     def lora_layer(layer: str) -> str:

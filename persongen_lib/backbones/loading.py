@@ -100,7 +100,9 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def _changed(backbone: Backbone, folder: Path) -> dict[str, torch.Tensor]:
     parts = {
-        module: folder / part for module, part in backbone.original_parts.items() if (folder / part).is_dir()
+        module: folder / part
+        for module, part in backbone.original_parts.items()
+        if module in backbone.modules and (folder / part).is_dir()
     }
     if not parts:
         names = " or ".join(f"{part}/" for part in backbone.original_parts.values())

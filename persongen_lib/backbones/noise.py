@@ -31,11 +31,11 @@ _UNDERSTOOD: dict[str, tuple[Any, ...]] = {
     "thresholding": (None, False),
     "clip_sample": (None, False),
     "use_flow_sigmas": (None, False),
-    "use_dynamic_shifting": (None, False),
     "invert_sigmas": (None, False),
     "stochastic_sampling": (None, False),
 }
 """Values of a scheduler's settings that are honored; others are refused."""
+_UNDERSTOOD_BY_PRESERVING = {**_UNDERSTOOD, "use_dynamic_shifting": (None, False)}
 _ALMOST_NO_SIGNAL = 1e-6
 
 
@@ -45,6 +45,11 @@ class Level:
 
     signal: Any
     noise: Any
+
+    @property
+    def alpha(self) -> Any:
+        """The cumulative alpha, signal^2, of these latents scaled to keep the variance."""
+        return self.signal**2 / (self.signal**2 + self.noise**2)
 
     def clean(self, prediction: Tensor, latents: Tensor, kind: Kind) -> Tensor:
         """The clean latents x0 that a prediction of this kind implies.
@@ -98,7 +103,7 @@ class NoiseModel:
             UserError: a scheduler whose noise levels or prediction type are not understood.
         """
         config, name = scheduler.config, type(scheduler).__name__
-        for setting, understood in _UNDERSTOOD.items():
+        for setting, understood in (_UNDERSTOOD if name in FLOW else _UNDERSTOOD_BY_PRESERVING).items():
             if config.get(setting) not in understood:
                 allowed = " or ".join(str(value) for value in understood if value is not None)
                 raise UserError(

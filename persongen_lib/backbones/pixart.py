@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 from persongen_lib.backbones.backbone import Conditioning, Usual
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.latent import LatentDiffusion
-from persongen_lib.core.errors import UserError
 
 
 @FAMILIES.register(order=30)
@@ -23,6 +21,7 @@ class PixArtAlpha(LatentDiffusion):
     usual = Usual(num_steps=20, scheduler="dpm++", guidance_scale=4.5)
     pipeline_class = "PixArtAlphaPipeline"
     original_parts = {"network": "transformer", "text_encoder": "text_encoder"}
+    spelling = ("text_encoder",)
     max_length = 120
     call_options = {"clean_caption": False, "use_resolution_binning": False}
     text_projections = ("q", "k", "v", "o")
@@ -39,13 +38,6 @@ class PixArtAlpha(LatentDiffusion):
             return {}
         factor = self._pipeline.vae_scale_factor
         return {"resolution": [height * factor, width * factor], "aspect_ratio": [height / width]}
-
-    def check_token(self, token: str) -> None:
-        """T5 spells rare words in pieces: they may still serve, so this only warns."""
-        try:
-            super().check_token(token)
-        except UserError as error:
-            warnings.warn(f"{error}; the pieces stand for it together", stacklevel=2)
 
     def _ids(self, text: str, tokenizer: str = "tokenizer") -> list[int]:
         return super()._ids(text.lower(), tokenizer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,12 +64,13 @@ class Solver:
         own: the model's scheduler, a diffusers one.
         name: one of `SCHEDULERS`.
         num_steps: from 1 to the number of training timesteps.
+        spacing: further options of the scheduler's `set_timesteps`, such as the shift for the image's size.
 
     Raises:
         UserError: an unknown solver, one for another kind of model, or a number of steps that it can't take.
     """
 
-    def __init__(self, own: Any, name: str, num_steps: int) -> None:
+    def __init__(self, own: Any, name: str, num_steps: int, spacing: Mapping[str, Any] | None = None) -> None:
         import diffusers
 
         check_known("scheduler", [name], SCHEDULERS)
@@ -87,7 +89,7 @@ class Solver:
         if kind == "epsilon":
             scheduler.register_to_config(prediction_type="epsilon", **fixed)
         try:
-            scheduler.set_timesteps(num_steps)
+            scheduler.set_timesteps(num_steps, **(spacing or {}))
         except (ValueError, ImportError) as error:
             raise UserError(f"{name} can't take {num_steps} steps with this model: {error}") from None
         if name != "ddim":

@@ -20,9 +20,11 @@ class TokenizedWords(Backbone):
 
     Attributes:
         tokenizers: the name of the tokenizer of each text encoder.
+        spelling: the text encoders (T5) that spell rare words in pieces, which may still serve as a placeholder.
     """
 
-    tokenizers: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer"}
+    tokenizers: Mapping[str, str] = {"text_encoder": "tokenizer"}
+    spelling: ClassVar[tuple[str, ...]] = ()
     _pipeline: Any
 
     def __init__(self) -> None:
@@ -30,25 +32,60 @@ class TokenizedWords(Backbone):
         self._unknown: set[str] = set()
 
     def token_rows(self, token: str) -> dict[str, list[int]]:
-        rows = {}
-        for module, name in self.tokenizers.items():
-            tokenizer = getattr(self._pipeline, name)
-            rows[f"{module}.{_table(self.modules[module])}"] = found = []
-            for word in token.split():
-                ids, pieces = self._ids(word, name), self._spelled_out(word, name).split()
-                if len(ids) != len(pieces) or {tokenizer.eos_token_id, tokenizer.unk_token_id} & set(ids):
-                    raise UserError(
-                        f"{word!r} is not one word of {self.name}'s vocabulary: take one that is, as 'sks'"
-                    )
-                found += ids
-            if len(set(found)) < len(found):
-                raise UserError(f"the token {token!r} repeats a word: take different ones")
-        return rows
+        return {
+            f"{module}.{_table(self.modules[module])}": self._rows(module, token)
+            for module in self.tokenizers
+        }
 
-    def span(self, before: str, words: str, after: str = "") -> tuple[int, int]:
-        first = len(self._pipeline.tokenizer("").input_ids) - 1
-        room = self.max_length - 1 - first
-        spans = {self._pieces(name, before, words, after) for name in self.tokenizers.values()}
+    def check_token(self, token: str) -> None:
+        """UserError for a placeholder that is no rare word to this model; of `spelling` encoders a warning."""
+        for module in self.tokenizers:
+            try:
+                self._rows(module, token)
+            except UserError as error:
+                if module not in self.spelling:
+                    raise
+                warnings.warn(f"{error}; the pieces stand for it together", stacklevel=2)
+
+    def _rows(self, module: str, token: str) -> list[int]:
+        """The rows of a placeholder's words in the table of one text encoder."""
+        name, found = self.tokenizers[module], list[int]()
+        tokenizer = getattr(self._pipeline, name)
+        for word in token.split():
+            ids, pieces = self._ids(word, name), self._spelled_out(word, name).split()
+            if len(ids) != len(pieces) or {tokenizer.eos_token_id, tokenizer.unk_token_id} & set(ids):
+                example = "" if word == "sks" else ", as 'sks'"
+                raise UserError(
+                    f"{word!r} is not one word of {self.name}'s vocabulary: take one that is{example}"
+                )
+            found += ids
+        if len(set(found)) < len(found):
+            raise UserError(f"the token {token!r} repeats a word: take different ones")
+        return found
+
+    @property
+    def sequences(self) -> tuple[tuple[tuple[str, ...], int], ...]:
+        """The text sequences of the conditioning: the names of the tokenizers that share one, and its length."""
+        return ((tuple(self.tokenizers.values()), self.max_length),)
+
+    @property
+    def text_lengths(self) -> tuple[int, ...]:
+        return tuple(length for _, length in self.sequences)
+
+    def spans(self, before: str, words: str, after: str = "") -> tuple[tuple[int, int], ...]:
+        found, begin = [], 0
+        for tokenizers, length in self.sequences:
+            start, stop = self._span(tokenizers, length, before, words, after)
+            found.append((begin + start, begin + stop))
+            begin += length
+        return tuple(found)
+
+    def _span(
+        self, tokenizers: Sequence[str], length: int, before: str, words: str, after: str
+    ) -> tuple[int, int]:
+        first = len(getattr(self._pipeline, tokenizers[0])("").input_ids) - 1
+        room = length - 1 - first
+        spans = {self._pieces(name, before, words, after) for name in tokenizers}
         start, stop = spans.pop()
         if spans:
             raise UserError(

@@ -11,7 +11,7 @@ from persongen_lib.core.quoting import code_span, fenced, literal, markdown
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept
 from persongen_lib.export.format import every_format
-from persongen_lib.export.license import full_name, license_of
+from persongen_lib.export.license import full_name, license_fields, license_of
 from persongen_lib.export.tuned import BASE, Tuned
 
 OWN_LOADER = """from persongen_lib import load_backbone, make_strategy, sample
@@ -72,7 +72,7 @@ def model_card(
     front = {
         "base_model": base,
         "library_name": "diffusers",
-        **({"license": license} if license else {}),
+        **license_fields(license),
         "pipeline_tag": "text-to-image",
         "instance_prompt": prompt,
         "tags": ["text-to-image", "diffusers", "personalization", spec.method],

@@ -12,6 +12,8 @@ from persongen_lib.backbones.sources import Source
 from persongen_lib.core.paths import DATA
 
 FULL_NAMES = {"openrail++": "openrail++ (CreativeML Open RAIL++-M)", "mit": "MIT"}
+CUSTOM = ("stabilityai-ai-community", "flux-1-dev-non-commercial-license")
+"""Licenses that Hugging Face lists as "other", by the name that their models' pages give."""
 UNKNOWN = "unknown: look at the base model's page"
 
 
@@ -24,6 +26,13 @@ def license_of(place: Source) -> str | None:
         if place.name == name or (place.repo and place.repo == about["source"]):
             return about.get("license")
     return None
+
+
+def license_fields(license: str | None) -> dict[str, str]:
+    """The fields of a model card's front matter that name a license, as Hugging Face reads them."""
+    if license in CUSTOM:
+        return {"license": "other", "license_name": str(license)}
+    return {"license": license} if license else {}
 
 
 def full_name(license: str | None) -> str:

@@ -70,7 +70,7 @@ def test_a_solver_of_higher_order_puts_no_other_noise_back(latents):
     "scheduler",
     [
         diffusers.EDMEulerScheduler(),
-        diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        diffusers.DPMSolverMultistepScheduler(use_dynamic_shifting=True),
         diffusers.LCMScheduler(prediction_type="flow"),
     ],
 )

@@ -249,9 +249,9 @@ def test_a_word_of_several_vectors_is_where_the_pipeline_puts_it(several_vectors
     assert backbone.token_rows("<toy>") == {"text_encoder.embeddings.token_embedding.weight": own}
     prompt = "a photo of <toy> dog in the snow"
     read = tokenizer(several_vectors.maybe_convert_prompt(prompt, tokenizer)).input_ids
-    start, stop = backbone.span("a photo of ", "<toy>", " dog in the snow")
+    ((start, stop),) = backbone.spans("a photo of ", "<toy>", " dog in the snow")
     assert read[start:stop] == own
-    start, stop = backbone.span("a photo of <toy> ", "dog", " in the snow")
+    ((start, stop),) = backbone.spans("a photo of <toy> ", "dog", " in the snow")
     assert read[start:stop] == tokenizer("dog", add_special_tokens=False).input_ids
     backbone.check_token("<toy>")
 

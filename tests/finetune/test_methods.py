@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import save_pictures, tiny_backbone, tiny_pipeline
+from tiny import FAMILIES, FLOWS, save_pictures, tiny_backbone, tiny_pipeline
 from tqdm.auto import tqdm
 
 from persongen_lib.adapters.spectral import respectrum, spectrum
@@ -27,7 +27,7 @@ from persongen_lib.sampling import list_strategies, make_strategy, sample
 
 SPEC = FineTuneSpec("tiny", "any", "rex", "dog", "sks", "", 1)
 SHAPE = (4, 8, 8)
-EACH_FAMILY = pytest.mark.parametrize("family", ["sd", "sdxl", "pixart"])
+EACH_FAMILY = pytest.mark.parametrize("family", FAMILIES)
 EACH_METHOD = pytest.mark.parametrize("method", list_methods())
 FAST = {
     "dreambooth": {"learning_rate": 1e-2},
@@ -78,17 +78,22 @@ def parameters_of(backbone):
 def expected_names(backbone, method):
     """What must be trained, told from the names of the model's own parameters alone."""
     names = [name for name in parameters_of(backbone) if name.startswith("network.")]
+    flow = backbone.family in FLOWS
+    text = {"add_q_proj", "add_k_proj", "add_v_proj"} if flow else set()
     rows = [f"{table}[{row}]" for table, rows in backbone.token_rows("sks").items() for row in rows]
     if method == "dreambooth":
-        return [name for name in names if {"to_q", "to_k", "to_v"} & set(name.split("."))]
+        return [name for name in names if {"to_q", "to_k", "to_v", *text} & set(name.split("."))]
     if method == "custom_diffusion":
-        return [name for name in names if "attn2.to_k" in name or "attn2.to_v" in name] + rows
+        layers = ("attn.add_k_proj", "attn.add_v_proj") if flow else ("attn2.to_k", "attn2.to_v")
+        return [name for name in names if any(layer in name for layer in layers)] + rows
     if method == "textual_inversion":
         return rows
     weights = [name for name in names if name.endswith(".weight")]
     if method == "svdiff":
         return [f"{name}.shift" for name in weights]
-    layers = [name.removesuffix(".weight") for name in weights if ".attn1." in name or ".attn2." in name]
+    matrices = [name for name in weights if parameters_of(backbone)[name].ndim > 1]
+    parts = (".attn.", ".attn2.") if flow else (".attn1.", ".attn2.")
+    layers = [name.removesuffix(".weight") for name in matrices if any(part in name for part in parts)]
     return [f"{layer}.lora_{half}.weight" for layer in layers for half in "AB"]
 
 

@@ -2,6 +2,7 @@
 
 import diffusers
 import torch
+from tiny import T5_LENGTH
 
 from persongen_lib.backbones import FAMILIES
 from persongen_lib.sampling import initial_noise, make_strategy, sample
@@ -33,3 +34,18 @@ def compare(pipeline, scheduler, num_steps=8, tolerance=1e-4):
         torch.testing.assert_close(
             ours.latents[0], theirs[at], rtol=tolerance, atol=tolerance * float(theirs.abs().max())
         )
+
+
+def flow_latents(pipeline, prompts, noise, num_steps, guidance_scale, length=T5_LENGTH, **options):
+    """Latents (rows, C, H, W) of diffusers' own pipeline of SD3, or of FLUX by true classifier-free guidance."""
+    factor, (height, width) = pipeline.vae_scale_factor, noise.shape[2:]
+    common = {
+        "height": factor * height, "width": factor * width, "num_inference_steps": num_steps,
+        "output_type": "latent", "max_sequence_length": length, **options,
+    }  # fmt: skip
+    if isinstance(pipeline, diffusers.StableDiffusion3Pipeline):
+        return pipeline(prompts, latents=noise, guidance_scale=guidance_scale, **common).images
+    packed = pipeline._pack_latents(noise, *noise.shape)
+    negative = {"negative_prompt": [""] * len(prompts), "true_cfg_scale": guidance_scale}
+    made = pipeline(prompts, latents=packed, **negative, **common).images
+    return pipeline._unpack_latents(made, factor * height, factor * width, factor)

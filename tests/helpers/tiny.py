@@ -10,6 +10,10 @@ import persongen_lib  # noqa: F401 - makes torchvision importable before diffuse
 
 WORDS = ["a", "photo", "of", "sks", "dog", "cat", "in", "the", "snow", "on", "beach", "and"]
 LETTERS = sorted({letter for word in WORDS for letter in word})
+FAMILIES = ("sd", "sdxl", "pixart", "sd3", "flux")
+FLOWS = ("sd3", "flux")
+T5_LENGTH = 20
+"""Of the text of flows; diffusers' pipelines are told it as `max_sequence_length`."""
 BLOCKS = {"block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 8}
 DOWN, UP = ("DownBlock2D", "CrossAttnDownBlock2D"), ("CrossAttnUpBlock2D", "UpBlock2D")
 
@@ -17,12 +21,13 @@ DOWN, UP = ("DownBlock2D", "CrossAttnDownBlock2D"), ("CrossAttnUpBlock2D", "UpBl
 def tiny_pipeline(
     prediction_type: str = "v_prediction", vae: str = "tiny", seed: int = 0, family: str = "sd", size: int = 8
 ):
-    """A random pipeline of a family ("sd", "sdxl" or "pixart") with latents of 4 x `size` x `size`.
+    """A random pipeline of one of `FAMILIES` with latents of 4 x `size` x `size`.
 
     Pictures are twice that wide; `vae`: "tiny" or "kl".
     """
     torch.manual_seed(seed)
-    pipeline = {"sd": _sd, "sdxl": _sdxl, "pixart": _pixart}[family](prediction_type, vae, size)
+    makers = {"sd": _sd, "sdxl": _sdxl, "pixart": _pixart, "sd3": _sd3, "flux": _flux}
+    pipeline = makers[family](prediction_type, vae, size)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -79,14 +84,8 @@ def _sdxl(prediction_type, vae, size):
 
 def _pixart(prediction_type, vae, size):
     from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
-    from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -9.0)]
-    pieces += [(f"▁{word}", -2.0) for word in WORDS] + [(letter, -9.0) for letter in LETTERS]
-    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0)
-    text_encoder = T5EncoderModel(
-        T5Config(vocab_size=len(pieces), d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
-    ).eval()
+    tokenizer, text_encoder = _t5(32)
     transformer = PixArtTransformer2DModel(
         num_attention_heads=4, attention_head_dim=12, num_layers=2, cross_attention_dim=48, caption_channels=32,
         sample_size=size, patch_size=size // 4, norm_num_groups=8,
@@ -96,6 +95,52 @@ def _pixart(prediction_type, vae, size):
         timestep_spacing="linspace",
     )  # fmt: skip
     return PixArtAlphaPipeline(tokenizer, text_encoder, _autoencoder(vae), transformer, scheduler)
+
+
+def _sd3(prediction_type, vae, size):
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+    from transformers import CLIPTextModelWithProjection
+
+    tokenizer, text_encoder = _clip(CLIPTextModelWithProjection, projection_dim=16)
+    tokenizer_2, text_encoder_2 = _clip(CLIPTextModelWithProjection, projection_dim=24)
+    tokenizer_3, text_encoder_3 = _t5(64, model_max_length=T5_LENGTH)
+    transformer = SD3Transformer2DModel(
+        sample_size=size, patch_size=2, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8,
+        num_attention_heads=4, joint_attention_dim=64, caption_projection_dim=32, pooled_projection_dim=40,
+        pos_embed_max_size=3 * size // 4, dual_attention_layers=(0,), qk_norm="rms_norm",
+    )  # fmt: skip
+    return StableDiffusion3Pipeline(
+        transformer, FlowMatchEulerDiscreteScheduler(shift=3.0), _autoencoder(vae), text_encoder, tokenizer,
+        text_encoder_2, tokenizer_2, text_encoder_3, tokenizer_3,
+    )  # fmt: skip
+
+
+def _flux(prediction_type, vae, size):
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+
+    tokenizer, text_encoder = _clip()
+    tokenizer_2, text_encoder_2 = _t5(32, model_max_length=T5_LENGTH)
+    transformer = FluxTransformer2DModel(
+        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, pooled_projection_dim=32, guidance_embeds=True, axes_dims_rope=(4, 4, 8),
+    )  # fmt: skip
+    transformer.register_to_config(sample_size=size)  # FLUX's own name none
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    pipeline = FluxPipeline(
+        scheduler, _autoencoder(vae), text_encoder, tokenizer, text_encoder_2, tokenizer_2, transformer
+    )
+    pipeline.default_sample_size = size
+    return pipeline
+
+
+def _t5(width, **more):
+    """A tokenizer and a text encoder."""
+    from transformers import T5Config, T5EncoderModel, T5Tokenizer
+
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -9.0)]
+    pieces += [(f"▁{word}", -2.0) for word in WORDS] + [(letter, -9.0) for letter in LETTERS]
+    config = T5Config(vocab_size=len(pieces), d_model=width, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
+    return T5Tokenizer(vocab=pieces, extra_ids=0, **more), T5EncoderModel(config).eval()
 
 
 def _clip(model=None, **more):

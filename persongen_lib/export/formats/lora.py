@@ -18,7 +18,9 @@ class DiffusersLoRA(Format):
         import diffusers
 
         pipeline = getattr(diffusers, tuned.family.pipeline_class)
-        return bool(tuned.layers) and not tuned.has_more and hasattr(pipeline, "load_lora_weights")
+        parts = {tuned.family.original_parts[module] for module, _ in tuned.layers}
+        loaded = getattr(pipeline, "_lora_loadable_modules", ())  # none of a T5
+        return bool(parts) and not tuned.has_more and parts <= set(loaded)
 
     def files(self, tuned):
         parts = tuned.family.original_parts

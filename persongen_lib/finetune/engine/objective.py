@@ -43,8 +43,7 @@ class Objective:
         drawn = [torch.randint(len(source), (half,), generator=generator) for source in self.sources]
         latents = torch.cat([source.latents[rows] for source, rows in zip(self.sources, drawn, strict=True)])
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-        levels = self.backbone.noise_model.num_timesteps
-        timesteps = torch.randint(levels, (len(latents),), generator=generator).to(latents.device)
+        timesteps = self.backbone.training_timesteps(len(latents), generator).to(latents.device)
         noisy, target = self.backbone.add_noise(latents, noise, timesteps)
         output = self.backbone.forward(noisy, timesteps, self._conditioning(drawn))
         errors = squared_error(output, target, self._masks(drawn, latents))

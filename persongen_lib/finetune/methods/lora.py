@@ -81,6 +81,8 @@ class LoRA(Method):
             for name, layer in model.named_modules()
             if isinstance(layer, nn.Linear | nn.Conv2d) and wanted(name)
         ]
+        if not layers:  # as in a T5, whose projections have names of their own
+            return
         alpha = self.alpha or self.rank
         config = LoraConfig(r=self.rank, lora_alpha=alpha, target_modules=layers)
         inject_adapter_in_model(config, model)

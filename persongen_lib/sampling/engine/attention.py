@@ -2,6 +2,10 @@
 
 Controls compute with scaled_dot_product_attention wherever a map itself is not asked for: the attention of one
 row under the maps of another is attention with the other's queries and keys and its own values.
+
+In joint attention one softmax of an image token is over image and text. Its scores of image tokens (I2I) take the
+place of self-attention maps, its scores of text tokens (I2T) that of cross-attention maps, as in the blocks of Shin et
+al., Exploring Multimodal Diffusion Transformers, arXiv 2508.07519; text tokens always attend as they do.
 """
 
 from __future__ import annotations
@@ -14,17 +18,20 @@ from torch import Tensor
 
 from persongen_lib.backbones.attention import AttentionControl
 
+Spans = Sequence[tuple[int, int]]
+"""Positions [start, stop) of words, one for each text sequence of the conditioning."""
+
 
 class WordAttention(AttentionControl):
-    """A record of the cross-attention of some rows to words.
+    """A record of the attention of the image, in some rows, to words.
 
     Args:
         watched: the key of the rows.
-        spans: positions [start, stop) of the words in the conditioning, one per row.
+        spans: positions [start, stop) of the words in the conditioning, one or several per row.
         size: (height, width) to which the maps are resized.
     """
 
-    def __init__(self, watched: Hashable, spans: Sequence[tuple[int, int]], size: Sequence[int]) -> None:
+    def __init__(self, watched: Hashable, spans: Sequence[Spans], size: Sequence[int]) -> None:
         self.watched, self.spans, self.size = watched, spans, tuple(size)
         self._maps: list[Tensor] = []
 
@@ -38,12 +45,27 @@ class WordAttention(AttentionControl):
             if mask is not None:
                 scores = scores + mask[here]
             heat = scores.softmax(-1).mean(1)
-            words = torch.stack(
-                [one[:, slice(*span)].mean(-1) for one, span in zip(heat, self.spans, strict=True)]
-            )
-            grid = words.view(len(words), 1, *_grid(words.shape[1], *self.size))
-            self._maps.append(F.interpolate(grid, self.size, mode="bilinear", align_corners=False)[:, 0])
+            words = [
+                torch.cat([one[:, slice(*span)] for span in spans], 1).mean(-1)
+                for one, spans in zip(heat, self.spans, strict=True)
+            ]
+            self._keep(torch.stack(words))
         return F.scaled_dot_product_attention(q, k, v, mask)
+
+    def attend_jointly(self, layer, text, q, k, v):
+        if self.watched in self.rows:
+            here = self.rows[self.watched]
+            marks = torch.zeros_like(v[here], dtype=torch.float32)  # attended to, they give the words' share
+            for row, spans in zip(marks, self.spans, strict=True):
+                for start, stop in spans:
+                    row[:, text.start + start : text.start + stop, 0] = 1 / sum(b - a for a, b in spans)
+            shares = F.scaled_dot_product_attention(_image(q[here], text).float(), k[here].float(), marks)
+            self._keep(shares[..., 0].mean(1))
+        return F.scaled_dot_product_attention(q, k, v)
+
+    def _keep(self, words: Tensor) -> None:
+        grid = words.view(len(words), 1, *_grid(words.shape[1], *self.size))
+        self._maps.append(F.interpolate(grid, self.size, mode="bilinear", align_corners=False)[:, 0])
 
     def result(self) -> Tensor:
         """(rows, height, width): mean over words, heads and layers."""
@@ -53,6 +75,10 @@ class WordAttention(AttentionControl):
 class Swap(AttentionControl):
     """A control under which the rows `target` attend as the rows `source` do.
 
+    In joint layers self-attention maps are the scores of image tokens for image tokens, cross-attention maps those
+    for text tokens, and copying outputs copies the values of image tokens beside the scores. With both kinds of maps
+    the image's whole map is the source's.
+
     Args:
         source: the key of rows in the same call or in one before.
         target: the key of the rows that attend so.
@@ -61,6 +87,7 @@ class Swap(AttentionControl):
         cross_maps: whether cross-attention maps are copied.
         placeholders: where given, cross-attention maps are matched by word: the target's prompt has, at these
             positions [start, stop) of each row, words that the source's lacks, which keep the attention of their own.
+        text_lengths: the lengths of the text sequences that each have one of a row's placeholders.
     """
 
     def __init__(
@@ -70,10 +97,12 @@ class Swap(AttentionControl):
         outputs: bool,
         self_maps: bool,
         cross_maps: bool,
-        placeholders: Sequence[tuple[int, int]] | None = None,
+        placeholders: Sequence[Spans] | None = None,
+        text_lengths: Sequence[int] = (),
     ) -> None:
         self.source, self.target, self.placeholders = source, target, placeholders or ()
         self.outputs, self.self_maps, self.cross_maps = outputs, self_maps, cross_maps
+        self.text_lengths = text_lengths
         self._lent: dict[str, tuple[Tensor, Tensor, Tensor, Tensor | None]] = {}
 
     def wants(self, cross):
@@ -101,17 +130,57 @@ class Swap(AttentionControl):
         output = F.scaled_dot_product_attention(q, k, v, mask)
         return output if extra is None else _put(output, here, output[here] + extra)
 
+    def attend_jointly(self, layer, text, q, k, v):
+        output = F.scaled_dot_product_attention(q, k, v)
+        if self.source in self.rows:
+            here = self.rows[self.source]
+            self._lent[layer] = q[here], k[here], v[here], None
+        if self.target not in self.rows:
+            return output
+        here = self.rows[self.target]
+        own_q, own_k, values = q[here], k[here], v[here]
+        lent_q, lent_k, lent_v, _ = self._lent.pop(layer)
+        lent = torch.zeros_like(own_k[:, :1, :, :1], dtype=torch.bool)  # whose score is the source's
+        if self.outputs or self.self_maps:
+            lent[:] = True
+            lent[:, :, text] = False
+        if self.outputs:
+            values = _with_image(values, text, _image(lent_v, text))
+        if self.cross_maps:
+            columns = self._columns(len(own_k), text.stop - text.start)
+            words = lent_k[:, :, text]
+            at = columns.clamp(min=0)[:, None, :, None].expand_as(words)
+            lent_k = _put(lent_k, text, words.gather(2, at.to(words.device)), dim=2)
+            lent[:, :, text] = (columns >= 0)[:, None, :, None].to(lent.device)
+        queries = torch.cat([_image(own_q, text), _image(lent_q, text)], -1)
+        keys = torch.cat([own_k * ~lent, lent_k * lent], -1)
+        image = F.scaled_dot_product_attention(queries, keys, values, scale=own_q.shape[-1] ** -0.5)
+        return _put(output, here, _with_image(output[here], text, image))
+
+    def _columns(self, rows: int, length: int) -> Tensor:
+        """(rows, length): the position of each text token in the source's prompt; -1 for one that it lacks."""
+        if not self.placeholders:
+            return torch.arange(length).expand(rows, -1)
+        columns = []
+        for spans in self.placeholders:
+            row: list[int] = []
+            for (start, stop), own_length in zip(spans, self.text_lengths, strict=True):
+                end = len(row) + own_length
+                row += [*range(len(row), start), *[-1] * (stop - start), *range(start, end - (stop - start))]
+            columns.append([*row, *range(len(row), length)])
+        return torch.tensor(columns)
+
     def _inside(self, values: Tensor) -> Tensor:
         """(rows, 1, keys, 1): 1 at the placeholders."""
         at = values.new_zeros(len(values), 1, values.shape[2], 1)
-        for row, span in zip(at, self.placeholders, strict=True):
+        for row, (span,) in zip(at, self.placeholders, strict=True):
             row[:, slice(*span)] = 1
         return at
 
     def _without_placeholders(self, values: Tensor) -> Tensor:
         """Values in the places of the same words in the source's prompt, zeros at the end."""
         closed = []
-        for row, (start, stop) in zip(values, self.placeholders, strict=True):
+        for row, ((start, stop),) in zip(values, self.placeholders, strict=True):
             closed.append(F.pad(torch.cat([row[:, :start], row[:, stop:]], 1), (0, 0, 0, stop - start)))
         return torch.stack(closed)
 
@@ -123,5 +192,16 @@ def _grid(places: int, height: int, width: int) -> tuple[int, int]:
     return height, width
 
 
-def _put(whole: Tensor, rows: slice, part: Tensor) -> Tensor:
-    return torch.cat([whole[: rows.start], part, whole[rows.stop :]])
+def _put(whole: Tensor, place: slice, part: Tensor, dim: int = 0) -> Tensor:
+    before, after = whole.narrow(dim, 0, place.start), whole.shape[dim] - place.stop
+    return torch.cat([before, part, whole.narrow(dim, place.stop, after)], dim)
+
+
+def _image(tokens: Tensor, text: slice) -> Tensor:
+    """The image's tokens of (rows, heads, tokens, d), without the text's."""
+    return torch.cat([tokens[:, :, : text.start], tokens[:, :, text.stop :]], 2)
+
+
+def _with_image(tokens: Tensor, text: slice, image: Tensor) -> Tensor:
+    """These tokens with others in the places of the image's."""
+    return torch.cat([image[:, :, : text.start], tokens[:, :, text], image[:, :, text.start :]], 2)

@@ -28,7 +28,7 @@ class Encoder:
         self.backbone = backbone
         self._known: dict[tuple, Conditioning] = {}
         self._batches: dict[tuple, Conditioning] = {}
-        self._spans: dict[tuple, tuple[int, int]] = {}
+        self._spans: dict[tuple, tuple[tuple[int, int], ...]] = {}
 
     def __call__(self, prompts: Sequence[str], weights: Weights) -> Conditioning:
         """One row per prompt; must be called with these weights in use."""
@@ -43,10 +43,10 @@ class Encoder:
             self._batches[batch] = Conditioning.cat([self._known[key] for key in keys])
         return self._batches[batch]
 
-    def span(self, prompts: Prompts, what: str) -> tuple[int, int]:
-        """Where words stand, see `Prompts.span`; tokenized once."""
+    def spans(self, prompts: Prompts, what: str) -> tuple[tuple[int, int], ...]:
+        """Where words stand, see `Prompts.spans`; tokenized once."""
         if (prompts, what) not in self._spans:
-            self._spans[prompts, what] = prompts.span(what, self.backbone)
+            self._spans[prompts, what] = prompts.spans(what, self.backbone)
         return self._spans[prompts, what]
 
 
@@ -122,7 +122,7 @@ class Predictions:
         Args:
             borrower: the branch and weights whose attention is replaced.
             lender: the companion's branch and weights whose attention replaces it.
-            outputs: whether outputs of self-attention are borrowed.
+            outputs: whether outputs of self-attention are borrowed; see `Swap` for joint attention.
             self_maps: whether self-attention maps are borrowed.
             cross_maps: whether cross-attention maps are borrowed.
             align_tokens: whether cross-attention maps are matched by word.
@@ -139,13 +139,14 @@ class Predictions:
             self_maps=self_maps,
             cross_maps=cross_maps,
             placeholders=self.spans("token") if align_tokens else None,
+            text_lengths=self.encoder.backbone.text_lengths,
         )
         theirs = [(self.companion, branch) for branch in dict.fromkeys((*beside_lender, lender))]
         evaluate([*theirs, *((self, branch) for branch in own)], swap)
 
-    def spans(self, what: str) -> list[tuple[int, int]]:
-        """Where words stand in the conditioning of each row, see `Prompts.span`."""
-        return [self.encoder.span(prompts, what) for prompts in self.prompts]
+    def spans(self, what: str) -> list[tuple[tuple[int, int], ...]]:
+        """Where words stand in the conditioning of each row, see `Prompts.spans`."""
+        return [self.encoder.spans(prompts, what) for prompts in self.prompts]
 
     def only(self, rows: Sequence[int]) -> Predictions:
         """These rows alone, with what is known of them."""

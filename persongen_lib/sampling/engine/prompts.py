@@ -44,8 +44,8 @@ class Prompts:
         }
         return filled[branch]
 
-    def span(self, what: str, backbone: Backbone) -> tuple[int, int]:
-        """Positions [start, stop) of words in the conditioning.
+    def spans(self, what: str, backbone: Backbone) -> tuple[tuple[int, int], ...]:
+        """Positions [start, stop) of words in the conditioning, one for each of its text sequences.
 
         They are those of the placeholder ("token") or of placeholder and class word ("concept") in the concept
         prompt, or of the class word in the superclass prompt ("superclass").
@@ -56,12 +56,12 @@ class Prompts:
             "superclass": self.class_name,
         }
         before, after = self.template.split("{}")
-        return backbone.span(before, words[what], after)
+        return backbone.spans(before, words[what], after)
 
     def check(self, backbone: Backbone) -> None:
         """Raise a UserError where the model would not read placeholder and class word as they are."""
         for what in ("concept", "superclass"):
-            self.span(what, backbone)
+            self.spans(what, backbone)
 
 
 def read_prompts(template: str | Iterable[str], token: str, class_name: str) -> list[Prompts]:

@@ -101,7 +101,6 @@ def sample(
     usual = defaults_of(type(backbone), backbone.name)
     num_steps = usual["num_steps"] if num_steps is None else check_steps(num_steps)
     scheduler = usual_scheduler(strategy, usual) if scheduler is None else scheduler
-    solver = backbone.solver(scheduler, num_steps)
     strategy = strategy.resolved(usual["guidance_scale"], num_steps)
     strategy.check_run(num_steps, scheduler)
     if strategy.needs_original:
@@ -113,6 +112,7 @@ def sample(
     for one in prompts:
         one.check(backbone)
     seeds, noise = starting_noise(backbone, seeds, latents, len(prompts))
+    solver = backbone.solver(scheduler, num_steps, noise.shape[2:])
     prompts = [one for one in prompts for _ in range(len(noise) // len(prompts))]
     if refine_noise is not None:
         check_noise("refine_noise", refine_noise, (strategy.refine_steps, num_steps, *noise.shape))

@@ -21,7 +21,7 @@ class Masked(ReferenceStrategy):
 
     While `i < switch_step`: `u + w_c0 (c - u) + w_s0 (s - u)` everywhere. Then inside the mask
     `u + w_c (c - u) + w_s (s - u)`, outside `u + (w_c + w_s)(s - u)`. The mask is where the superclass branch's
-    attention to the class word exceeds its own `quantile` in that picture.
+    attention to the class word exceeds its own `quantile` in that picture; in joint attention, that of image tokens.
 
     Attributes:
         concept_scale: w_c, the scale of the concept inside the mask.

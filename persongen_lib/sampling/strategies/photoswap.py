@@ -14,7 +14,10 @@ from persongen_lib.sampling.strategies.superclass import Superclass
 class Photoswap(ReferenceStrategy):
     """`u + w (c - u)` where c's attention is replaced by that of a superclass run from the same noise.
 
-    The superclass run is guided by `u' + w_s (s - u')` on its own latents.
+    The superclass run is guided by `u' + w_s (s - u')` on its own latents. Where image and text share one attention
+    (Stable Diffusion 3, FLUX), the image's scores for image tokens are the self-attention map, its scores for text
+    tokens the cross-attention map, and the self-attention's output is that map with the values of image tokens
+    (blocks as in Shin et al., arXiv 2508.07519).
 
     Attributes:
         guidance_scale: w.

@@ -18,7 +18,8 @@ class ProFusion(ReferenceStrategy):
 
     A refinement of x at step t is `x + sqrt(1 - a_t) (sqrt(k (2 - k)) z - k e)` with the guided prediction e, noise z
     and `k = sigma^2 / (1 - a_p)`, sigma being `refine_eta` times DDIM's deviation: it keeps the marginal variance
-    where e is the true noise.
+    where e is the true noise. The latents of flow matching are those of DDIM up to a factor, and so is the refinement,
+    `x + noise (sqrt(k (2 - k)) z - k e)`; their own step is Euler's.
 
     Attributes:
         concept_scale: the scale of the concept in the mixed formula.
@@ -30,7 +31,7 @@ class ProFusion(ReferenceStrategy):
     Zhou et al., Enhancing Detail Preservation, arXiv 2305.13579.
     """
 
-    schedulers = ("ddim",)
+    schedulers = ("ddim", "flow-euler")
 
     concept_scale: Scale = Total(1 / 2)
     superclass_scale: Scale = Total(1 / 2)
@@ -48,8 +49,8 @@ class ProFusion(ReferenceStrategy):
             raise UserError(f"refine_eta of profusion must be between 0 and 1, not {self.refine_eta}")
 
     def refine(self, latents, step, predict, noise):
-        e = combine(predict, terms(concept=self.refine_guidance_scale))
-        k = self.refine_eta**2 * (1 - (step.signal / step.following.signal) ** 2) / step.noise**2
+        e = step.epsilon(combine(predict, terms(concept=self.refine_guidance_scale)), latents)
+        k = self.refine_eta**2 * (1 - step.alpha / step.following.alpha) / (1 - step.alpha)
         return latents + step.noise * ((k * (2 - k)) ** 0.5 * noise - k * e)
 
     def __call__(self, latents, step, predict):

@@ -1,0 +1,117 @@
+"""FLUX.1: a T5 text encoder and a CLIP for the pooled text, a transformer over packed latents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
+from persongen_lib.backbones.backbone import Conditioning, Usual
+from persongen_lib.backbones.families import FAMILIES
+from persongen_lib.backbones.flow import FlowTransformer
+from persongen_lib.core.errors import UserError
+
+PATCH = 2
+"""Squares of latents of this side are the transformer's tokens."""
+GUIDANCE = 3.5
+"""The usual embedded guidance."""
+
+
+@FAMILIES.register(order=50)
+class Flux(FlowTransformer):
+    """Wraps a `diffusers.FluxPipeline`: FLUX.1-dev and FLUX.1-schnell of Black Forest Labs.
+
+    Conditioning: encoder_hidden_states (rows, 512, D) of T5 (256 for schnell, as it was trained), pooled_projections
+    (rows, P) of CLIP. Guidance between branches is true classifier-free guidance; beside it FLUX.1-dev, which is
+    distilled, takes a guidance as a condition, `guidance`. Steps and `guidance` are those usual in diffusers; the
+    total of true guidance is that of XLabs' x-flux (`true_gs`).
+
+    Attributes:
+        guidance: the embedded guidance, the same for every branch, in sampling and in training; models without one
+            ignore it. Setting it makes another model, whose weights are not known by name: runs in a store refuse it.
+    """
+
+    family = "flux"
+    usual = Usual(num_steps=28, scheduler="flow-euler", guidance_scale=3.0)
+    pipeline_class = "FluxPipeline"
+    load_options = {"feature_extractor": None, "image_encoder": None}
+    original_parts = {
+        "network": "transformer", "text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2",
+    }  # fmt: skip
+    tokenizers = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+    spelling = ("text_encoder_2",)
+    embedding_keys = {"text_encoder": "clip_l", "text_encoder_2": "t5"}
+    largest_shift = 1.15
+
+    def __init__(self, pipeline, name: str = "", device: torch.device | None = None) -> None:
+        super().__init__(pipeline, name, device)
+        self._guidance = GUIDANCE
+
+    @property
+    def guidance(self) -> float:
+        """The embedded guidance."""
+        return self._guidance
+
+    @guidance.setter
+    def guidance(self, value: float) -> None:
+        self._guidance, self.weights = value, ""
+
+    @classmethod
+    def network_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        channels = config["in_channels"]
+        packed = {
+            "in_channels": channels // PATCH**2,
+            "out_channels": (config.get("out_channels") or channels) // PATCH**2,
+            "sample_size": config.get("sample_size") or 128,  # of 1024 pixels, where the config names none
+            "patch_size": PATCH,
+        }
+        return {**config, **packed}
+
+    @property
+    def max_length(self) -> int:
+        usual = 512 if self.modules["network"].config.guidance_embeds else 256
+        return min(usual, self._pipeline.tokenizer_2.model_max_length)
+
+    @property
+    def sequences(self) -> tuple[tuple[tuple[str, ...], int], ...]:
+        return ((("tokenizer_2",), self.max_length),)
+
+    def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:
+        if clip_skip is not None:
+            raise UserError(f"{self.name} reads no hidden layer of CLIP: leave clip_skip out")
+        self._warn_of_unknown_words(prompts)
+        states, pooled, _ = self._pipeline.encode_prompt(
+            list(prompts), device=self.device, max_sequence_length=self.max_length
+        )
+        return Conditioning({"encoder_hidden_states": states, "pooled_projections": pooled})
+
+    def forward(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        network, (height, width) = self.modules["network"], (side // PATCH for side in latents.shape[2:])
+        rows, columns = (torch.arange(count, device=latents.device) for count in (height, width))
+        places = torch.cartesian_prod(torch.zeros_like(rows[:1]), rows, columns)
+        embedded = (
+            latents.new_full((len(latents),), self.guidance) if network.config.guidance_embeds else None
+        )
+        output = network(
+            F.pixel_unshuffle(latents, PATCH).flatten(2).mT.to(self.dtype),
+            timestep=timesteps / 1000,
+            guidance=embedded,
+            img_ids=places,
+            txt_ids=places.new_zeros(conditioning.tensors["encoder_hidden_states"].shape[1], 3),
+            return_dict=False,
+            **conditioning.tensors,
+        )[0]
+        return F.pixel_shuffle(output.mT.unflatten(2, (height, width)), PATCH).float()
+
+    def controlled(self, control: AttentionControl | None, rows: Rows) -> AbstractContextManager[None]:
+        return controlled(self.modules["network"], control, rows, self.max_length)
+
+    def spacing(self, num_steps: int, height: int, width: int) -> Mapping[str, Any]:
+        sigmas = np.linspace(1.0, 1 / num_steps, num_steps)
+        return {"sigmas": sigmas, **super().spacing(num_steps, height, width)}
