@@ -5,9 +5,10 @@ from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.loading import load_backbone, resolve_device
 from persongen_lib.backbones.pixart import PixArtAlpha
+from persongen_lib.backbones.schedulers import SCHEDULERS
 from persongen_lib.backbones.sd import StableDiffusion
 from persongen_lib.backbones.sdxl import StableDiffusionXL
-from persongen_lib.backbones.solvers import SCHEDULERS, Solver, Step
+from persongen_lib.backbones.solvers import Solver, Step
 from persongen_lib.backbones.sources import Source, list_backbones, locate, weights_digest
 
 __all__ = [
