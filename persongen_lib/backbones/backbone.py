@@ -103,8 +103,17 @@ class Backbone(ABC):
         self._between: dict[float, dict[str, Tensor]] = {}
 
     @abstractmethod
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """One row per prompt. Differentiable: sampling calls it without gradients."""
+    def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:
+        """One row per prompt. Differentiable: sampling calls it without gradients.
+
+        Args:
+            prompts: the texts.
+            clip_skip: how many of the last layers of CLIP text encoders are left out, as in diffusers; None for the
+                model's usual layer.
+
+        Raises:
+            UserError: `clip_skip` for a model without CLIP, or more layers than there are.
+        """
 
     @abstractmethod
     def forward(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
@@ -115,6 +124,10 @@ class Backbone(ABC):
             timesteps: training timesteps, (rows,), whole numbers or not.
             conditioning: one row per row of the latents.
         """
+
+    @abstractmethod
+    def pixels(self, latents: Tensor) -> Tensor:
+        """RGB pictures of latents, (rows, 3, height, width) float32 from 0 to 1."""
 
     @abstractmethod
     def decode(self, latents: Tensor) -> list[Image]:

@@ -175,6 +175,10 @@ class LatentDiffusion(TokenizedWords):
         return controlled(self.modules["network"], control, rows)
 
     def decode(self, latents: Tensor) -> list[Image]:
+        processor = self._pipeline.image_processor
+        return processor.numpy_to_pil(processor.pt_to_numpy(self.pixels(latents)))
+
+    def pixels(self, latents: Tensor) -> Tensor:
         vae = self._pipeline.vae
         pixels = self._pixels(latents)
         if vae.dtype != torch.float32 and not (fine := pixels.isfinite().flatten(1).all(1)).all():
@@ -189,7 +193,7 @@ class LatentDiffusion(TokenizedWords):
                 f"{self.name}'s autoencoder gives values that are not finite: lower the guidance, or check the "
                 "autoencoder's weights"
             )
-        return self._pipeline.image_processor.postprocess(pixels, output_type="pil")
+        return self._pipeline.image_processor.postprocess(pixels, output_type="pt")
 
     def _pixels(self, latents: Tensor) -> Tensor:
         vae = self._pipeline.vae

@@ -153,6 +153,20 @@ class NoiseModel:
             return (latents - level.signal * output) / level.noise
         return output
 
+    def output(self, prediction: Tensor, latents: Tensor, level: Level) -> Tensor:
+        """What the network would put out for a prediction of `kind`, the inverse of `prediction`.
+
+        Args:
+            prediction: (rows, C, H, W).
+            latents: those that the prediction was made for.
+            level: the level of the latents.
+        """
+        if self.prediction_type == "v_prediction":
+            return (prediction - level.noise * latents) / level.signal
+        if self.prediction_type == "sample":
+            return (latents - level.noise * prediction) / level.signal
+        return prediction
+
     def target(self, clean: Tensor, epsilon: Tensor, level: Level) -> Tensor:
         """What the network should put out for latents that mix `clean` and `epsilon` at this level.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from persongen_lib.backbones.backbone import Conditioning, Usual
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.latent import LatentDiffusion
+from persongen_lib.core.errors import UserError
 
 
 @FAMILIES.register(order=30)
@@ -26,7 +27,11 @@ class PixArtAlpha(LatentDiffusion):
     call_options = {"clean_caption": False, "use_resolution_binning": False}
     text_projections = ("q", "k", "v", "o")
 
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
+    def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:
+        if clip_skip is not None:
+            raise UserError(
+                "a pixart model reads prompts with T5, which skips no layers: leave clip_skip out"
+            )
         self._warn_of_unknown_words(prompts)
         states, mask, _, _ = self._pipeline.encode_prompt(
             list(prompts), False, device=self.device, max_sequence_length=self.max_length

@@ -9,6 +9,7 @@ import torch
 from persongen_lib.backbones.backbone import Conditioning, Usual
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.latent import LatentDiffusion
+from persongen_lib.backbones.words import check_clip_skip
 
 
 @FAMILIES.register(order=20)
@@ -41,10 +42,13 @@ class StableDiffusionXL(LatentDiffusion):
         if vae.dtype == torch.float16 and vae.config.force_upcast:
             vae.float()
 
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
+    def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:
         self._warn_of_unknown_words(prompts)
+        if clip_skip is not None:
+            layers = [self.modules[name].config.num_hidden_layers for name in self.tokenizers]
+            check_clip_skip(clip_skip, min(layers) - 1)  # the last layer is always left out
         states, _, pooled, _ = self._pipeline.encode_prompt(
-            list(prompts), device=self.device, do_classifier_free_guidance=False
+            list(prompts), device=self.device, do_classifier_free_guidance=False, clip_skip=clip_skip
         )
         if self._pipeline.config.force_zeros_for_empty_prompt:
             null = torch.tensor([prompt == "" for prompt in prompts], device=self.device)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from persongen_lib.backbones.noise import Kind, Level, NoiseModel
-from persongen_lib.core.checks import check_known, check_steps
+from persongen_lib.backbones.schedulers import (
+    FIRST_ORDER,
+    FLOWS,
+    SCHEDULERS,
+    STOCHASTIC,
+    UNSCALED,
+    base_name,
+    make_scheduler,
+    scheduler_name,
+)
+from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
-
-_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {"clip_sample": False}),
-    "dpm++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "variance_type": None}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),
-}
-SCHEDULERS = tuple(_CLASSES)
-FIRST_ORDER = ("ddim", "euler", "flow-euler")
-"""Solvers whose next latents are a mixture of the clean latents and the noise: those that can put other noise back."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,10 @@ class Step(Level):
 
 
 class Solver:
-    """Deterministic sampling by DDIM, DPM-Solver++ or Euler over the model's own noise levels and spacing.
+    """Sampling by a scheduler of diffusers over the model's own noise levels and spacing.
 
     Latents are `signal x0 + noise eps` of their step everywhere; Euler's, which are `x0 + sigma eps` inside, are
-    converted. A solver may remember its last steps: give each trajectory its own `fresh()`. A model's own
-    scheduler of the same class is copied, for its pipeline may have corrected it.
+    converted. A solver may remember its last steps: give each trajectory its own `fresh()`.
 
     Args:
         own: the model's scheduler, a diffusers one.
@@ -71,23 +70,13 @@ class Solver:
     """
 
     def __init__(self, own: Any, name: str, num_steps: int, spacing: Mapping[str, Any] | None = None) -> None:
-        import diffusers
-
-        check_known("scheduler", [name], SCHEDULERS)
+        name = scheduler_name(name)
         check_steps(num_steps, own.config.num_train_timesteps)
         kind = NoiseModel.of(own).kind
-        if (name == "flow-euler") != (kind == "velocity"):
-            fitting = [one for one in SCHEDULERS if (one == "flow-euler") == (kind == "velocity")]
+        if (name in FLOWS) != (kind == "velocity"):
+            fitting = [one for one in SCHEDULERS if (one in FLOWS) == (kind == "velocity")]
             raise UserError(f"the scheduler {name} does not fit this model: give {' or '.join(fitting)}")
-        class_name, fixed = _CLASSES[name]
-        scheduler_class = getattr(diffusers, class_name)
-        scheduler = (
-            copy.deepcopy(own)
-            if isinstance(own, scheduler_class)
-            else scheduler_class.from_config(own.config, **fixed)
-        )
-        if kind == "epsilon":
-            scheduler.register_to_config(prediction_type="epsilon", **fixed)
+        scheduler = make_scheduler(own, name)
         try:
             scheduler.set_timesteps(num_steps, **(spacing or {}))
         except (ValueError, ImportError) as error:
@@ -95,11 +84,11 @@ class Solver:
         if name != "ddim":
             scheduler.set_begin_index(0)
         scheduler.is_scale_input_called = True
-        times = scheduler.timesteps.tolist()
-        if len(set(times)) != num_steps or max(times) > own.config.num_train_timesteps - (kind == "epsilon"):
+        times, levels = scheduler.timesteps.tolist(), _levels(scheduler, name)
+        distinct = len({before.noise for before, _ in levels}) == len(times) == num_steps
+        if not distinct or max(times) > own.config.num_train_timesteps - (kind == "epsilon"):
             raise UserError(f"{name} can't take {num_steps} steps with this model: give fewer steps")
-        self.name = name
-        levels = _levels(scheduler, name)
+        self.name, self._base = name, base_name(name)
         self.steps = [
             Step(before.signal, before.noise, index, num_steps, times[index], after, kind)
             for index, (before, after) in enumerate(levels)
@@ -108,16 +97,26 @@ class Solver:
             raise UserError(f"{name} can't start from this model's pure noise: give dpm++ or euler")
         self._scheduler = scheduler
         self._solver = copy.deepcopy(scheduler)
+        self._generators: list[Generator] = []
 
-    def fresh(self) -> Solver:
-        """The same solver without the memory of any trajectory, independent of this one."""
+    @property
+    def stochastic(self) -> bool:
+        """Whether every step adds fresh noise."""
+        return self._base in STOCHASTIC
+
+    def fresh(self, generators: Iterable[Generator] = ()) -> Solver:
+        """The same solver without the memory of any trajectory, independent of this one.
+
+        Args:
+            generators: of the noise that a stochastic solver adds, one per row.
+        """
         other = copy.copy(self)
-        other._solver = copy.deepcopy(self._scheduler)
+        other._solver, other._generators = copy.deepcopy(self._scheduler), list(generators)
         return other
 
     def start(self, noise: Tensor) -> Tensor:
         """Latents at the first step from unit-variance noise."""
-        if self.name == "flow-euler":
+        if self.name in FLOWS:
             return noise * self.steps[0].noise
         return noise * (float(self._scheduler.init_noise_sigma) * self._scale(self.steps[0]))
 
@@ -136,15 +135,16 @@ class Solver:
             UserError: `renoise` under a solver of higher order.
         """
         if renoise is not None:
-            if self.name not in FIRST_ORDER:
+            if self._base not in FIRST_ORDER:
                 raise UserError(f"{self.name} can't put other noise back: give {' or '.join(FIRST_ORDER)}")
             return step.following.mix(step.clean(prediction, latents), step.epsilon(renoise, latents))
         inside = latents / self._scale(step)
-        after = self._solver.step(prediction, step.timestep, inside).prev_sample
+        noise = {"generator": self._generators} if self.stochastic else {}
+        after = self._solver.step(prediction, step.timestep, inside, **noise).prev_sample
         return after * self._scale(step.following)
 
     def _scale(self, level: Level) -> float:
-        return level.signal if self.name == "euler" else 1.0
+        return level.signal if self._base in UNSCALED else 1.0
 
 
 def _levels(scheduler: Any, name: str) -> list[tuple[Level, Level]]:
@@ -157,7 +157,7 @@ def _levels(scheduler: Any, name: str) -> list[tuple[Level, Level]]:
             for t in scheduler.timesteps.tolist()
         ]
     sigmas = scheduler.sigmas.tolist()
-    if name == "flow-euler":
+    if name in FLOWS:
         levels = [Level(1 - sigma, sigma) for sigma in sigmas]
     else:
         levels = [_preserving(1 / (1 + sigma**2)) for sigma in sigmas]

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
 
 _WORDS = re.compile(r"\w+|[^\w\s]+")
@@ -137,6 +138,11 @@ class TokenizedWords(Backbone):
                         warnings.warn(
                             f"{self.name} does not know the word {word!r}: use another one", stacklevel=4
                         )
+
+
+def check_clip_skip(clip_skip: Any, layers: int) -> int:
+    """The number itself, when a model's CLIP text encoders have `layers` that can be left out."""
+    return check_steps(clip_skip, layers, what="clip_skip of this model")
 
 
 def _table(text_encoder: torch.nn.Module) -> str:

@@ -21,7 +21,7 @@ TEMPLATE = "a photo of {}"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Define the command's options; every list of names in their help comes from the library."""
-    from persongen_lib.backbones.solvers import SCHEDULERS
+    from persongen_lib.backbones.schedulers import SCHEDULERS
     from persongen_lib.backbones.sources import list_backbones
     from persongen_lib.data.prompts import list_prompts
     from persongen_lib.finetune.engine.method import list_methods
@@ -64,6 +64,31 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the backbone's)")
     parser.add_argument("--scheduler", help=f"{', '.join(SCHEDULERS)} (default: the backbone's)")
     parser.add_argument(
+        "--height", type=int, metavar="PIXELS", help="of the pictures (default: the backbone's)"
+    )
+    parser.add_argument(
+        "--width", type=int, metavar="PIXELS", help="of the pictures (default: the backbone's)"
+    )
+    parser.add_argument(
+        "--negative-prompt", metavar="TEXT", help="what guidance leads away from (default: nothing)"
+    )
+    parser.add_argument(
+        "--clip-skip", type=int, metavar="N", help="leave out the last N layers of CLIP (default: none)"
+    )
+    parser.add_argument(
+        "--guidance-rescale",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="0 to 1: how far guidance is kept from overexposure (default: 0.0)",
+    )
+    parser.add_argument(
+        "--preview-every",
+        type=int,
+        metavar="STEPS",
+        help="also save each new picture as predicted after every so many steps (default: no previews)",
+    )
+    parser.add_argument(
         "--batch-size", type=int, default=8, metavar="N", help="pictures at a time (default: 8)"
     )
     parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: fp32 on a CPU, fp16 on a GPU)")
@@ -83,12 +108,20 @@ def run(args: Namespace) -> int:
     concept, fine_tune = _source(args, training)
     spec = resolved(_spec(args, concept, fine_tune), runtime, adapter=args.adapter)
     check_steps(args.batch_size, what="the batch size")
+    if args.preview_every is not None:
+        check_steps(args.preview_every, what="--preview-every")
     if args.output:
         check_output(spec, args.output)
     store = runtime.store
     if concept and (store.find("finetune", fine_tune) or not store.intact("sample", spec)):
         finetune(fine_tune, concept, training)
-    folder = run_sample(spec, runtime, adapter=args.adapter, batch_size=args.batch_size)
+    folder = run_sample(
+        spec,
+        runtime,
+        adapter=args.adapter,
+        batch_size=args.batch_size,
+        preview_every=args.preview_every,
+    )
     if args.output:
         folder = export(folder, args.output)
     count = len(spec.prompts) * len(spec.seeds)
@@ -143,5 +176,10 @@ def _spec(args: Namespace, concept: Concept | None, fine_tune: FineTuneSpec | No
         class_name=args.class_name,
         token=args.token or "sks",
         scheduler=args.scheduler,
+        height=args.height,
+        width=args.width,
+        negative_prompt=args.negative_prompt or "",
+        clip_skip=args.clip_skip,
+        guidance_rescale=args.guidance_rescale,
         **parse_parameters(args.param),
     )

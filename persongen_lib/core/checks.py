@@ -68,6 +68,11 @@ def check_once(what: str, given: Iterable[str], where: str = "") -> None:
 
 def check_template(template: Any) -> str:
     """The template itself, when it has exactly one `{}`, a word of its own, and no other brace."""
+    if isinstance(template, str) and template.count("{}") > 1:
+        raise UserError(
+            f"the template {template!r} needs exactly one {{}}, not {template.count('{}')}: several concepts in one "
+            "image are not supported"
+        )
     if (
         not isinstance(template, str)
         or template.count("{}") != 1
@@ -151,6 +156,13 @@ def check_steps(num_steps: Any, most: int = 1000, what: str = "the number of ste
     if isinstance(num_steps, bool) or not isinstance(num_steps, int) or not 1 <= num_steps <= most:
         raise UserError(f"{what} must be a whole number from 1 to {most}, not {num_steps!r}")
     return num_steps
+
+
+def check_share(name: str, value: Any) -> float:
+    """The value itself, when it is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise UserError(f"{name} must be a number from 0 to 1, not {reprlib.repr(value)}")
+    return value
 
 
 def parse_seeds(seeds: str | int | Iterable[int]) -> tuple[int, ...]:

@@ -98,7 +98,7 @@ def run_trajectories(
                 recorders=[
                     TrajectoryWriter(model, strategy, dict(enumerate(files[p] for p in order)), frames)
                 ],
-                encoder=encoder,
+                encoder=encoder, **spec.options,
             )  # fmt: skip
         return {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
 

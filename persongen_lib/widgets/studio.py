@@ -92,6 +92,7 @@ class Studio:
         result = sample(
             backbone, strategy, spec.prompts, spec.token, spec.class_name, spec.num_steps, spec.seeds,
             scheduler=spec.scheduler, recorders=[recorder], encoder=self._encoder,
+            **spec.options,
         )  # fmt: skip
         seconds = time.perf_counter() - started
         return Shown(result.images, *result.records[recorder.name], result.evaluations, seconds)

@@ -18,7 +18,7 @@ from fuzz_place import DEEP, in_time
 from hostile import NAMES
 from hypothesis import strategies as st
 
-from persongen_lib.backbones.solvers import SCHEDULERS
+from persongen_lib.backbones.schedulers import SCHEDULERS
 from persongen_lib.cli.main import COMMANDS, _parser, main
 from persongen_lib.finetune.engine.method import list_methods
 from persongen_lib.sampling.engine.strategy import list_strategies

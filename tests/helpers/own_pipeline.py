@@ -5,34 +5,59 @@ import torch
 from tiny import T5_LENGTH
 
 from persongen_lib.backbones import FAMILIES
-from persongen_lib.sampling import initial_noise, make_strategy, sample
+from persongen_lib.sampling import make_strategy, sample
 
+SDE = {"algorithm_type": "sde-dpmsolver++"}
 CLASSES = {
-    "ddim": diffusers.DDIMScheduler,
-    "dpm++": diffusers.DPMSolverMultistepScheduler,
-    "euler": diffusers.EulerDiscreteScheduler,
+    "ddim": (diffusers.DDIMScheduler, {"clip_sample": False}),
+    "dpm++": (diffusers.DPMSolverMultistepScheduler, {}),
+    "dpm++-sde": (diffusers.DPMSolverMultistepScheduler, SDE),
+    "dpm++-2s": (diffusers.DPMSolverSinglestepScheduler, {}),
+    "unipc": (diffusers.UniPCMultistepScheduler, {}),
+    "deis": (diffusers.DEISMultistepScheduler, {}),
+    "lms": (diffusers.LMSDiscreteScheduler, {}),
+    "euler": (diffusers.EulerDiscreteScheduler, {}),
+    "euler-a": (diffusers.EulerAncestralDiscreteScheduler, {}),
 }
+"""Each scheduler as a user of diffusers makes it from a pipeline's."""
 
 
-def compare(pipeline, scheduler, num_steps=8, tolerance=1e-4):
-    """Our base sampling and the pipeline's own of two prompts are the same, to a relative `tolerance`."""
+def own_scheduler(pipeline, name):
+    """The pipeline's scheduler as its users change it; the end "-karras" stands for Karras' spacing."""
+    base, karras, _ = name.partition("-karras")
+    scheduler_class, settings = CLASSES[base]
+    spacing = {"use_karras_sigmas": True} if karras else {}
+    return scheduler_class.from_config(pipeline.scheduler.config, **settings, **spacing)
+
+
+def compare(pipeline, scheduler, num_steps=8, tolerance=1e-4, size=None, ours=None, theirs=None):
+    """Our base sampling and the pipeline's own of two prompts are the same, to a relative `tolerance`.
+
+    Args:
+        pipeline: is given the scheduler.
+        scheduler: its short name.
+        num_steps: of both.
+        tolerance: relative to the largest latent.
+        size: (height, width) of the pictures in pixels.
+        ours: further options of `sample`.
+        theirs: the same for the pipeline's call.
+    """
     backbone = FAMILIES[type(pipeline).__name__](pipeline)
-    pipeline.scheduler = CLASSES[scheduler].from_config(pipeline.scheduler.config)
-    if scheduler == "ddim":
-        pipeline.scheduler.register_to_config(clip_sample=False)
-    options = {"clean_caption": False, "use_resolution_binning": False} if backbone.family == "pixart" else {}
-    noise, places = initial_noise((3, 4), backbone.latent_shape), ("in the snow", "on the beach")
-    theirs = pipeline(
-        [f"a photo of sks dog {place}" for place in places], latents=noise, num_inference_steps=num_steps,
-        guidance_scale=5.0, output_type="latent", **options,
+    pipeline.scheduler = own_scheduler(pipeline, scheduler)
+    places, seeds = ("in the snow", "on the beach"), (3, 4)
+    sides = dict(zip(("height", "width"), size, strict=True)) if size else {}
+    expected = pipeline(
+        [f"a photo of sks dog {place}" for place in places], num_inference_steps=num_steps, guidance_scale=5.0,
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds], output_type="latent",
+        **sides, **backbone.call_options, **(theirs or {}),
     ).images  # fmt: skip
-    for at, place in enumerate(places):
-        ours = sample(
+    for at, (place, seed) in enumerate(zip(places, seeds, strict=True)):
+        sampled = sample(
             backbone, make_strategy("base", guidance_scale=5), f"a photo of {{}} {place}", "sks", "dog",
-            num_steps, latents=noise[at : at + 1], output="latents", scheduler=scheduler,
+            num_steps, [seed], output="latents", scheduler=scheduler, **sides, **(ours or {}),
         )  # fmt: skip
         torch.testing.assert_close(
-            ours.latents[0], theirs[at], rtol=tolerance, atol=tolerance * float(theirs.abs().max())
+            sampled.latents[0], expected[at], rtol=tolerance, atol=tolerance * float(expected.abs().max())
         )
 
 

@@ -138,7 +138,7 @@ def test_a_picture_does_not_depend_on_its_batch(backbone, name):
 
 def test_each_prompt_is_encoded_once(backbone):
     prompts, encode = [], backbone.encode
-    backbone.encode = lambda texts: prompts.extend(texts) or encode(texts)
+    backbone.encode = lambda texts, **options: prompts.extend(texts) or encode(texts, **options)
     try:
         run(backbone, "mixed", range(4), batch_size=2)
     finally:
@@ -174,7 +174,7 @@ def test_wrong_strategies_and_values(backbone):
     for options in (
         {"num_steps": 0},
         {"template": "a photo"},
-        {"output": "tensors"},
+        {"output": "jpeg"},
         {"seeds": "x"},
         {"batch_size": 0},
     ):

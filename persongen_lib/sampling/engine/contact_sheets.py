@@ -28,6 +28,11 @@ def picture_name(prompt_index: int, seed: int) -> str:
     return f"images/p{prompt_index:02d}_s{seed:04d}.png"
 
 
+def preview_name(prompt_index: int, seed: int, step: int) -> str:
+    """The file of a picture's preview after a step inside its run folder."""
+    return f"previews/p{prompt_index:02d}_s{seed:04d}_step{step:04d}.png"
+
+
 def is_image(name: str) -> bool:
     """Whether a file of a sample run, by its path in the folder, is one of its pictures."""
     return name.startswith("images/")

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from persongen_lib.backbones.solvers import Solver, Step
+from persongen_lib.sampling.engine.noise import step_generators
 from persongen_lib.sampling.engine.predictions import Branch, Encoder, Predictions
 from persongen_lib.sampling.engine.prompts import Prompts
+from persongen_lib.sampling.engine.rescale import rescaled
 from persongen_lib.sampling.engine.strategy import Guided, Strategy
 
 
@@ -58,6 +60,8 @@ def trajectory(
     noise: Tensor,
     refine_noise: Tensor | None = None,
     first: int = 0,
+    seeds: Sequence[int] = (),
+    guidance_rescale: float = 0.0,
 ) -> Iterator[StepRecord]:
     """Sample from noise, yielding a record per step; the last record's `next_latents` are the result.
 
@@ -69,8 +73,10 @@ def trajectory(
         noise: (rows, C, H, W) of unit variance.
         refine_noise: (refine_steps, steps, rows, C, H, W) where the strategy refines.
         first: the number of the first row's image in the run.
+        seeds: one per row, of the noise that a stochastic solver adds: the same on the trajectory beside this one.
+        guidance_rescale: the share of rescaled guidance, see `rescaled`.
     """
-    own, its = solver.fresh(), solver.fresh()
+    own, its = (solver.fresh(step_generators(seeds, noise.shape[1:])) for _ in range(2))
     latents = its_latents = own.start(noise)
     memory: dict[str, Tensor] = {}
     its_memory: dict[str, Tensor] = {}
@@ -85,9 +91,11 @@ def trajectory(
         beside = now.companion(step)
         if beside:
             its_predict = predict.companion = Predictions(encoder, prompts, its_latents, step, its_memory)
-        guided = _guided(now(latents, step, predict))
+        guided = rescaled(_guided(now(latents, step, predict)), predict, guidance_rescale)
         if beside:
-            its_guided = _guided(beside(its_latents, step, its_predict))
+            its_guided = rescaled(
+                _guided(beside(its_latents, step, its_predict)), its_predict, guidance_rescale
+            )
             its_latents = its.advance(its_guided.prediction, step, its_latents, its_guided.renoise)
             evaluations += its_predict.evaluations
         after = own.advance(guided.prediction, step, latents, guided.renoise)

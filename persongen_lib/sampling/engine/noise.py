@@ -9,13 +9,24 @@ import torch
 from torch import Tensor
 
 from persongen_lib.backbones.backbone import Backbone
-from persongen_lib.core.checks import parse_seeds
+from persongen_lib.core.checks import check_steps, parse_seeds
 from persongen_lib.core.errors import UserError
+
+LARGEST_SIDE = 8192
+"""Pixels; no model makes sense of larger images, and no memory holds them."""
 
 
 def initial_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
     """Unit-variance noise (len(seeds), C, H, W), float32, on the CPU."""
     return torch.stack([torch.randn(shape, generator=_generator(seed)) for seed in seeds])
+
+
+def step_generators(seeds: Sequence[int], shape: Sequence[int]) -> list[torch.Generator]:
+    """Each picture's generator after its initial noise of this shape."""
+    generators = [_generator(seed) for seed in seeds]
+    for generator in generators:
+        torch.randn(shape, generator=generator)
+    return generators
 
 
 def refinement_noise(seeds: Sequence[int], shape: Sequence[int], refine_steps: int, num_steps: int) -> Tensor:
@@ -30,16 +41,20 @@ def refinement_noise(seeds: Sequence[int], shape: Sequence[int], refine_steps: i
     Returns:
         Unit-variance noise (refine_steps, num_steps, len(seeds), C, H, W), float32, on the CPU.
     """
-    draws = []
-    for seed in seeds:
-        generator = _generator(seed)
-        torch.randn(shape, generator=generator)
-        draws.append(torch.randn((refine_steps, num_steps, *shape), generator=generator))
+    draws = [
+        torch.randn((refine_steps, num_steps, *shape), generator=generator)
+        for generator in step_generators(seeds, shape)
+    ]
     return torch.stack(draws, dim=2)
 
 
 def starting_noise(
-    backbone: Backbone, seeds: str | int | Sequence[int] | None, latents: Tensor | None, templates: int
+    backbone: Backbone,
+    seeds: str | int | Sequence[int] | None,
+    latents: Tensor | None,
+    templates: int,
+    height: int | None = None,
+    width: int | None = None,
 ) -> tuple[list[int], Tensor]:
     """The seed and the initial noise of every picture.
 
@@ -48,29 +63,63 @@ def starting_noise(
         seeds: one picture per seed and template; None for 0.
         latents: the noise itself, in place of seeds.
         templates: how many templates there are.
+        height: of the images in pixels; None for the model's own, or that of the latents.
+        width: of the images in pixels; None for the model's own, or that of the latents.
 
     Returns:
         The seeds (0, 1, 2 ... for each template where latents are given), and noise (images, C, H, W) float32.
 
     Raises:
-        UserError: both seeds and latents, or wrong ones.
+        UserError: both seeds and latents, wrong ones, or a size that the model can't make.
     """
+    shape = latent_shape(backbone, height, width)
     if latents is None:
         seeds = parse_seeds(0 if seeds is None else seeds)
-        return list(seeds) * templates, initial_noise(seeds, backbone.latent_shape).repeat(templates, 1, 1, 1)
+        return list(seeds) * templates, initial_noise(seeds, shape).repeat(templates, 1, 1, 1)
     if seeds is not None:
         raise UserError("seeds and latents are two ways to give the initial noise: give one of them")
     check_noise("latents", latents, (None, backbone.latent_shape[0], None, None))
-    count, height, width = len(latents), *latents.shape[2:]
+    count, rows, columns = len(latents), *latents.shape[2:]
     if not count or count % templates:
         raise UserError(
             f"{count} latents can't be shared out to {templates} templates: give as many for each"
         )
-    if height % backbone.patch or width % backbone.patch or not height * width:
+    if rows % backbone.patch or columns % backbone.patch or not rows * columns:
         raise UserError(
-            f"the height and width of latents must be multiples of {backbone.patch}, not {height} x {width}"
+            f"the height and width of latents must be multiples of {backbone.patch}, not {rows} x {columns}"
         )
+    for name, given, wanted, own in (("height", height, shape[1], rows), ("width", width, shape[2], columns)):
+        if given is not None and wanted != own:
+            raise UserError(
+                f"the latents are of another {name} than {given} pixels: leave {name} out, or give other latents"
+            )
     return list(range(count // templates)) * templates, latents.float()
+
+
+def latent_shape(
+    backbone: Backbone, height: int | None = None, width: int | None = None
+) -> tuple[int, int, int]:
+    """The shape (C, H, W) of the latents of images with this height and width in pixels.
+
+    Args:
+        backbone: the model.
+        height: of the images in pixels; None for the model's own.
+        width: of the images in pixels; None for the model's own.
+
+    Raises:
+        UserError: a size that the model can't make.
+    """
+    channels, *own = backbone.latent_shape
+    pixels = backbone.image_size // own[0]
+    unit = pixels * backbone.patch
+    sides = []
+    for name, given, usual in (("height", height, own[0]), ("width", width, own[1])):
+        if given is not None:
+            check_steps(given, LARGEST_SIDE, what=f"the {name} in pixels")
+            if given % unit:
+                raise UserError(f"the {name} must be a multiple of {unit} pixels for this model, not {given}")
+        sides.append(usual if given is None else given // pixels)
+    return channels, sides[0], sides[1]
 
 
 def check_noise(name: str, noise: Any, shape: Sequence[int | None]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from persongen_lib.core.checks import check_inside, check_known, check_seed, check_template
 from persongen_lib.core.errors import UserError
+from persongen_lib.sampling.engine.options import OPTIONS, check_options
 
 KEYS = ("file", "prompt_index", "template", "prompt", "seed", "evaluations")
 NUMBERS = ("prompt_index", "seed", "evaluations")
@@ -19,7 +20,7 @@ def picture_row(line: str, where: str) -> dict[str, Any]:
 
     Args:
         line: a JSON object with `file` (in the run's folder), and where known `template`, `prompt`, and the whole
-            numbers `prompt_index`, `seed` and `evaluations`.
+            numbers `prompt_index`, `seed` and `evaluations`, and those of `OPTIONS` that the run did not leave out.
         where: file and line, at the beginning of the error.
 
     Raises:
@@ -31,7 +32,7 @@ def picture_row(line: str, where: str) -> dict[str, Any]:
         row = None
     if not isinstance(row, dict) or "file" not in row:
         raise UserError(f"{where} must be a JSON object with the picture's file, such as {EXAMPLE}")
-    check_known("key", row, KEYS, where=f" in {where}")
+    check_known("key", row, (*KEYS, *OPTIONS), where=f" in {where}")
     check_inside(row["file"], where)
     try:
         if "template" in row:
@@ -41,6 +42,7 @@ def picture_row(line: str, where: str) -> dict[str, Any]:
         for name in NUMBERS:
             if name in row:
                 check_seed(row[name], name)
+        check_options(**{name: row[name] for name in OPTIONS if name in row})
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return row

@@ -13,7 +13,7 @@ from persongen_lib.backbones.solvers import Step
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 from persongen_lib.sampling.engine.attention import Swap, WordAttention
-from persongen_lib.sampling.engine.prompts import BRANCHES, Prompts
+from persongen_lib.sampling.engine.prompts import BRANCHES, Prompts, Text
 
 Branch = tuple[str, Weights]
 """A branch of `BRANCHES` and the weights that predict it."""
@@ -30,14 +30,15 @@ class Encoder:
         self._batches: dict[tuple, Conditioning] = {}
         self._spans: dict[tuple, tuple[tuple[int, int], ...]] = {}
 
-    def __call__(self, prompts: Sequence[str], weights: Weights) -> Conditioning:
-        """One row per prompt; must be called with these weights in use."""
-        batch = tuple(prompts), weights, self.backbone.adapter, self.backbone.adapter_digest
+    def __call__(self, texts: Sequence[Text], weights: Weights) -> Conditioning:
+        """One row per text; must be called with these weights in use."""
+        batch = tuple(texts), weights, self.backbone.adapter, self.backbone.adapter_digest
         if batch not in self._batches:
-            keys = [(prompt, *batch[1:]) for prompt in prompts]
+            keys = [(text, *batch[1:]) for text in texts]
             for key in keys:
                 if key not in self._known:
-                    self._known[key] = self.backbone.encode([key[0]])
+                    prompt, clip_skip = key[0]
+                    self._known[key] = self.backbone.encode([prompt], clip_skip=clip_skip)
             if len(self._batches) == KEPT:
                 self._batches.pop(next(iter(self._batches)))
             self._batches[batch] = Conditioning.cat([self._known[key] for key in keys])
@@ -181,7 +182,7 @@ def _evaluate(
 ) -> None:
     first = jobs[0][0]
     backbone, pictures = first.encoder.backbone, len(first.latents)
-    texts = [prompts[branch] for predict, (branch, _) in jobs for prompts in predict.prompts]
+    texts = [prompts.encoded(branch) for predict, (branch, _) in jobs for prompts in predict.prompts]
     latents = torch.cat([predict.latents for predict, _ in jobs])
     rows: dict[Hashable, slice] = {job: slice(k * pictures, (k + 1) * pictures) for k, job in enumerate(jobs)}
     with backbone.using(weights), backbone.controlled(control, rows):

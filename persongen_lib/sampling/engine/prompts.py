@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,39 +11,51 @@ from persongen_lib.core.checks import check_template, check_words
 from persongen_lib.core.errors import UserError
 
 BRANCHES = ("null", "concept", "superclass", "empty")
+Text = tuple[str, int | None]
+"""A prompt, and how many layers of the text encoders are left out."""
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """A template filled for each branch: with "{token} {class}", with the class, with nothing; the null prompt is "".
+    """A template filled for each branch: with "{token} {class}", with the class, with nothing; and the null prompt.
 
     Attributes:
         template: a prompt with `{}` for the concept.
         token: the placeholder, "sks".
         class_name: the class word, "dog".
+        negative_prompt: the null prompt, which guidance leads away from.
+        clip_skip: how many of the last layers of the CLIP text encoders are left out, for all but the null prompt as
+            in diffusers; None for the model's usual layer.
 
     Raises:
-        UserError: a wrong template, token or class name.
+        UserError: a wrong template, token, class name or negative prompt.
     """
 
     template: str
     token: str
     class_name: str
+    negative_prompt: str = ""
+    clip_skip: int | None = None
 
     def __post_init__(self) -> None:
         check_template(self.template)
         check_words("token", self.token)
         check_words("class_name", self.class_name)
+        check_negative_prompt(self.negative_prompt)
 
     def __getitem__(self, branch: str) -> str:
         before, after = self.template.split("{}")
         filled = {
-            "null": "",
+            "null": self.negative_prompt,
             "concept": f"{before}{self.token} {self.class_name}{after}",
             "superclass": f"{before}{self.class_name}{after}",
             "empty": " ".join(f"{before} {after}".split()),
         }
         return filled[branch]
+
+    def encoded(self, branch: str) -> Text:
+        """A branch's prompt, and the layers that its encoding leaves out."""
+        return self[branch], None if branch == "null" else self.clip_skip
 
     def spans(self, what: str, backbone: Backbone) -> tuple[tuple[int, int], ...]:
         """Positions [start, stop) of words in the conditioning, one for each of its text sequences.
@@ -64,9 +77,24 @@ class Prompts:
             self.spans(what, backbone)
 
 
-def read_prompts(template: str | Iterable[str], token: str, class_name: str) -> list[Prompts]:
+def read_prompts(
+    template: str | Iterable[str],
+    token: str,
+    class_name: str,
+    negative_prompt: str = "",
+    clip_skip: int | None = None,
+) -> list[Prompts]:
     """The prompts of a template, or of several; UserError where there is none."""
     templates = [template] if isinstance(template, str) else template
     if not isinstance(templates, Iterable) or not (templates := list(templates)):
         raise UserError("no template given: give at least one such as 'a photo of {} in the snow'")
-    return [Prompts(one, token, class_name) for one in templates]
+    return [Prompts(one, token, class_name, negative_prompt, clip_skip) for one in templates]
+
+
+def check_negative_prompt(text: str) -> str:
+    """The text itself, when it is one line of text; "" stands for none."""
+    if not isinstance(text, str) or not text.isprintable():
+        raise UserError(
+            f"negative_prompt must be one line of text such as 'blurry', not {reprlib.repr(text)}"
+        )
+    return text

@@ -18,9 +18,10 @@ from persongen_lib.core.manifest import DONE, DamagedRun
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import read_spec
 from persongen_lib.data.opening import open_image
-from persongen_lib.sampling.engine.contact_sheets import is_packed, picture_name
+from persongen_lib.sampling.engine.contact_sheets import is_packed, picture_name, preview_name
 from persongen_lib.sampling.engine.models import check_fine_tuning, ready_backbone, resolved
 from persongen_lib.sampling.engine.predictions import Encoder
+from persongen_lib.sampling.engine.previews import Preview
 from persongen_lib.sampling.engine.prompts import Prompts
 from persongen_lib.sampling.engine.sampler import sample
 from persongen_lib.sampling.engine.specs import SampleSpec
@@ -36,11 +37,13 @@ def run_sample(
     adapter: str | Path | None = None,
     batch_size: int = 8,
     kind: str = "sample",
+    preview_every: int | None = None,
 ) -> Path:
     """The folder of a finished run, sampled now if it is not there yet, or not intact.
 
-    It holds images/p03_s0007.png (prompt index, seed) and pictures.jsonl, one row per image. A run whose images were
-    packed is sampled again.
+    It holds images/p03_s0007.png (prompt index, seed) and pictures.jsonl, one row per image; where previews are asked
+    for, previews/p03_s0007_step0010.png of the images that are sampled now. A run whose images were packed is sampled
+    again.
 
     Args:
         spec: the run; what it lacks is filled in (`resolved`).
@@ -49,6 +52,7 @@ def run_sample(
         adapter: the fine-tuning's folder, by default the store's.
         batch_size: images per network call and branch.
         kind: the run's kind in the store.
+        preview_every: how many steps lie between previews; None for none.
 
     Raises:
         UserError: as `resolved`, `ready_backbone` and `sample`.
@@ -61,7 +65,7 @@ def run_sample(
 
     def work(folder: Path) -> dict[str, Any]:
         model = ready_backbone(spec, runtime, backbone, adapter)
-        _sample_missing(spec, model, folder, batch_size)
+        _sample_missing(spec, model, folder, batch_size, preview_every)
         return {
             "device": str(model.device),
             "dtype": str(model.dtype).removeprefix("torch."),
@@ -96,7 +100,9 @@ def export(folder: Path, output: str | Path) -> Path:
     return output
 
 
-def _sample_missing(spec: SampleSpec, backbone: Backbone, folder: Path, batch_size: int) -> None:
+def _sample_missing(
+    spec: SampleSpec, backbone: Backbone, folder: Path, batch_size: int, preview_every: int | None
+) -> None:
     from tqdm.auto import tqdm
 
     encoder, rows = Encoder(backbone), dict[tuple[int, int], dict[str, Any] | None]()
@@ -106,7 +112,7 @@ def _sample_missing(spec: SampleSpec, backbone: Backbone, folder: Path, batch_si
             wanted = [(index, seed) for index in indices for seed in seeds]
             found = [_row(folder / picture_name(*one)) for one in wanted]
             if None in found:
-                _sample_batch(spec, backbone, encoder, folder, indices, seeds)
+                _sample_batch(spec, backbone, encoder, folder, indices, seeds, preview_every)
                 found = [_row(folder / picture_name(*one)) for one in wanted]
             rows.update(zip(wanted, found, strict=True))
             bar.update(len(wanted))
@@ -131,7 +137,16 @@ def _sample_batch(
     folder: Path,
     indices: range,
     seeds: tuple[int, ...],
+    preview_every: int | None,
 ) -> None:
+    wanted = [(index, seed) for index in indices for seed in seeds]
+
+    def show(preview: Preview) -> None:
+        for place, image in zip(preview.pictures, preview.images, strict=True):
+            write_atomic(
+                folder / preview_name(*wanted[place], preview.step), partial(_save, image=image, row={})
+            )
+
     result = sample(
         backbone,
         spec.strategy,
@@ -143,8 +158,10 @@ def _sample_batch(
         scheduler=spec.scheduler,
         batch_size=len(indices) * len(seeds),
         encoder=encoder,
+        preview_every=preview_every,
+        on_preview=show if preview_every is not None else None,
+        **spec.options,
     )
-    wanted = [(index, seed) for index in indices for seed in seeds]
     for (index, seed), image in zip(wanted, result.images or (), strict=True):
         name, template = picture_name(index, seed), spec.prompts[index]
         row = {
@@ -154,6 +171,7 @@ def _sample_batch(
             "prompt": Prompts(template, spec.token, spec.class_name)["concept"],
             "seed": seed,
             "evaluations": result.evaluations,
+            **spec.options,
         }
         write_atomic(folder / name, partial(_save, image=image, row=row))
 

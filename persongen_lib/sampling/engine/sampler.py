@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from PIL.Image import Image
 from torch import Tensor
 
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.defaults import defaults_of
-from persongen_lib.core.checks import check_known, check_steps
+from persongen_lib.backbones.schedulers import scheduler_name
+from persongen_lib.core.checks import check_known, check_share, check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.failures import enough_memory
 from persongen_lib.sampling.engine.loop import StepRecord, trajectory
 from persongen_lib.sampling.engine.noise import check_noise, refinement_noise, starting_noise
 from persongen_lib.sampling.engine.predictions import Encoder
+from persongen_lib.sampling.engine.previews import Preview, Previews, check_previews
 from persongen_lib.sampling.engine.prompts import read_prompts
 from persongen_lib.sampling.engine.specs import usual_scheduler
 from persongen_lib.sampling.engine.strategy import Strategy
+
+OUTPUTS = ("images", "numpy", "tensors", "latents")
 
 
 class Recorder(Protocol):
@@ -40,13 +43,14 @@ class Samples:
     """What was sampled.
 
     Attributes:
-        images: RGB, or None where only latents were asked for.
+        images: RGB: PIL images, an array (images, height, width, 3) or a tensor (images, 3, height, width) of float32
+            numbers from 0 to 1 on the CPU, or None where only latents were asked for.
         latents: (images, C, H, W) float32 before the decoder, on the CPU.
         evaluations: NFE, network rows per image.
         records: what each recorder kept, by its name.
     """
 
-    images: list[Image] | None
+    images: Any
     latents: Tensor
     evaluations: int
     records: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +72,13 @@ def sample(
     recorders: Iterable[Recorder] = (),
     encoder: Encoder | None = None,
     refine_noise: Tensor | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    negative_prompt: str = "",
+    clip_skip: int | None = None,
+    guidance_rescale: float = 0.0,
+    preview_every: int | None = None,
+    on_preview: Callable[[Preview], object] | None = None,
 ) -> Samples:
     """Sample images; each depends on its own noise alone, not on the batch that it is computed in.
 
@@ -81,13 +92,20 @@ def sample(
         num_steps: from 1 to 1000; None for the model's usual number (`sampling_defaults`).
         seeds: such as "0-3", 0 or [0, 1]; one image per seed and template.
         latents: unit-variance noise (images, C, H, W) in place of seeds, of any height and width that the model takes.
-        output: "images", or "latents" to leave out the decoder.
-        scheduler: one of `SCHEDULERS`; None for the model's usual one.
+        output: "images" (PIL), "numpy", "tensors", or "latents" to leave out the decoder.
+        scheduler: one of `SCHEDULERS`, or the name of diffusers' class; None for the model's usual one.
         batch_size: images per network call and branch.
         recorders: each watches every step.
         encoder: one that is kept over several calls encodes shared prompts once.
         refine_noise: (refine_steps, num_steps, images, C, H, W) for strategies that refine, drawn from the seeds by
             default (from seeds 0, 1, 2 ... where only latents are given).
+        height: of the images in pixels; None for the model's own.
+        width: of the images in pixels; None for the model's own.
+        negative_prompt: what guidance leads away from, in place of the empty prompt.
+        clip_skip: how many of the last layers of CLIP text encoders are left out, counted as in diffusers.
+        guidance_rescale: from 0 to 1, the share of rescaled guidance (Lin et al., arXiv 2305.08891).
+        preview_every: how many steps lie between previews; they change nothing.
+        on_preview: is called with each `Preview`.
 
     Raises:
         UserError: a wrong value, or latents or pictures that are not finite.
@@ -96,27 +114,31 @@ def sample(
         raise UserError(f"the backbone must be loaded by load_backbone, not {backbone!r}")
     if not isinstance(strategy, Strategy):
         raise UserError(f"the strategy must be made by make_strategy, not {strategy!r}")
-    check_known("output", [output], ("images", "latents"))
+    check_known("output", [output], OUTPUTS)
+    check_share("guidance_rescale", guidance_rescale)
+    check_previews(preview_every, on_preview)
     check_steps(batch_size, what="the batch size")
     usual = defaults_of(type(backbone), backbone.name)
     num_steps = usual["num_steps"] if num_steps is None else check_steps(num_steps)
-    scheduler = usual_scheduler(strategy, usual) if scheduler is None else scheduler
+    scheduler = scheduler_name(usual_scheduler(strategy, usual) if scheduler is None else scheduler)
     strategy = strategy.resolved(usual["guidance_scale"], num_steps)
     strategy.check_run(num_steps, scheduler)
     if strategy.needs_original:
         backbone.check_original()
-    encoder, recorders = encoder or Encoder(backbone), list(recorders)
+    encoder, watching = encoder or Encoder(backbone), list(recorders)
+    if preview_every is not None and on_preview is not None:
+        watching.append(Previews(backbone, preview_every, on_preview))
     if encoder.backbone is not backbone:
         raise UserError("the encoder belongs to another backbone: give Encoder(backbone), or leave it out")
-    prompts = read_prompts(template, token, class_name)
+    prompts = read_prompts(template, token, class_name, negative_prompt, clip_skip)
     for one in prompts:
         one.check(backbone)
-    seeds, noise = starting_noise(backbone, seeds, latents, len(prompts))
+    seeds, noise = starting_noise(backbone, seeds, latents, len(prompts), height, width)
     solver = backbone.solver(scheduler, num_steps, noise.shape[2:])
     prompts = [one for one in prompts for _ in range(len(noise) // len(prompts))]
     if refine_noise is not None:
         check_noise("refine_noise", refine_noise, (strategy.refine_steps, num_steps, *noise.shape))
-    finished, images, evaluations = [], [], 0
+    finished, decoded, evaluations = [], list[Any](), 0
     for start in range(0, len(noise), batch_size):
         here = slice(start, start + batch_size)
         refine = refine_noise[:, :, here] if refine_noise is not None else None
@@ -124,20 +146,31 @@ def sample(
             refine = refinement_noise(seeds[here], noise.shape[1:], strategy.refine_steps, num_steps)
         run = trajectory(
             encoder, strategy, prompts[here], solver, noise[here].to(backbone.device),
-            None if refine is None else refine.to(backbone.device), start,
+            None if refine is None else refine.to(backbone.device), start, seeds[here], guidance_rescale,
         )  # fmt: skip
         evaluations = 0
         with enough_memory("lower batch_size, or sample smaller pictures"):
             for record in run:
                 evaluations += record.evaluations
-                for recorder in recorders:
+                for recorder in watching:
                     recorder.record(record)
             _check_finite(record.next_latents, backbone)
             finished.append(record.next_latents)
             if output == "images":
-                images += backbone.decode(record.next_latents)
-    kept = {recorder.name: recorder.result() for recorder in recorders}
-    return Samples(images if output == "images" else None, torch.cat(finished).cpu(), evaluations, kept)
+                decoded += backbone.decode(record.next_latents)
+            elif output != "latents":
+                decoded.append(backbone.pixels(record.next_latents).cpu())
+    kept = {recorder.name: recorder.result() for recorder in watching if not isinstance(recorder, Previews)}
+    return Samples(_images(decoded, output), torch.cat(finished).cpu(), evaluations, kept)
+
+
+def _images(decoded: list[Any], output: str) -> Any:
+    if output == "images":
+        return decoded
+    if output == "latents":
+        return None
+    pixels = torch.cat(decoded)
+    return pixels if output == "tensors" else pixels.permute(0, 2, 3, 1).numpy()
 
 
 def _check_finite(latents: Tensor, backbone: Backbone) -> None:

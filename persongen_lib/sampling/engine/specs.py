@@ -8,12 +8,13 @@ from typing import Any, Self
 
 from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.loading import device_named, resolve_device, usual_dtype
-from persongen_lib.backbones.solvers import SCHEDULERS
+from persongen_lib.backbones.schedulers import SCHEDULERS, scheduler_name
 from persongen_lib.backbones.sources import weights_digest
-from persongen_lib.core.checks import check_known, check_steps, check_template, check_words, parse_seeds
+from persongen_lib.core.checks import check_steps, check_template, check_words, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec, Spec
+from persongen_lib.sampling.engine.options import OPTIONS, check_options
 from persongen_lib.sampling.engine.strategy import STRATEGIES, Strategy, make_strategy
 
 
@@ -36,6 +37,11 @@ class SampleSpec(Spec):
         weights: what the model's weights are known by (`weights_digest`).
         dtype: of the networks: "fp32", "bf16" or "fp16".
         adapter: the digest of the fine-tuning's tensors where they come from elsewhere than the store, else "".
+        height: of the images in pixels; None for the model's own.
+        width: of the images in pixels; None for the model's own.
+        negative_prompt: what guidance leads away from.
+        clip_skip: see `sample`; None for the model's usual layer.
+        guidance_rescale: from 0 to 1, the share of rescaled guidance.
 
     Raises:
         UserError: a value that is not allowed, or a strategy that can't be run with these steps or this scheduler.
@@ -53,6 +59,11 @@ class SampleSpec(Spec):
     weights: str = ""
     dtype: str = ""
     adapter: str = ""
+    height: int | None = None
+    width: int | None = None
+    negative_prompt: str = ""
+    clip_skip: int | None = None
+    guidance_rescale: float = 0.0
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
@@ -63,7 +74,8 @@ class SampleSpec(Spec):
         object.__setattr__(self, "prompts", tuple(check_template(p) for p in prompts))
         object.__setattr__(self, "seeds", parse_seeds(self.seeds))
         check_steps(self.num_steps)
-        check_known("scheduler", [self.scheduler], SCHEDULERS)
+        object.__setattr__(self, "scheduler", scheduler_name(self.scheduler))
+        check_options(**{name: getattr(self, name) for name in OPTIONS})
         for name, value in self.parameters.items():
             if value != getattr(self.strategy, name):
                 raise UserError(
@@ -79,9 +91,18 @@ class SampleSpec(Spec):
         """Every parameter of the strategy."""
         return self.strategy.parameters()
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the run asks of `sample` beside the usual, by name: those of `OPTIONS` that are not left out."""
+        values = {name: getattr(self, name) for name in OPTIONS}
+        return {name: value for name, value in values.items() if value != getattr(type(self), name)}
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; the strategy is its name and its parameters."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        """Plain JSON values: the strategy as its name and its parameters, and no options that are left out."""
+        values = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in OPTIONS
+        }
+        values.update(self.options)
         values["fine_tune"] = self.fine_tune and self.fine_tune.to_dict()
         values["strategy"], values["parameters"] = self.strategy.name, self.parameters
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -112,6 +133,11 @@ def sample_spec(
     class_name: str | None = None,
     token: str = "sks",
     scheduler: str | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    negative_prompt: str = "",
+    clip_skip: int | None = None,
+    guidance_rescale: float = 0.0,
     **parameters: Any,
 ) -> SampleSpec:
     """The spec of a sample run, with every parameter of the strategy filled in and checked.
@@ -128,7 +154,12 @@ def sample_spec(
         backbone: a short name, a folder or a hub id; None for "micro".
         class_name: the class word, "dog".
         token: the placeholder, "sks".
-        scheduler: one of `SCHEDULERS`; None for the model's usual one.
+        scheduler: one of `SCHEDULERS`, or the name of diffusers' class; None for the model's usual one.
+        height: of the images in pixels; None for the model's own.
+        width: of the images in pixels; None for the model's own.
+        negative_prompt: what guidance leads away from.
+        clip_skip: see `sample`; None for the model's usual layer.
+        guidance_rescale: from 0 to 1, the share of rescaled guidance.
         parameters: of the strategy; those that are not given are the model's usual ones.
 
     Raises:
@@ -156,6 +187,11 @@ def sample_spec(
         scheduler=usual_scheduler(made, usual) if scheduler is None else scheduler,
         weights=fine_tune.weights if fine_tune else weights_digest(backbone),
         dtype=usual_dtype(resolve_device("auto")),
+        height=height,
+        width=width,
+        negative_prompt=negative_prompt,
+        clip_skip=clip_skip,
+        guidance_rescale=guidance_rescale,
     )
 
 
