@@ -21,7 +21,7 @@ class Spec:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: nested specs become dictionaries, tuples become lists."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return json.loads(json.dumps(values, default=dataclasses.asdict))
+        return json.loads(json.dumps(values, default=_plain))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -40,6 +40,10 @@ class Spec:
     def hash(self) -> str:
         """12 hexadecimal digits that name this spec's run folder."""
         return short_hash(canonical_json(self.to_dict()))
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return value.to_dict() if isinstance(value, Spec) else dataclasses.asdict(value)
 
 
 @dataclass(frozen=True)

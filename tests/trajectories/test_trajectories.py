@@ -1,6 +1,6 @@
 """Trajectories: the numbers, batches, costs, kills, and what is told from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -288,3 +288,12 @@ def test_bands_are_decided_one_after_the_other():
     np.testing.assert_allclose(half["share"], 0.75, atol=1e-6)
     with pytest.raises(UserError, match="1 <= layout < shapes"):
         decided({(1, 0): still(clean, clean[-1])}, layout=5)
+
+
+def test_strategies_with_the_same_numbers_are_different_trajectories(make_spec):
+    base, superclass = (
+        TrajectorySpec(replace(make_spec(), strategy=make_strategy(name, guidance_scale=5.0)), ((0, 1),))
+        for name in ("base", "superclass")
+    )
+    assert base.hash != superclass.hash
+    assert TrajectorySpec.from_dict(base.to_dict()) == base
