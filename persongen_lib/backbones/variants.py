@@ -12,7 +12,9 @@ _WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:\.(?P<variant>[^.]+?))?(?
 
 
 def variant_of(folder: Path, wanted: str | None = None) -> str | None:
-    """The variant that is loaded from the folder of a model or a part: the one asked for, or the only one of parts that have no other.
+    """The variant that is loaded from the folder of a model or a part.
+
+    It is the one asked for, or the only one of parts that have no other weights.
 
     Raises:
         UserError: a variant that is not there, or several to choose from.

@@ -7,6 +7,7 @@ import torch
 from tiny import tiny_pipeline
 
 from persongen_lib import attach, load_backbone
+from persongen_lib.backbones.tuners import tuner_layers
 from persongen_lib.core.errors import UserError
 from persongen_lib.sampling import make_strategy, sample
 
@@ -31,15 +32,17 @@ def ours(pipe, strategy="base", seed=1, parameters=None, **options):
 
 def add_lora(pipe, name, seed):
     """A LoRA of peft on the denoiser's attention and on a text encoder."""
-    from peft import LoraConfig
+    from peft import LoraConfig, inject_adapter_in_model
 
     network = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
     torch.manual_seed(seed)
     config = LoraConfig(r=2, lora_alpha=4, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    if not hasattr(network, "add_adapter"):  # PixArt's
+        inject_adapter_in_model(config, network, adapter_name=name)
+        return
     network.add_adapter(config, adapter_name=name)
-    if "PixArt" not in type(pipe).__name__:
-        words = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj"], init_lora_weights=False)
-        pipe.text_encoder.add_adapter(words, adapter_name=name)
+    words = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj"], init_lora_weights=False)
+    pipe.text_encoder.add_adapter(words, adapter_name=name)
 
 
 def everything(pipe):
@@ -76,11 +79,9 @@ def test_a_pipeline_stays_as_it_is_and_its_adapters_are_noticed(family):
     superclass = own(pipe, "a photo of dog in the snow")
     add_lora(pipe, "one", 1)
     add_lora(pipe, "two", 2)
-    parts = [pipe.unet if hasattr(pipe, "unet") else pipe.transformer]
-    parts += [] if family == "pixart" else [pipe.text_encoder]
     for names in (["one"], ["two"], ["one", "two"]):
-        for part in parts:
-            part.set_adapter(names)
+        for layer in tuner_layers([pipe.text_encoder, getattr(pipe, "unet", None) or pipe.transformer]):
+            layer.set_adapter(names)
         theirs, before = own(pipe), everything(pipe)
         assert (theirs - plain).abs().max() > 1e-3
         torch.testing.assert_close(ours(pipe), theirs, atol=2e-4, rtol=0)
@@ -170,3 +171,18 @@ def test_other_pipelines_are_refused():
     pipe.scheduler = PNDMScheduler.from_config(pipe.scheduler.config)
     with pytest.raises(UserError, match="PNDMScheduler is not offered"):
         ours(pipe)
+
+
+def test_the_recipe_for_comfyuis_dual_guider_is_mixed():
+    """Its node adds `cfg_conds` (cond1 - cond2) to guidance by cond2, or guides by both together ("nested")."""
+    concept, superclass, null = torch.randn(3, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    known = {"concept": concept, "superclass": superclass, "null": null}
+    ours = make_strategy("mixed", concept_scale=2.5, superclass_scale=4.0)(
+        None, None, lambda *branches, weights: [known[branch] for branch in branches]
+    )
+    cfg_conds, cfg_cond2_negative = 2.5, 2.5 + 4.0
+    regular = null + cfg_cond2_negative * (superclass - null) + cfg_conds * (concept - superclass)
+    torch.testing.assert_close(ours, regular)
+    cfg_conds = 2.5 / (2.5 + 4.0)
+    nested = null + cfg_cond2_negative * (superclass + cfg_conds * (concept - superclass) - null)
+    torch.testing.assert_close(ours, nested)
