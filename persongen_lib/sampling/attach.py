@@ -132,7 +132,14 @@ class Attached:
         return template
 
     def _usual(self, argument: str) -> Any:
-        return inspect.signature(type(self.pipe).__call__).parameters[argument].default
+        return inspect.signature(self._own_class.__call__).parameters[argument].default
+
+    @property
+    def _own_class(self) -> type:
+        """The class of diffusers that the pipeline is of, or is derived from."""
+        return next(
+            cls for cls in type(self.pipe).__mro__ if cls.__module__.startswith("diffusers.pipelines.")
+        )
 
     def _scheduler(self) -> str:
         """Our name for the pipeline's scheduler."""
@@ -149,7 +156,7 @@ class Attached:
 
     def _output(self, images: Any, return_dict: bool) -> Any:
         """Images in the output class of the pipeline, as its own call returns them."""
-        module = inspect.getmodule(type(self.pipe).__mro__[self._family_depth()])
+        module = inspect.getmodule(self._own_class)
         classes = [
             cls
             for name, cls in vars(module).items()
@@ -161,10 +168,6 @@ class Attached:
         if not return_dict:
             return images, *flagged.values()
         return classes[0](images=images, **flagged)
-
-    def _family_depth(self) -> int:
-        mro = type(self.pipe).__mro__
-        return next(depth for depth, cls in enumerate(mro) if cls.__module__.startswith("diffusers."))
 
 
 _ARGUMENTS = tuple(

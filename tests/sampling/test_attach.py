@@ -1,11 +1,13 @@
 """The user's own pipeline: left as it is, its adapters noticed, and called as usual with a strategy attached."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from tiny import tiny_pipeline
 
+import persongen_lib
 from persongen_lib import attach, load_backbone
 from persongen_lib.backbones.tuners import tuner_layers
 from persongen_lib.core.errors import UserError
@@ -186,3 +188,22 @@ def test_the_recipe_for_comfyuis_dual_guider_is_mixed():
     cfg_conds = 2.5 / (2.5 + 4.0)
     nested = null + cfg_cond2_negative * (superclass + cfg_conds * (concept - superclass) - null)
     torch.testing.assert_close(ours, nested)
+
+
+@pytest.mark.parametrize(
+    ("family", "file"),
+    [("sd", "stable_diffusion"), ("sdxl", "stable_diffusion_xl"), ("pixart", "pixart_alpha")],
+)
+def test_a_custom_pipeline_of_diffusers_samples_by_a_strategy(family, file, tmp_path, monkeypatch):
+    from diffusers import DiffusionPipeline
+
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "cache"))
+    pipe = tiny_pipeline(family=family)
+    pipe.save_pretrained(tmp_path / "model")
+    path = Path(persongen_lib.__file__).parent / "sampling" / "pipelines" / f"{file}.py"
+    custom = DiffusionPipeline.from_pretrained(tmp_path / "model", custom_pipeline=str(path))
+    options = {"num_inference_steps": 2, "output_type": "pt", "generator": torch.Generator().manual_seed(1)}
+    mine = custom(PROMPT, token="sks", class_name="dog", **options).images
+    torch.testing.assert_close(
+        mine, ours(pipe, "mixed", num_inference_steps=2, guidance_scale=None), atol=2e-4, rtol=0
+    )

@@ -1,0 +1,14 @@
+"""Stable Diffusion XL by a strategy, for `DiffusionPipeline.from_pretrained(model, custom_pipeline=<this file>)`."""
+
+from diffusers import StableDiffusionXLPipeline
+
+from persongen_lib import attach
+
+
+class PersongenStableDiffusionXLPipeline(StableDiffusionXLPipeline):
+    """Called as `attach`'s pipelines are, with the arguments of `attach` beside: strategy, token, class_name."""
+
+    def __call__(self, prompt, *, token, class_name, strategy="mixed", parameters=None, **options):
+        """Sample by a strategy; `parameters` are the strategy's."""
+        attached = attach(self, strategy, token=token, class_name=class_name, **(parameters or {}))
+        return attached(prompt, **options)
