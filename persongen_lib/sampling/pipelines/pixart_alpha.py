@@ -1,4 +1,8 @@
-"""PixArt-alpha by a strategy, for `DiffusionPipeline.from_pretrained(model, custom_pipeline=<this file>)`."""
+"""PixArt-alpha by a strategy, as a pipeline of diffusers.
+
+`PersongenPixArtAlphaPipeline.from_pretrained(model)` loads a model into it. As a `custom_pipeline` file, diffusers
+runs it only with its own `trust_remote_code`.
+"""
 
 from diffusers import PixArtAlphaPipeline
 

@@ -1,4 +1,8 @@
-"""Stable Diffusion XL by a strategy, for `DiffusionPipeline.from_pretrained(model, custom_pipeline=<this file>)`."""
+"""Stable Diffusion XL by a strategy, as a pipeline of diffusers.
+
+`PersongenStableDiffusionXLPipeline.from_pretrained(model)` loads a model into it. As a `custom_pipeline` file, diffusers
+runs it only with its own `trust_remote_code`.
+"""
 
 from diffusers import StableDiffusionXLPipeline
 
