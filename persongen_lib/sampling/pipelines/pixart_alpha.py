@@ -1,7 +1,7 @@
 """PixArt-alpha by a strategy, as a pipeline of diffusers.
 
-`PersongenPixArtAlphaPipeline.from_pretrained(model)` loads a model into it. As a `custom_pipeline` file, diffusers
-runs it only with its own `trust_remote_code`.
+`PersongenPixArtAlphaPipeline.from_pretrained(model)` loads a model into it. As a `custom_pipeline`
+file, diffusers runs it only with its own `trust_remote_code`.
 """
 
 from diffusers import PixArtAlphaPipeline

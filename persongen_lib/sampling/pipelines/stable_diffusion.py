@@ -1,7 +1,7 @@
 """Stable Diffusion by a strategy, as a pipeline of diffusers.
 
-`PersongenStableDiffusionPipeline.from_pretrained(model)` loads a model into it. As a `custom_pipeline` file, diffusers
-runs it only with its own `trust_remote_code`.
+`PersongenStableDiffusionPipeline.from_pretrained(model)` loads a model into it. As a `custom_pipeline`
+file, diffusers runs it only with its own `trust_remote_code`.
 """
 
 from diffusers import StableDiffusionPipeline

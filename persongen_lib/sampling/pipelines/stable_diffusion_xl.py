@@ -1,7 +1,7 @@
 """Stable Diffusion XL by a strategy, as a pipeline of diffusers.
 
-`PersongenStableDiffusionXLPipeline.from_pretrained(model)` loads a model into it. As a `custom_pipeline` file, diffusers
-runs it only with its own `trust_remote_code`.
+`PersongenStableDiffusionXLPipeline.from_pretrained(model)` loads a model into it. As a `custom_pipeline`
+file, diffusers runs it only with its own `trust_remote_code`.
 """
 
 from diffusers import StableDiffusionXLPipeline
