@@ -14,6 +14,7 @@ _HOMES = {
     "SampleSpec": "sampling",
     "Runtime": "core.runtime",
     "Store": "core.store",
+    "attach": "sampling.attach",
     "load_backbone": "backbones",
     "list_concepts": "data",
     "load_concept": "data",

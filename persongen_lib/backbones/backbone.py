@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +101,11 @@ class Backbone(ABC):
         self._own: dict[str, Tensor] = {}
         self._original: dict[str, Tensor] = {}
         self._between: dict[float, dict[str, Tensor]] = {}
+
+    @property
+    def state(self) -> tuple[Hashable, ...]:
+        """What differs when prompts may be encoded otherwise than before, for what keeps encoded prompts."""
+        return self.adapter, self.adapter_digest
 
     @abstractmethod
     def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:

@@ -65,6 +65,14 @@ def family_of(place: Source) -> type[LatentDiffusion]:
     return FAMILIES[name]
 
 
+def family_of_pipeline(pipeline: object) -> type[LatentDiffusion]:
+    """The family of a pipeline of diffusers, or of a class derived from one; a UserError for another kind."""
+    for cls in type(pipeline).__mro__:
+        if cls.__name__ in FAMILIES:
+            return FAMILIES[cls.__name__]
+    raise UserError(f"the pipeline is a {type(pipeline).__name__}; known: {', '.join(FAMILIES)}")
+
+
 def image_side(place: Source) -> int:
     """Pixels of a side of a model's images: read from a folder's configurations, else the family's largest."""
     for part in ("unet", "transformer") if place.folder else ():

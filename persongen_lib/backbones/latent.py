@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,9 +13,12 @@ from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
-from persongen_lib.backbones.backbone import Conditioning
+from persongen_lib.backbones.backbone import Conditioning, Weights
 from persongen_lib.backbones.noise import Kind
 from persongen_lib.backbones.settings import LatentScale, check_network
+from persongen_lib.backbones.single_file import checkpoint_keys
+from persongen_lib.backbones.sources import Source
+from persongen_lib.backbones.tuners import adapters_at, tuner_layers, tuner_state
 from persongen_lib.backbones.words import TokenizedWords
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
@@ -26,9 +28,9 @@ class LatentDiffusion(TokenizedWords):
     """A wrapped diffusers pipeline: text encoders, a denoiser and an autoencoder.
 
     Args:
-        pipeline: a pipeline of the family's `pipeline_class`; its modules are frozen.
+        pipeline: a pipeline of the family's `pipeline_class`, which stays as it is.
         name: the model's name.
-        device: where latents are computed; None for the denoiser's device.
+        device: where latents are computed; None for where the pipeline computes.
 
     Attributes:
         pipeline_class: the family's pipeline in diffusers.
@@ -42,6 +44,8 @@ class LatentDiffusion(TokenizedWords):
         kohya_modules: the prefix of each module in kohya's LoRA files; without prefixes there is no such form.
         kohya_layers: the layers named otherwise in kohya's LoRA files.
         embedding_keys: the key of each text encoder in a file of learned embeddings, for families with several.
+        checkpoint_part: what the names of some tensors begin with in a single file of the whole model; without, there
+            is no such form.
         largest_side: pixels of a side of the largest images that its models make.
     """
 
@@ -62,38 +66,62 @@ class LatentDiffusion(TokenizedWords):
     kohya_modules: ClassVar[Mapping[str, str]] = {}
     kohya_layers: ClassVar[Mapping[str, str]] = {}
     embedding_keys: ClassVar[Mapping[str, str]] = {}
+    checkpoint_part: ClassVar[str] = ""
     largest_side: ClassVar[int] = 1024
 
     def __init__(self, pipeline, name: str = "", device: torch.device | None = None) -> None:
         super().__init__()
-        self.name = name
-        self.scheduler = pipeline.scheduler
+        self.name, self._pipeline, self._device = name, pipeline, device
         if self.noise_model.kind != self.kind:  # a scheduler that is not understood is refused here
             raise UserError(
                 f"a {self.family} model predicts {self.kind}, but its scheduler {type(self.scheduler).__name__} is "
                 f"for {self.noise_model.kind}: give the model its own scheduler"
             )
-        parts = {module: getattr(pipeline, part) for module, part in self.original_parts.items()}
-        self.modules = {module: part for module, part in parts.items() if part is not None}
-        for module in (*self.modules.values(), pipeline.vae):
-            module.eval().requires_grad_(False)
         network = self.modules["network"]
         config = self.network_config(network.config)
         check_network(config, pipeline.vae.config, self.conditions)
         self._scale = LatentScale.of(pipeline.vae)
-        self.device, self.dtype = device or network.device, network.dtype
         size = config["sample_size"]
         height, width = size if isinstance(size, list | tuple) else (size, size)
         self.latent_shape = (config["in_channels"], height, width)
         self.patch = config.get("patch_size") or 1
         self.image_size = height * pipeline.vae_scale_factor
-        self._pipeline = pipeline
+        self._weights_seen: Hashable = None
+
+    @property
+    def modules(self):
+        parts = {module: getattr(self._pipeline, part) for module, part in self.original_parts.items()}
+        return {module: part for module, part in parts.items() if part is not None}
+
+    @property
+    def scheduler(self):
+        return self._pipeline.scheduler
+
+    @property
+    def device(self):
+        return self._device or self._pipeline._execution_device
+
+    @property
+    def dtype(self):
+        return self.modules["network"].dtype
+
+    @property
+    def state(self):
+        readers = [self.modules[module] for module in self.tokenizers if module in self.modules]
+        tables = [reader.get_input_embeddings().weight for reader in readers]
+        words = tuple((id(table), table._version, len(table)) for table in tables)
+        return *super().state, words, tuner_state(readers)
+
+    def frozen(self) -> Self:
+        """The same, with networks in evaluation mode and without gradients: for a pipeline that is our own."""
+        for module in (*self.modules.values(), self._pipeline.vae):
+            module.eval().requires_grad_(False)
+        return self
 
     @classmethod
     def load(
         cls,
-        path: str | Path,
-        name: str,
+        place: Source,
         device: torch.device,
         dtype: torch.dtype,
         compile: bool = False,
@@ -102,29 +130,24 @@ class LatentDiffusion(TokenizedWords):
         offload: bool = False,
         **options: Any,
     ) -> Self:
-        """Load from a folder or hub id in diffusers format; safetensors only. See `load_backbone`.
+        """Load from a folder or hub id in diffusers format, or one checkpoint file; safetensors only.
 
         Args:
-            path: the folder or hub id.
-            name: the model's name.
+            place: where the model is.
             device: where the networks compute.
             dtype: the number type of the networks.
             compile: compile the denoiser.
             channels_last: put convolutions in this memory format.
             vae_slicing: decode images one by one.
             offload: keep on the GPU only the part that computes.
-            options: further options of the pipeline's `from_pretrained`, such as the hub's `revision`.
+            options: further options of the pipeline's `from_pretrained`: `revision`, `variant`, `vae`.
         """
-        import diffusers
-
-        pipeline = getattr(diffusers, cls.pipeline_class).from_pretrained(
-            path, dtype=dtype, use_safetensors=True, **cls.load_options, **options
-        )
+        pipeline = cls._pipeline_at(place, dtype=dtype, **cls.load_options, **options)
         if offload:
             pipeline.enable_model_cpu_offload(device=device)
         else:
             pipeline.to(device)
-        backbone = cls(pipeline, name, device)
+        backbone = cls(pipeline, place.name, device).frozen()
         if channels_last:
             for module in (backbone.modules["network"], pipeline.vae):
                 module.to(memory_format=torch.channels_last)
@@ -133,6 +156,29 @@ class LatentDiffusion(TokenizedWords):
         if compile:
             backbone.modules["network"].compile()
         return backbone
+
+    @classmethod
+    def _pipeline_at(cls, place: Source, **options: Any) -> Any:
+        import diffusers
+
+        made = getattr(diffusers, cls.pipeline_class)
+        if place.file is None:
+            return made.from_pretrained(place.folder or place.repo, use_safetensors=True, **options)
+        part = cls.checkpoint_part
+        if not part or not any(name.startswith(part) for name in checkpoint_keys(place.file)):
+            raise UserError(
+                f"{place.file} is no checkpoint of a whole {cls.pipeline_class}, which its configuration in "
+                f"{place.folder} is of: give the configuration of its own family, or a diffusers folder"
+            )
+        pipeline = made.from_single_file(
+            str(place.file), config=str(place.folder), local_files_only=True, **options
+        )
+        for name, module in pipeline.components.items():
+            if isinstance(module, torch.nn.Module) and any(weight.is_meta for weight in module.parameters()):
+                raise UserError(
+                    f"{place.file} lacks weights of the {name}: give the checkpoint of a whole model"
+                )
+        return pipeline
 
     @classmethod
     def is_in(cls, part: str, name: str) -> bool:
@@ -174,26 +220,52 @@ class LatentDiffusion(TokenizedWords):
     def controlled(self, control: AttentionControl | None, rows: Rows) -> AbstractContextManager[None]:
         return controlled(self.modules["network"], control, rows)
 
+    def check_original(self) -> None:
+        if not tuner_layers(self.modules.values()):
+            super().check_original()
+
+    @contextmanager
+    def using(self, weights: Weights) -> Iterator[None]:
+        if weights == "personalized":
+            with super().using(weights):
+                yield
+            return
+        modules = list(self.modules.values())
+        if (seen := tuner_state(modules)) != self._weights_seen:
+            self._between.clear()
+            self._weights_seen = seen
+        with adapters_at(modules, 0.0 if weights == "original" else weights), super().using(weights):
+            yield
+
     def decode(self, latents: Tensor) -> list[Image]:
         processor = self._pipeline.image_processor
         return processor.numpy_to_pil(processor.pt_to_numpy(self.pixels(latents)))
 
     def pixels(self, latents: Tensor) -> Tensor:
         vae = self._pipeline.vae
-        pixels = self._pixels(latents)
+        with self._exact(overflows(vae)):
+            pixels = self._pixels(latents)
         if vae.dtype != torch.float32 and not (fine := pixels.isfinite().flatten(1).all(1)).all():
-            dtype = vae.dtype
-            vae.to(torch.float32)  # where the autoencoder overflows in fp16, as SDXL's does
-            try:
+            with self._exact():
                 pixels[~fine] = self._pixels(latents[~fine])
-            finally:
-                vae.to(dtype)
         if not pixels.isfinite().all():
             raise UserError(
                 f"{self.name}'s autoencoder gives values that are not finite: lower the guidance, or check the "
                 "autoencoder's weights"
             )
         return self._pipeline.image_processor.postprocess(pixels, output_type="pt")
+
+    @contextmanager
+    def _exact(self, wanted: bool = True) -> Iterator[None]:
+        """The autoencoder in fp32 in a block."""
+        vae, dtype = self._pipeline.vae, self._pipeline.vae.dtype
+        if wanted:
+            vae.to(torch.float32)
+        try:
+            yield
+        finally:
+            if wanted:
+                vae.to(dtype)
 
     def _pixels(self, latents: Tensor) -> Tensor:
         vae = self._pipeline.vae
@@ -202,8 +274,9 @@ class LatentDiffusion(TokenizedWords):
     def encode_images(self, images: Sequence[Image]) -> Tensor:
         vae, size = self._pipeline.vae, (self.image_size, self.image_size)
         squares = [ImageOps.fit(image.convert("RGB"), size, Resampling.LANCZOS) for image in images]
-        pixels = self._pipeline.image_processor.preprocess(squares).to(self.device, vae.dtype)
-        encoded = vae.encode(pixels)
+        with self._exact(overflows(vae)):
+            pixels = self._pipeline.image_processor.preprocess(squares).to(self.device, vae.dtype)
+            encoded = vae.encode(pixels)
         latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
         return self._scale.from_own(latents.float())
 
@@ -211,3 +284,8 @@ class LatentDiffusion(TokenizedWords):
         size = self.latent_shape[:0:-1]
         grids = [np.asarray(ImageOps.fit(mask, size, Resampling.BOX)) for mask in masks]
         return torch.tensor(np.stack(grids), device=self.device).unsqueeze(1) / 255
+
+
+def overflows(vae: torch.nn.Module) -> bool:
+    """Whether an autoencoder is in fp16 and says that it must not be, as SDXL's does."""
+    return vae.dtype == torch.float16 and bool(vae.config.get("force_upcast"))

@@ -1,16 +1,19 @@
-"""Loading a model by its short name, folder or hub id."""
+"""Loading a model by its short name, folder, file or hub id, or wrapping a pipeline."""
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from persongen_lib.adapters import overlay
 from persongen_lib.backbones.backbone import Backbone
-from persongen_lib.backbones.families import family_of
+from persongen_lib.backbones.families import family_of, family_of_pipeline
 from persongen_lib.backbones.sources import Source, locate, unloadable, weights_digest
+from persongen_lib.backbones.variants import variant_of
 from persongen_lib.core import runtime
 from persongen_lib.core.checks import check_known, check_path
 from persongen_lib.core.errors import UserError
@@ -19,7 +22,7 @@ DTYPES = dict(zip(runtime.DTYPES, (torch.float32, torch.bfloat16, torch.float16)
 
 
 def load_backbone(
-    source: str | Path,
+    source: Any,
     original: str | Path | None = None,
     device: str = "auto",
     dtype: str | torch.dtype | None = None,
@@ -28,11 +31,15 @@ def load_backbone(
     vae_slicing: bool = False,
     offload: bool = False,
     adapter: str | Path | None = None,
+    variant: str | None = None,
+    vae: str | Path | None = None,
 ) -> Backbone:
-    """Load a model, frozen and in evaluation mode.
+    """Load a model, frozen and in evaluation mode, or wrap a pipeline, which stays as it is.
 
     Args:
-        source: A short name (`list_backbones`), a diffusers folder, or a hub id.
+        source: A short name (`list_backbones`), a diffusers folder, one .safetensors checkpoint with its configuration
+            beside it (`config_folder`), a hub id, or a pipeline of diffusers in memory, with the adapters that it
+            holds at each time; it is where it is and what it is, so that only `original` and `adapter` go with it.
         original: A folder with the weights from before fine-tuning (unet/ or transformer/, text_encoder/), for a model
             whose own weights are personalized.
         device: "auto" takes a GPU if there is one; or "cpu", "cuda", "cuda:1" ...
@@ -41,32 +48,82 @@ def load_backbone(
         channels_last: Put convolutions in this memory format.
         vae_slicing: Decode images one by one.
         offload: Keep on the GPU only the part that computes.
-        adapter: The folder of a fine-tuning to load at once.
+        adapter: The folder of a fine-tuning to load at once; a pipeline has its weights until `unload_adapter`.
+        variant: Of the weights' files, such as "fp16"; None takes the only one where a part has no other weights.
+        vae: A folder with another autoencoder, or with a model whose autoencoder is taken.
 
     Raises:
         UserError: What is unknown, can't be reached or can't be loaded.
     """
+    if hasattr(source, "components"):
+        given = (device, dtype, compile, channels_last, vae_slicing, offload, variant, vae)
+        if given != ("auto", None, False, False, False, False, None, None):
+            raise UserError(
+                "a pipeline in memory is sampled as it is: set device, dtype and the like on the pipeline itself"
+            )
+        backbone: Backbone = family_of_pipeline(source)(source, type(source).__name__)
+        return _completed(backbone, original, adapter)
     place = locate(source)
-    device = resolve_device(device)
-    if offload and device.type != "cuda":
-        raise UserError(f"offload keeps parts of a model off a GPU: it needs a cuda device, not {device}")
+    where = resolve_device(device)
+    if offload and where.type != "cuda":
+        raise UserError(f"offload keeps parts of a model off a GPU: it needs a cuda device, not {where}")
     if dtype is None:
-        dtype = usual_dtype(device)
+        dtype = usual_dtype(where)
     if not isinstance(dtype, torch.dtype):
         check_known("dtype", [dtype], DTYPES)
         dtype = DTYPES[dtype]
-    family, weights = family_of(place), weights_digest(source)
+    if place.file and variant is not None:
+        raise UserError(f"{place.file} is one file and has no variants: leave variant out")
+    family, weights = family_of(place), weights_digest(source, original, variant, vae)
+    options: dict[str, Any] = {"variant": variant} if variant else {}
+    if place.repo:
+        options["revision"] = weights_digest(source) or place.revision
+    elif place.folder and not place.file and (found := variant_of(place.folder, variant)):
+        options["variant"] = found
     with _quiet_loading(place):
+        if vae is not None:
+            options["vae"] = _autoencoder(check_path(vae, "the vae"), dtype)
         backbone = family.load(
-            place.folder or place.repo, place.name, device, dtype, compile, channels_last, vae_slicing, offload,
-            **({} if place.folder else {"revision": weights or place.revision}),
+            place, where, dtype, compile, channels_last, vae_slicing, offload, **options
         )  # fmt: skip
-        backbone.weights = weights or weights_digest(source)
-        if original is not None:
-            backbone.set_original(_changed(backbone, check_path(original, "the original weights")))
+        backbone = _completed(backbone, original, None)
+        backbone.weights = weights or weights_digest(source, original, variant, vae)
+    return _completed(backbone, None, adapter)
+
+
+def _completed(backbone: Backbone, original: str | Path | None, adapter: str | Path | None) -> Backbone:
+    """The same with the original weights and the adapter that are given."""
+    if original is not None:
+        backbone.set_original(_changed(backbone, check_path(original, "the original weights")))
     if adapter is not None:
         backbone.load_adapter(adapter)
     return backbone
+
+
+def _autoencoder(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+    import diffusers
+
+    folder = folder / "vae" if (folder / "vae" / "config.json").is_file() else folder
+    wrong = UserError(
+        f"{folder} holds no autoencoder: it needs a config.json of one, and safetensors beside it"
+    )
+    try:
+        name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
+        cls = getattr(diffusers, name) if name.startswith("Autoencoder") else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        cls = None
+    if cls is None:
+        raise wrong
+    try:
+        return cls.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            variant=variant_of(folder.parent) if folder.name == "vae" else None,
+        )
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"the autoencoder {folder} can't be loaded: {reason}") from None
 
 
 def resolve_device(device: str) -> torch.device:
@@ -107,11 +164,12 @@ def _changed(backbone: Backbone, folder: Path) -> dict[str, torch.Tensor]:
     if not parts:
         names = " or ".join(f"{part}/" for part in backbone.original_parts.values())
         raise UserError(f"there are no original weights in {folder}: it needs {names}")
+    variant = variant_of(folder)
     tensors = {
         f"{module}.{name}": tensor
         for module, path in parts.items()
         for name, tensor in type(backbone.modules[module])
-        .from_pretrained(path, dtype=backbone.dtype, use_safetensors=True)
+        .from_pretrained(path, dtype=backbone.dtype, use_safetensors=True, variant=variant)
         .named_parameters()
     }
     fitted = overlay.fitted(backbone.modules, tensors)

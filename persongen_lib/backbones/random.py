@@ -70,7 +70,7 @@ def random_backbone(name: str, device: str = "auto", dtype: str = "bf16", seed: 
     pipeline = getattr(diffusers, family.pipeline_class)(
         **modules, **tokenizers, **family.load_options, scheduler=scheduler
     )
-    return family(pipeline, name)
+    return family(pipeline, name, place).frozen()
 
 
 def make_component(config: dict[str, Any]) -> torch.nn.Module:

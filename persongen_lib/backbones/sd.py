@@ -17,6 +17,7 @@ class StableDiffusion(LatentDiffusion):
 
     family = "sd"
     largest_side = 768
+    checkpoint_part = "cond_stage_model."
     pipeline_class = "StableDiffusionPipeline"
     load_options = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     original_parts = {"network": "unet", "text_encoder": "text_encoder"}

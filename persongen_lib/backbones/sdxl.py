@@ -8,7 +8,7 @@ import torch
 
 from persongen_lib.backbones.backbone import Conditioning, Usual
 from persongen_lib.backbones.families import FAMILIES
-from persongen_lib.backbones.latent import LatentDiffusion
+from persongen_lib.backbones.latent import LatentDiffusion, overflows
 from persongen_lib.backbones.words import check_clip_skip
 
 
@@ -24,6 +24,7 @@ class StableDiffusionXL(LatentDiffusion):
 
     family = "sdxl"
     usual = Usual(guidance_scale=5.0)
+    checkpoint_part = "conditioner.embedders.1."
     pipeline_class = "StableDiffusionXLPipeline"
     load_options = {"feature_extractor": None, "image_encoder": None, "add_watermarker": False}
     original_parts = {
@@ -36,11 +37,10 @@ class StableDiffusionXL(LatentDiffusion):
     kohya_layers = {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
     embedding_keys = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
 
-    def __init__(self, pipeline, name: str = "", device: torch.device | None = None) -> None:
-        super().__init__(pipeline, name, device)
-        vae = pipeline.vae
-        if vae.dtype == torch.float16 and vae.config.force_upcast:
-            vae.float()
+    def frozen(self):
+        if overflows(self._pipeline.vae):
+            self._pipeline.vae.float()
+        return super().frozen()
 
     def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:
         self._warn_of_unknown_words(prompts)

@@ -1,4 +1,4 @@
-"""Where a backbone comes from: a short name, a local diffusers folder, or a hub id. Imports nothing heavy."""
+"""Where a backbone comes from: a short name, a local folder or file, or a hub id. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from persongen_lib.backbones.single_file import PICKLED, SUFFIX, config_folder, names_a_file
+from persongen_lib.core.checks import check_path
 from persongen_lib.core.digests import file_digest
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json, short_hash
@@ -20,11 +22,12 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True)
 class Source:
-    """A backbone's place: a folder on this machine or a repository of the hub.
+    """A backbone's place: a folder or a file on this machine, or a repository of the hub.
 
     Attributes:
         name: the name that `locate` was given.
-        folder: the model's folder when it lies on this machine, else None.
+        folder: the model's folder when it lies on this machine, else None; of a file, that of its configuration.
+        file: the one checkpoint file that holds the weights, else None.
         repo: the hub id when it does not.
         revision: the hub's revision, where one is fixed.
         family: known of short names, else None.
@@ -32,6 +35,7 @@ class Source:
 
     name: str
     folder: Path | None = None
+    file: Path | None = None
     repo: str | None = None
     revision: str | None = None
     family: str | None = None
@@ -43,7 +47,7 @@ def list_backbones() -> tuple[str, ...]:
 
 
 def locate(name: str | Path) -> Source:
-    """The source of a short name, a folder with a model_index.json, or a hub id; otherwise a UserError."""
+    """The source of a short name, a diffusers folder, a .safetensors checkpoint or a hub id; otherwise a UserError."""
     text = str(name)
     about = _known().get(text, {})
     source = about.get("source", text)
@@ -53,13 +57,15 @@ def locate(name: str | Path) -> Source:
         if not (folder / "model_index.json").is_file():
             raise UserError(f"{folder} is no diffusers model folder: it has no model_index.json")
         return Source(text, folder=folder, family=about.get("family"))
+    if not about and names_a_file(text):
+        return Source(text, folder=config_folder(folder), file=folder)
     if about and source.startswith("models/"):
         raise UserError(f"the backbone {text!r} is missing: its model folder should be {in_repository}")
     if HUB_ID.fullmatch(source):
         return Source(text, repo=source, revision=about.get("revision"), family=about.get("family"))
     raise UserError(
         f"unknown backbone {text!r}: give {', '.join(list_backbones())}, "
-        "a diffusers folder or a hub id (owner/name)"
+        "a diffusers folder, a .safetensors checkpoint or a hub id (owner/name)"
     )
 
 
@@ -75,7 +81,8 @@ def pipeline_class(place: Source) -> str:
 def unloadable(place: Source, error: Exception) -> UserError:
     """What to tell of a model that failed to load."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return UserError(f"the model {place.folder or f'{place.repo} (from the hub)'} can't be loaded: {reason}")
+    where = place.file or place.folder or f"{place.repo} (from the hub)"
+    return UserError(f"the model {where} can't be loaded: {reason}")
 
 
 def _fetched_index(place: Source) -> str:
@@ -87,20 +94,44 @@ def _fetched_index(place: Source) -> str:
     return hf_hub_download(place.repo, "model_index.json", revision=place.revision)
 
 
-def weights_digest(name: str | Path) -> str:
-    """What a model's weights are known by: a digest of its folder, or the commit of its repository on the hub.
+def weights_digest(
+    name: str | Path,
+    original: str | Path | None = None,
+    variant: str | None = None,
+    vae: str | Path | None = None,
+) -> str:
+    """What a model's weights are known by: a digest of its files, or the commit of its repository on the hub.
 
     The digest, 12 hexadecimal digits, is of every byte of every file in the folder, links followed, but for hidden
-    files and Markdown. The commit is the one in the hub's local cache, or else the newest.
+    files and Markdown; of a checkpoint file and of what configures it. The commit is the one in the hub's local cache,
+    or else the newest. What the model is loaded with beside them (`load_backbone`) makes another digest.
 
     Returns:
         The digest or commit; "" for a model on the hub that is neither in the cache nor can be reached.
     """
     place = locate(name)
     if place.folder is None:
-        return place.revision if _is_commit(place.revision) else hub_commit(place)
-    digests = {file.relative_to(place.folder).as_posix(): file_digest(file) for file in _files(place.folder)}
-    return short_hash(canonical_json(digests))
+        own = place.revision if _is_commit(place.revision) else hub_commit(place)
+    elif place.file is None:
+        own = _folder_digest(place.folder)
+    else:
+        own = short_hash(
+            canonical_json([file_digest(place.file), _folder_digest(place.folder, weights=False)])
+        )
+    folders = {"original": original, "vae": vae}
+    beside = {
+        what: _folder_digest(check_path(at, f"the {what}")) for what, at in folders.items() if at is not None
+    }
+    if variant is not None:
+        beside["variant"] = variant
+    return short_hash(canonical_json({"own": own, **beside})) if own and beside else own or ""
+
+
+def _folder_digest(folder: Path, weights: bool = True) -> str:
+    files = [file for file in _files(folder) if weights or file.suffix not in (SUFFIX, *PICKLED)]
+    return short_hash(
+        canonical_json({file.relative_to(folder).as_posix(): file_digest(file) for file in files})
+    )
 
 
 def hub_commit(place: Source) -> str:

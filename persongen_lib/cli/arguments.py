@@ -9,6 +9,7 @@ from typing import Any
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
+from persongen_lib.core.specs import LOADING
 
 
 def parse_parameters(settings: Sequence[str]) -> dict[str, Any]:
@@ -49,3 +50,17 @@ def add_run_arguments(parser: ArgumentParser) -> None:
         "--runs", default="runs", metavar="DIR", help="where finished work is kept (default: runs)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
+
+
+def add_loading_arguments(parser: ArgumentParser) -> None:
+    """--variant, --vae and --original, which go with --backbone."""
+    parser.add_argument(
+        "--variant", metavar="NAME", help="of the weights' files, such as fp16 (default: noticed)"
+    )
+    parser.add_argument("--vae", metavar="FOLDER", help="with another autoencoder, or a model that has it")
+    parser.add_argument("--original", metavar="FOLDER", help="with the weights from before fine-tuning")
+
+
+def loading_options(args: Namespace) -> dict[str, str]:
+    """Those that were given, by name."""
+    return {name: value for name in LOADING if (value := getattr(args, name)) is not None}

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from argparse import ArgumentParser, Namespace
 
-from persongen_lib.cli.arguments import add_run_arguments, checked_runtime, parse_parameters
+from persongen_lib.cli.arguments import (
+    add_loading_arguments,
+    add_run_arguments,
+    checked_runtime,
+    loading_options,
+    parse_parameters,
+)
 from persongen_lib.core.errors import UserError
 
 
@@ -24,8 +30,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--backbone",
         default="micro",
-        help=f"{', '.join(list_backbones())}, a folder or a hub id (default: micro)",
+        help=f"{', '.join(list_backbones())}, a folder, a .safetensors checkpoint or a hub id (default: micro)",
     )
+    add_loading_arguments(parser)
     parser.add_argument(
         "--token", help="the placeholder, a rare word or several (default: the concept's, or sks)"
     )
@@ -63,7 +70,14 @@ def run(args: Namespace) -> int:
 
     concept = load_concept(args.concept, args.class_name)
     spec = fine_tune_spec(
-        concept, args.backbone, args.method, args.steps, args.seed, args.token, **parse_parameters(args.param)
+        concept,
+        args.backbone,
+        args.method,
+        args.steps,
+        args.seed,
+        args.token,
+        loading_options(args),
+        **parse_parameters(args.param),
     )
     folder = finetune(
         spec,

@@ -6,7 +6,13 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from persongen_lib.cli.arguments import add_run_arguments, checked_runtime, parse_parameters
+from persongen_lib.cli.arguments import (
+    add_loading_arguments,
+    add_run_arguments,
+    checked_runtime,
+    loading_options,
+    parse_parameters,
+)
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.study.cell import DEFAULT_BACKBONE, DEFAULT_METHOD
@@ -45,8 +51,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help=f"of the fine-tuning: {', '.join(list_methods())} (default: {DEFAULT_METHOD})",
     )
     parser.add_argument(
-        "--backbone", help=f"{', '.join(list_backbones())}, a folder or a hub id (default: micro)"
+        "--backbone",
+        help=f"{', '.join(list_backbones())}, a folder, a .safetensors checkpoint or a hub id (default: micro)",
     )
+    add_loading_arguments(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--template",
@@ -141,7 +149,11 @@ def _source(args: Namespace, training: Runtime) -> tuple[Concept | None, FineTun
     if args.concept:
         concept = load_concept(args.concept, args.class_name)
         spec = fine_tune_spec(
-            concept, args.backbone or DEFAULT_BACKBONE, args.method or DEFAULT_METHOD, token=args.token
+            concept,
+            args.backbone or DEFAULT_BACKBONE,
+            args.method or DEFAULT_METHOD,
+            token=args.token,
+            loading=loading_options(args),
         )
         return concept, computed_by(spec, training)
     if args.class_name:
@@ -154,6 +166,10 @@ def _adapter_spec(args: Namespace) -> FineTuneSpec:
     from persongen_lib.adapters.files import read_adapter_spec
 
     spec = read_adapter_spec(args.adapter)
+    if (given := loading_options(args)) not in ({}, spec.loading):
+        raise UserError(
+            f"the adapter was made on a model loaded otherwise: leave --{' and --'.join(given)} out"
+        )
     for option in ("backbone", "class_name", "token"):
         given, own = getattr(args, option), getattr(spec, option)
         if given not in (None, own):
@@ -175,6 +191,7 @@ def _spec(args: Namespace, concept: Concept | None, fine_tune: FineTuneSpec | No
         backbone=args.backbone,
         class_name=args.class_name,
         token=args.token or "sks",
+        loading=loading_options(args),
         scheduler=args.scheduler,
         height=args.height,
         width=args.width,

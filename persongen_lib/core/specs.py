@@ -13,6 +13,9 @@ from persongen_lib.core.checks import check_known, check_seed, check_steps, chec
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json, short_hash
 
+LOADING = ("original", "variant", "vae")
+"""What `load_backbone` takes beside a model's name that is part of what a run is."""
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -62,6 +65,7 @@ class FineTuneSpec(Spec):
         parameters: every parameter of the method by name, defaults included.
         weights: what the model's weights are known by (`weights_digest`), so that a changed model is a different run.
         dtype: of the network's arithmetic: "fp32", "bf16" or "fp16".
+        loading: what the model is loaded with beside its name, by the names of `LOADING`.
 
     Raises:
         UserError: a number of steps, a seed, a class name or a token that is not allowed.
@@ -78,8 +82,17 @@ class FineTuneSpec(Spec):
     parameters: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
     dtype: str = ""
+    loading: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `loading` only where something is."""
+        values = super().to_dict()
+        return (
+            values if self.loading else {name: value for name, value in values.items() if name != "loading"}
+        )
 
     def __post_init__(self) -> None:
+        check_known("option of loading", self.loading, LOADING)
         check_steps(self.num_steps, 1_000_000)
         check_seed(self.seed)
         for name in ("class_name", "token"):

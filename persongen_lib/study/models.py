@@ -30,5 +30,5 @@ def shared_backbone(spec: SampleSpec, runtime: Runtime) -> Backbone:
     key = source, spec.weights, device, runtime.dtype
     if key not in _last:
         _last.clear()  # before the other one is loaded: both may not fit into memory
-        _last[key] = load_backbone(spec.backbone, device=runtime.device, dtype=runtime.dtype)
+        _last[key] = load_backbone(spec.backbone, device=runtime.device, dtype=runtime.dtype, **spec.loading)
     return _last[key]

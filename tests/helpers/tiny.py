@@ -39,7 +39,7 @@ def tiny_backbone(
     from persongen_lib.backbones import FAMILIES
 
     pipeline = tiny_pipeline(prediction_type, vae, seed, family, size)
-    return FAMILIES[type(pipeline).__name__](pipeline, "tiny")
+    return FAMILIES[type(pipeline).__name__](pipeline, "tiny").frozen()
 
 
 def _sd(prediction_type, vae, size):

@@ -26,6 +26,7 @@ from persongen_lib.trajectories import (
     power_spectrum,
     run_trajectories,
 )
+from persongen_lib.trajectories.run import TrajectorySpec
 
 TEMPLATE = "a photo of {} in the snow"
 STEPS = 5

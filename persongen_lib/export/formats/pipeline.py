@@ -26,7 +26,7 @@ class Pipeline(ModelFormat):
     def write(self, tuned: TunedWeights, output: Path, device: str, beside: Mapping[str, bytes]) -> None:
         if output.exists() and any(output.iterdir()):
             raise UserError(f"the folder {output} is not empty: give another one for the whole model")
-        backbone = load_backbone(tuned.spec.backbone, device=device, dtype="fp32")
+        backbone = load_backbone(tuned.spec.backbone, device=device, dtype="fp32", **tuned.spec.loading)
         backbone.load_adapter(tuned.folder)
         partial = output.with_name(f".{output.name}.{uuid.uuid4().hex}")
         try:

@@ -98,7 +98,7 @@ class _Job:
     def _train(self, spec: FineTuneSpec, shorter: Sequence[FineTuneSpec], folder: Path) -> dict[str, Any]:
         backbone = self.given
         if backbone is None or backbone.dtype != torch.float32:
-            backbone = load_backbone(spec.backbone, device=self.runtime.device, dtype="fp32")
+            backbone = load_backbone(spec.backbone, device=self.runtime.device, dtype="fp32", **spec.loading)
         check_weights(backbone, spec)
         backbone.unload_adapter()
         backbone.check_token(spec.token)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from persongen_lib.backbones.loading import device_named, resolve_device
 from persongen_lib.backbones.sources import weights_digest
-from persongen_lib.core.checks import check_words
+from persongen_lib.core.checks import check_known, check_words
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
-from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.core.specs import LOADING, FineTuneSpec
 from persongen_lib.data.concepts import Concept
 from persongen_lib.finetune.engine.defaults import usual_values
 from persongen_lib.finetune.engine.method import METHODS, make_method
@@ -26,6 +27,7 @@ def fine_tune_spec(
     num_steps: int | None = None,
     seed: int = 0,
     token: str | None = None,
+    loading: Mapping[str, str] | None = None,
     **parameters: Any,
 ) -> FineTuneSpec:
     """The spec of a fine-tuning; what is not given is the default of the backbone, its family or the method.
@@ -39,6 +41,7 @@ def fine_tune_spec(
         num_steps: Training steps, or None for the usual number.
         seed: Of the training.
         token: The placeholder, a rare word or several; None takes the concept's own, or else "sks".
+        loading: `original`, `variant` and `vae` of `load_backbone`.
         parameters: Of the method, in place of their defaults.
 
     Raises:
@@ -49,6 +52,8 @@ def fine_tune_spec(
     if token is None:
         token = concept.token or TOKEN
     check_words("token", token)
+    loading = dict(loading or {})
+    check_known("option of loading", loading, LOADING)
     usual = usual_values(METHODS[method], backbone)
     usual_steps = usual.pop("num_steps")
     made = make_method(method, **{**usual, **parameters})
@@ -71,7 +76,8 @@ def fine_tune_spec(
         num_steps=usual_steps if num_steps is None else num_steps,
         seed=seed,
         parameters=made.parameters(),
-        weights=weights_digest(backbone),
+        weights=weights_digest(backbone, **loading),
+        loading=loading,
         dtype=usual_precision(resolve_device("auto")),
     )
 

@@ -97,7 +97,9 @@ def ready_backbone(
         raise UserError(
             f"the concept {spec.fine_tune.concept!r} is not fine-tuned yet in {runtime.store.root}: fine-tune first"
         )
-    backbone = backbone or load_backbone(spec.backbone, device=runtime.device, dtype=runtime.dtype)
+    backbone = backbone or load_backbone(
+        spec.backbone, device=runtime.device, dtype=runtime.dtype, **spec.loading
+    )
     check_weights(backbone, spec)
     if not spec.fine_tune or folder is None:
         backbone.unload_adapter()

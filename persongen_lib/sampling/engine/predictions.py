@@ -32,7 +32,7 @@ class Encoder:
 
     def __call__(self, texts: Sequence[Text], weights: Weights) -> Conditioning:
         """One row per text; must be called with these weights in use."""
-        batch = tuple(texts), weights, self.backbone.adapter, self.backbone.adapter_digest
+        batch = tuple(texts), weights, self.backbone.state
         if batch not in self._batches:
             keys = [(text, *batch[1:]) for text in texts]
             for key in keys:
@@ -46,9 +46,10 @@ class Encoder:
 
     def spans(self, prompts: Prompts, what: str) -> tuple[tuple[int, int], ...]:
         """Where words stand, see `Prompts.spans`; tokenized once."""
-        if (prompts, what) not in self._spans:
-            self._spans[prompts, what] = prompts.spans(what, self.backbone)
-        return self._spans[prompts, what]
+        key = prompts, what, self.backbone.state
+        if key not in self._spans:
+            self._spans[key] = prompts.spans(what, self.backbone)
+        return self._spans[key]
 
 
 class Predictions:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.loading import device_named, resolve_device, usual_dtype
 from persongen_lib.backbones.schedulers import SCHEDULERS, scheduler_name
 from persongen_lib.backbones.sources import weights_digest
-from persongen_lib.core.checks import check_steps, check_template, check_words, parse_seeds
+from persongen_lib.core.checks import check_known, check_steps, check_template, check_words, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
-from persongen_lib.core.specs import FineTuneSpec, Spec
+from persongen_lib.core.specs import LOADING, FineTuneSpec, Spec
 from persongen_lib.sampling.engine.options import OPTIONS, check_options
 from persongen_lib.sampling.engine.strategy import STRATEGIES, Strategy, make_strategy
 
@@ -42,6 +42,7 @@ class SampleSpec(Spec):
         negative_prompt: what guidance leads away from.
         clip_skip: see `sample`; None for the model's usual layer.
         guidance_rescale: from 0 to 1, the share of rescaled guidance.
+        loading: what the model is loaded with beside its name, by the names of `LOADING`.
 
     Raises:
         UserError: a value that is not allowed, or a strategy that can't be run with these steps or this scheduler.
@@ -64,6 +65,7 @@ class SampleSpec(Spec):
     negative_prompt: str = ""
     clip_skip: int | None = None
     guidance_rescale: float = 0.0
+    loading: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
@@ -75,6 +77,7 @@ class SampleSpec(Spec):
         object.__setattr__(self, "seeds", parse_seeds(self.seeds))
         check_steps(self.num_steps)
         object.__setattr__(self, "scheduler", scheduler_name(self.scheduler))
+        check_known("option of loading", self.loading, LOADING)
         check_options(**{name: getattr(self, name) for name in OPTIONS})
         for name, value in self.parameters.items():
             if value != getattr(self.strategy, name):
@@ -99,10 +102,10 @@ class SampleSpec(Spec):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: the strategy as its name and its parameters, and no options that are left out."""
-        values = {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name not in OPTIONS
-        }
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in OPTIONS}
         values.update(self.options)
+        if not self.loading:
+            del values["loading"]
         values["fine_tune"] = self.fine_tune and self.fine_tune.to_dict()
         values["strategy"], values["parameters"] = self.strategy.name, self.parameters
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -138,6 +141,7 @@ def sample_spec(
     negative_prompt: str = "",
     clip_skip: int | None = None,
     guidance_rescale: float = 0.0,
+    loading: Mapping[str, str] | None = None,
     **parameters: Any,
 ) -> SampleSpec:
     """The spec of a sample run, with every parameter of the strategy filled in and checked.
@@ -160,6 +164,7 @@ def sample_spec(
         negative_prompt: what guidance leads away from.
         clip_skip: see `sample`; None for the model's usual layer.
         guidance_rescale: from 0 to 1, the share of rescaled guidance.
+        loading: `original`, `variant` and `vae` of `load_backbone`; of a fine-tuning its own.
         parameters: of the strategy; those that are not given are the model's usual ones.
 
     Raises:
@@ -167,11 +172,14 @@ def sample_spec(
     """
     if fine_tune is not None:
         backbone, class_name, token = fine_tune.backbone, fine_tune.class_name, fine_tune.token
+        loading = fine_tune.loading
     if not isinstance(prompts, str | list | tuple):
         raise UserError(f"prompts are templates such as 'a photo of {{}}', not {prompts!r}")
     if class_name is None:
         raise UserError("give class_name, a word such as 'dog', or a fine-tuning")
     backbone = backbone or "micro"
+    loading = dict(loading or {})
+    check_known("option of loading", loading, LOADING)
     usual = sampling_defaults(backbone)
     num_steps = usual["num_steps"] if num_steps is None else check_steps(num_steps)
     made = default_strategy(strategy, usual, num_steps, **parameters)
@@ -185,13 +193,14 @@ def sample_spec(
         seeds=parse_seeds(seeds),
         num_steps=num_steps,
         scheduler=usual_scheduler(made, usual) if scheduler is None else scheduler,
-        weights=fine_tune.weights if fine_tune else weights_digest(backbone),
+        weights=fine_tune.weights if fine_tune else weights_digest(backbone, **loading),
         dtype=usual_dtype(resolve_device("auto")),
         height=height,
         width=width,
         negative_prompt=negative_prompt,
         clip_skip=clip_skip,
         guidance_rescale=guidance_rescale,
+        loading=loading,
     )
 
 

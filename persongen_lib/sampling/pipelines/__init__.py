@@ -1,0 +1,1 @@
+"""Pipelines of diffusers that sample by a strategy, one file per family."""

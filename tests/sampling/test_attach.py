@@ -1,0 +1,206 @@
+"""The user's own pipeline: left as it is, its adapters noticed, and called as usual with a strategy attached."""
+
+import copy
+import importlib
+
+import pytest
+import torch
+from tiny import tiny_pipeline
+
+from persongen_lib import attach, load_backbone
+from persongen_lib.backbones.tuners import tuner_layers
+from persongen_lib.core.errors import UserError
+from persongen_lib.sampling import make_strategy, sample
+
+EACH_FAMILY = pytest.mark.parametrize("family", ["sd", "sdxl", "pixart"])
+PROMPT = "a photo of sks dog in the snow"
+
+
+def own(pipe, prompt=PROMPT, seed=1, **options):
+    """The pipeline's own picture, as numbers."""
+    more = (
+        {"clean_caption": False, "use_resolution_binning": False} if "PixArt" in type(pipe).__name__ else {}
+    )
+    given = {"num_inference_steps": 3, "guidance_scale": 5.0, "output_type": "pt", **options, **more}
+    return pipe(prompt, generator=torch.Generator().manual_seed(seed), **given).images
+
+
+def ours(pipe, strategy="base", seed=1, parameters=None, **options):
+    attached = attach(pipe, strategy, token="sks", class_name="dog", **(parameters or {}))
+    given = {"num_inference_steps": 3, "guidance_scale": 5.0, "output_type": "pt", **options}
+    return attached(PROMPT, generator=torch.Generator().manual_seed(seed), **given).images
+
+
+def add_lora(pipe, name, seed):
+    """A LoRA of peft on the denoiser's attention and on a text encoder."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    network = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
+    torch.manual_seed(seed)
+    config = LoraConfig(r=2, lora_alpha=4, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    if not hasattr(network, "add_adapter"):  # PixArt's
+        inject_adapter_in_model(config, network, adapter_name=name)
+        return
+    network.add_adapter(config, adapter_name=name)
+    words = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj"], init_lora_weights=False)
+    pipe.text_encoder.add_adapter(words, adapter_name=name)
+
+
+def everything(pipe):
+    """All that a pipeline's modules and scheduler hold."""
+    found = {}
+    for part, module in pipe.components.items():
+        if isinstance(module, torch.nn.Module):
+            for name, tensor in module.named_parameters():
+                found[part, name] = (id(tensor), tensor.requires_grad, tensor.dtype, tensor.data.clone())
+            found.update({(part, name, "mode"): child.training for name, child in module.named_modules()})
+    found["scheduler"] = copy.deepcopy(vars(pipe.scheduler))
+    return found
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        if key == "scheduler":
+            assert str(value) == str(other[key])
+        elif isinstance(value, tuple):
+            assert value[:3] == other[key][:3] and torch.equal(value[3], other[key][3])
+        else:
+            assert value == other[key]
+
+
+@EACH_FAMILY
+def test_a_pipeline_stays_as_it_is_and_its_adapters_are_noticed(family):
+    pipe = tiny_pipeline(family=family)
+    pipe.vae.train()
+    plain, before = own(pipe), everything(pipe)
+    backbone, kept = load_backbone(pipe), make_strategy("superclass", superclass_weights="original")
+    torch.testing.assert_close(ours(pipe), plain, atol=2e-4, rtol=0)
+    same(before, everything(pipe))
+    superclass = own(pipe, "a photo of dog in the snow")
+    add_lora(pipe, "one", 1)
+    add_lora(pipe, "two", 2)
+    for names in (["one"], ["two"], ["one", "two"]):
+        for layer in tuner_layers([pipe.text_encoder, getattr(pipe, "unet", None) or pipe.transformer]):
+            layer.set_adapter(names)
+        theirs, before = own(pipe), everything(pipe)
+        assert (theirs - plain).abs().max() > 1e-3
+        torch.testing.assert_close(ours(pipe), theirs, atol=2e-4, rtol=0)
+        without = ours(pipe, "superclass", parameters={"superclass_weights": "original"})
+        torch.testing.assert_close(without, superclass, atol=2e-4, rtol=0)
+        same(before, everything(pipe))
+        assert torch.equal(own(pipe), theirs)
+    sample(backbone, kept, "a photo of {}", "sks", "dog", 2)
+    same(before, everything(pipe))
+
+
+def test_fused_adapters_are_taken_out_for_the_original_weights_and_put_back_bit_for_bit():
+    pipe = tiny_pipeline()
+    superclass = own(pipe, "a photo of dog in the snow")
+    add_lora(pipe, "one", 1)
+    pipe.fuse_lora(lora_scale=0.5)
+    theirs, before = own(pipe), everything(pipe)
+    torch.testing.assert_close(ours(pipe), theirs, atol=2e-4, rtol=0)
+    without = ours(pipe, "superclass", parameters={"superclass_weights": "original"})
+    torch.testing.assert_close(without, superclass, atol=2e-4, rtol=0)
+    same(before, everything(pipe))
+    assert torch.equal(own(pipe), theirs)
+
+
+def test_an_encoder_that_is_kept_notices_another_adapter():
+    from persongen_lib.sampling import Encoder
+
+    pipe = tiny_pipeline()
+    backbone = load_backbone(pipe)
+    encoder = Encoder(backbone)
+    words = [("a photo of sks dog", None)]
+    plain = encoder(words, "personalized").tensors["encoder_hidden_states"]
+    add_lora(pipe, "one", 1)
+    assert not torch.equal(encoder(words, "personalized").tensors["encoder_hidden_states"], plain)
+    pipe.text_encoder.disable_adapters()
+    torch.testing.assert_close(encoder(words, "personalized").tensors["encoder_hidden_states"], plain)
+
+
+@EACH_FAMILY
+def test_the_call_is_the_pipelines_own(family):
+    pipe = tiny_pipeline(family=family)
+    options = {"height": 24, "width": 16, "negative_prompt": "the beach", "num_images_per_prompt": 2}
+    torch.testing.assert_close(ours(pipe, **options), own(pipe, **options), atol=2e-4, rtol=0)
+    attached = attach(pipe, "mixed", token="sks", class_name="dog")
+    more = {"clean_caption": False, "use_resolution_binning": False} if family == "pixart" else {}
+    theirs = pipe(PROMPT, num_inference_steps=2, **more)
+    mine = attached("a photo of sks in the snow", num_inference_steps=2)
+    assert type(mine) is type(theirs)
+    assert mine.images[0].size == theirs.images[0].size
+    assert attached("sks", num_inference_steps=2, output_type="latent").images.shape == (1, 4, 8, 8)
+    assert attached.scheduler is pipe.scheduler
+    assert attached.to("cpu") is attached
+
+
+def test_guidance_scale_is_the_total_that_a_strategy_shares_out():
+    pipe = tiny_pipeline()
+    explicit = {"concept_scale": 3.0, "superclass_scale": 3.0}
+    torch.testing.assert_close(
+        ours(pipe, "mixed", guidance_scale=6.0), ours(pipe, "mixed", parameters=explicit, guidance_scale=9.0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"eta": 0.5}, "unknown argument of a pipeline with mixed attached: eta"),
+        ({"output_type": "gif"}, "unknown output_type"),
+        ({"guidance_scale": 0}, "guidance_scale must be a number from 1"),
+        ({"prompt": "a photo of a cat"}, "exactly once"),
+        ({"generator": [torch.Generator(), torch.Generator()]}, "one generator"),
+    ],
+)
+def test_what_is_not_understood_is_refused(options, said):
+    attached = attach(tiny_pipeline(), token="sks", class_name="dog")
+    with pytest.raises(UserError, match=said):
+        attached(**{"prompt": PROMPT, **options})
+
+
+def test_other_pipelines_are_refused():
+    from diffusers import DDIMPipeline, PNDMScheduler
+
+    pipe = tiny_pipeline()
+    with pytest.raises(UserError, match="the pipeline is a DDIMPipeline"):
+        load_backbone(DDIMPipeline(pipe.unet, pipe.scheduler))
+    with pytest.raises(UserError, match="as it is"):
+        load_backbone(pipe, dtype="bf16")
+    pipe.scheduler = PNDMScheduler.from_config(pipe.scheduler.config)
+    with pytest.raises(UserError, match="PNDMScheduler is not offered"):
+        ours(pipe)
+
+
+def test_the_recipe_for_comfyuis_dual_guider_is_mixed():
+    """Its node adds `cfg_conds` (cond1 - cond2) to guidance by cond2, or guides by both together ("nested")."""
+    concept, superclass, null = torch.randn(3, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    known = {"concept": concept, "superclass": superclass, "null": null}
+    ours = make_strategy("mixed", concept_scale=2.5, superclass_scale=4.0)(
+        None, None, lambda *branches, weights: [known[branch] for branch in branches]
+    )
+    cfg_conds, cfg_cond2_negative = 2.5, 2.5 + 4.0
+    regular = null + cfg_cond2_negative * (superclass - null) + cfg_conds * (concept - superclass)
+    torch.testing.assert_close(ours, regular)
+    cfg_conds = 2.5 / (2.5 + 4.0)
+    nested = null + cfg_cond2_negative * (superclass + cfg_conds * (concept - superclass) - null)
+    torch.testing.assert_close(ours, nested)
+
+
+@pytest.mark.parametrize(
+    ("family", "file"),
+    [("sd", "stable_diffusion"), ("sdxl", "stable_diffusion_xl"), ("pixart", "pixart_alpha")],
+)
+def test_a_custom_pipeline_of_diffusers_samples_by_a_strategy(family, file, tmp_path):
+    pipe = tiny_pipeline(family=family)
+    pipe.save_pretrained(tmp_path / "model")
+    module = importlib.import_module(f"persongen_lib.sampling.pipelines.{file}")
+    (own_class,) = (value for name, value in vars(module).items() if name.startswith("Persongen"))
+    custom = own_class.from_pretrained(tmp_path / "model")
+    options = {"num_inference_steps": 2, "output_type": "pt", "generator": torch.Generator().manual_seed(1)}
+    mine = custom(PROMPT, token="sks", class_name="dog", **options).images
+    torch.testing.assert_close(
+        mine, ours(pipe, "mixed", num_inference_steps=2, guidance_scale=None), atol=2e-4, rtol=0
+    )
