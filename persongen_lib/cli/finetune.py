@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from argparse import ArgumentParser, Namespace
 
-from persongen_lib.cli.arguments import add_run_arguments, checked_runtime, parse_parameters
+from persongen_lib.cli.arguments import add_run_arguments, checked_runtime
+from persongen_lib.cli.training import add_training_options, method_parameters
 from persongen_lib.core.errors import UserError
 
 
@@ -31,9 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: the method's)")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
-    parser.add_argument(
-        "--param", action="append", default=[], metavar="NAME=VALUE", help="of the method; repeatable"
-    )
+    add_training_options(parser)
     parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: fp32 on a CPU, bf16 on a GPU)")
     parser.add_argument(
         "--snapshots", metavar="N,N", help="also keep the adapters after these numbers of steps"
@@ -63,7 +62,7 @@ def run(args: Namespace) -> int:
 
     concept = load_concept(args.concept, args.class_name)
     spec = fine_tune_spec(
-        concept, args.backbone, args.method, args.steps, args.seed, args.token, **parse_parameters(args.param)
+        concept, args.backbone, args.method, args.steps, args.seed, args.token, **method_parameters(args)
     )
     folder = finetune(
         spec,
