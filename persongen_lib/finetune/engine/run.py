@@ -73,7 +73,7 @@ def finetune(
     spec = computed_by(spec, runtime)
     check_arithmetic(resolve_device(runtime.device), spec.dtype, report)
     method = make_method(spec.method, **spec.parameters)
-    frozen_precision(method, spec.dtype)
+    frozen_precision(method, spec.dtype)  # refused before anything is loaded
     check_steps(checkpoint_every, 1_000_000, "the number of steps between checkpoints")
     templates = [check_template(template) for template in validate]
     lengths = {check_steps(steps, spec.num_steps, "a snapshot's number of steps") for steps in snapshots}
