@@ -107,6 +107,8 @@ class ModelMemory:
                     "text": int(trainable.changes_text),
                 }
                 adapter = trainable.adapter()
+            for module in self.backbone.modules.values():
+                vars(module).pop("peft_config", None)  # which peft leaves behind, and warns of the next time
             with torch.no_grad():
                 changed = adapted(self.backbone.modules, adapter, 1.0)
             return {**facts, "kept": sum(t.numel() * t.element_size() for t in changed.values())}
