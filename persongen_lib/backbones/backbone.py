@@ -139,11 +139,16 @@ class Backbone(ABC):
         """RGB pictures of latents."""
 
     @abstractmethod
-    def encode_images(self, images: Sequence[Image]) -> Tensor:
-        """Latents (rows, C, H, W) of pictures, cropped to a square in the middle and resized."""
+    def encode_images(self, images: Sequence[Image], size: tuple[int, int] | None = None) -> Tensor:
+        """Latents (rows, C, H, W) of pictures, whose middle is cropped and resized.
+
+        Args:
+            images: the pictures.
+            size: width and height in pixels to which they are resized; None for the model's own square.
+        """
 
     @abstractmethod
-    def latent_masks(self, masks: Sequence[Image]) -> Tensor:
+    def latent_masks(self, masks: Sequence[Image], size: tuple[int, int] | None = None) -> Tensor:
         """Masks ("L" pictures) as `encode_images` crops, (rows, 1, H, W) on the latents' grid, from 0 to 1."""
 
     @abstractmethod

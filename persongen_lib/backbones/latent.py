@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from PIL import ImageOps
 from PIL.Image import Image, Resampling
-from torch import Tensor
+from torch import Tensor, nn
 
+from persongen_lib.backbones.amounts import images_at_once
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
 from persongen_lib.backbones.backbone import Conditioning, Weights
 from persongen_lib.backbones.noise import Kind
@@ -269,21 +270,39 @@ class LatentDiffusion(TokenizedWords):
 
     def _pixels(self, latents: Tensor) -> Tensor:
         vae = self._pipeline.vae
-        return vae.decode(self._scale.to_own(latents).to(vae.dtype), return_dict=False)[0].float()
+        own = self._scale.to_own(latents).to(vae.dtype)
+        at_once = images_at_once(*(side * self.pixels_per_latent for side in latents.shape[2:]))
+        return torch.cat([vae.decode(part, return_dict=False)[0].float() for part in own.split(at_once)])
 
-    def encode_images(self, images: Sequence[Image]) -> Tensor:
-        vae, size = self._pipeline.vae, (self.image_size, self.image_size)
-        squares = [ImageOps.fit(image.convert("RGB"), size, Resampling.LANCZOS) for image in images]
-        with self._exact(overflows(vae)):
-            pixels = self._pipeline.image_processor.preprocess(squares).to(self.device, vae.dtype)
-            encoded = vae.encode(pixels)
-        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
-        return self._scale.from_own(latents.float())
+    def encode_images(self, images: Sequence[Image], size: tuple[int, int] | None = None) -> Tensor:
+        size = size or (self.image_size, self.image_size)
+        fitted = [ImageOps.fit(image.convert("RGB"), size, Resampling.LANCZOS) for image in images]
+        at_once = images_at_once(*size)
+        with self._exact(overflows(self._pipeline.vae)):
+            parts = [self._encoded(fitted[at : at + at_once]) for at in range(0, len(fitted), at_once)]
+        return self._scale.from_own(torch.cat(parts).float())
 
-    def latent_masks(self, masks: Sequence[Image]) -> Tensor:
-        size = self.latent_shape[:0:-1]
-        grids = [np.asarray(ImageOps.fit(mask, size, Resampling.BOX)) for mask in masks]
+    def _encoded(self, images: Sequence[Image]) -> Tensor:
+        vae = self._pipeline.vae
+        pixels = self._pipeline.image_processor.preprocess(list(images)).to(self.device, vae.dtype)
+        encoded = vae.encode(pixels)
+        return encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+
+    def latent_masks(self, masks: Sequence[Image], size: tuple[int, int] | None = None) -> Tensor:
+        width, height = size or (self.image_size, self.image_size)
+        grid = (width // self.pixels_per_latent, height // self.pixels_per_latent)
+        grids = [np.asarray(ImageOps.fit(mask, grid, Resampling.BOX)) for mask in masks]
         return torch.tensor(np.stack(grids), device=self.device).unsqueeze(1) / 255
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Its networks by name: `modules`, and the autoencoder as "vae"."""
+        return {**self.modules, "vae": self._pipeline.vae}
+
+    @property
+    def pixels_per_latent(self) -> int:
+        """Pixels of an image's side per entry of its latents' side."""
+        return self._pipeline.vae_scale_factor
 
 
 def overflows(vae: torch.nn.Module) -> bool:

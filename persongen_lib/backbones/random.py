@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from persongen_lib.backbones.backbone import Backbone
+    from persongen_lib.backbones.latent import LatentDiffusion
 
 
 def list_random_models() -> tuple[str, ...]:
@@ -39,14 +40,11 @@ def random_backbone(name: str, device: str = "auto", dtype: str = "bf16", seed: 
     import diffusers
     import torch
 
-    from persongen_lib.backbones.families import FAMILIES
     from persongen_lib.backbones.loading import DTYPES, resolve_device
 
     check_known("random model", [name], _known())
     check_known("dtype", [dtype], DTYPES)
     about, place = _known()[name], resolve_device(device)
-    check_known("family", [about["pipeline"]], FAMILIES)
-    tokenizers = {part: _tokenizer(length) for part, length in about["tokenizers"].items()}
     with torch.random.fork_rng(), torch.device(place):
         torch.manual_seed(seed)
         parts = {part: make_component(config) for part, config in about["components"].items()}
@@ -58,19 +56,43 @@ def random_backbone(name: str, device: str = "auto", dtype: str = "bf16", seed: 
             up_block_types=("UpDecoderBlock2D",) * 4,
         )
     modules = {part: module.to(DTYPES[dtype]) for part, module in {**parts, "vae": vae}.items()}
-    scheduler = diffusers.DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
+    return assembled(about["pipeline"], modules, name)
+
+
+def assembled(pipeline: str, modules: dict[str, Any], name: str) -> LatentDiffusion:
+    """A backbone of these networks, with the micro-world's words and the usual noise levels.
+
+    Args:
+        pipeline: the pipeline class of its family.
+        modules: the pipeline's networks, by their names in it.
+        name: the name of the backbone.
+    """
+    import diffusers
+
+    from persongen_lib.backbones.families import FAMILIES
+
+    check_known("family", [pipeline], FAMILIES)
+    family = FAMILIES[pipeline]
+    tokenizers = {
+        part: _tokenizer(getattr(modules[encoder].config, "max_position_embeddings", 77))
+        for encoder, part in family.tokenizers.items()
+    }
+    scheduler = (
+        diffusers.FlowMatchEulerDiscreteScheduler()
+        if family.kind == "velocity"
+        else diffusers.DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        )
     )
-    family = FAMILIES[about["pipeline"]]
-    pipeline = getattr(diffusers, family.pipeline_class)(
+    whole = getattr(diffusers, family.pipeline_class)(
         **modules, **tokenizers, **family.load_options, scheduler=scheduler
     )
-    return family(pipeline, name, place).frozen()
+    return family(whole, name).frozen()
 
 
 def make_component(config: dict[str, Any]) -> torch.nn.Module:
@@ -85,7 +107,7 @@ def make_component(config: dict[str, Any]) -> torch.nn.Module:
     words = _tokenizer()
     special = {f"{which}_token_id": getattr(words, f"{which}_token_id") for which in ("bos", "eos", "pad")}
     kind = getattr(transformers, name)
-    return kind(kind.config_class(vocab_size=len(words), **special, **config))
+    return kind(kind.config_class(**{"vocab_size": len(words), **special, **config}))
 
 
 def _tokenizer(length: int = 77) -> Any:

@@ -10,8 +10,8 @@ from persongen_lib.cli.arguments import (
     add_run_arguments,
     checked_runtime,
     loading_options,
-    parse_parameters,
 )
+from persongen_lib.cli.training import add_training_options, method_parameters
 from persongen_lib.core.errors import UserError
 
 
@@ -38,9 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: the method's)")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
-    parser.add_argument(
-        "--param", action="append", default=[], metavar="NAME=VALUE", help="of the method; repeatable"
-    )
+    add_training_options(parser)
     parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: fp32 on a CPU, bf16 on a GPU)")
     parser.add_argument(
         "--snapshots", metavar="N,N", help="also keep the adapters after these numbers of steps"
@@ -77,7 +75,7 @@ def run(args: Namespace) -> int:
         args.seed,
         args.token,
         loading_options(args),
-        **parse_parameters(args.param),
+        **method_parameters(args),
     )
     folder = finetune(
         spec,

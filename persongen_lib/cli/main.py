@@ -18,6 +18,7 @@ from persongen_lib.core.quoting import one_line
 
 COMMANDS = {
     "finetune": ("persongen_lib.cli.finetune", "teach a model one concept from a few pictures"),
+    "plan": ("persongen_lib.cli.plan", "compute how much memory a model takes, and what makes it fit"),
     "sample": ("persongen_lib.cli.sample", "make pictures of a concept with a strategy"),
     "export": ("persongen_lib.cli.export", "write a fine-tuning in the formats of other programs"),
     "evaluate": ("persongen_lib.cli.evaluate", "measure the pictures of a folder"),

@@ -62,7 +62,7 @@ class FineTuneSpec(Spec):
         concept_digest: a digest of the pictures, so that changed pictures are a different run.
         num_steps: training steps, from 1 to 1,000,000.
         seed: from 0 to 2**63 - 1.
-        parameters: every parameter of the method by name, defaults included.
+        parameters: every parameter of the method by name, defaults included but for options that are off.
         weights: what the model's weights are known by (`weights_digest`), so that a changed model is a different run.
         dtype: of the network's arithmetic: "fp32", "bf16" or "fp16".
         loading: what the model is loaded with beside its name, by the names of `LOADING`.

@@ -121,8 +121,8 @@ class ResumableTraining(ABC):
             yield self.steps
 
     def _step(self) -> None:
-        loss, reported = self.loss()
         self.optimizer.zero_grad(set_to_none=True)
+        loss, reported = self.loss()
         self.backward(loss)
         norm = self.clip()
         if not (self.tolerates(norm) and torch.isfinite(loss)):

@@ -120,6 +120,12 @@ def test_options_of_sample_that_do_nothing_or_wrong(capsys, tmp_path, monkeypatc
         (["--checkpoint-every", "0"], "between checkpoints"),
         (["--dtype", "fp8"], "unknown dtype: fp8"),
         (["--device", "nowhere"], "device 'nowhere' is not there"),
+        (["--resolution", "9999"], "at most 4096"),
+        (["--gradient-accumulation", "0"], "must be 1 or more"),
+        (["--schedule", "stairs"], "'cosine'"),
+        (["--warmup-steps", "3"], "needs a schedule that warms up"),
+        (["--frozen-dtype", "int8"], "'bf16'"),
+        (["--param", "batch_size=2", "--batch-size", "2"], "keep one of them"),
     ],
 )
 def test_options_of_finetune(capsys, tmp_path, monkeypatch, arguments, said):

@@ -48,7 +48,10 @@ def test_overrides_name_only_what_exists():
     known = {*list_backbones(), *(family.family for family in FAMILIES.values())}
     assert set(_overrides()) <= known
     for about in _overrides().values():
-        assert set(about) <= {"class_pictures", "methods"} and set(about["methods"]) <= set(list_methods())
-        for method, values in about["methods"].items():
+        assert set(about) <= {"class_pictures", "training", "methods"}
+        shared = {**about.get("class_pictures", {}), **about.get("training", {})}
+        make_method("dreambooth", **shared)
+        assert set(about.get("methods", {})) <= set(list_methods())
+        for method, values in about.get("methods", {}).items():
             parameters = {name: value for name, value in values.items() if name != "num_steps"}
-            make_method(method, **{**about["class_pictures"], **parameters})
+            make_method(method, **{**shared, **parameters})

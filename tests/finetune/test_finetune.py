@@ -48,7 +48,7 @@ def objective(trainable, priors=None, instances=None, **parameters):
         instances = Examples(instances, ("a photo of sks dog",) * len(instances))
     if priors is not None:
         priors = Examples(priors, ("a photo of dog",) * len(priors))
-    return Objective(method, trainable, instances, priors)
+    return Objective(method, trainable, [instances], priors)
 
 
 def trainer(under_way, num_steps, folder, every=50, seed=0):
@@ -165,7 +165,7 @@ def test_captions_of_other_programs_are_learned_from(setting):
     concept, _, _ = setting
     for number, text in enumerate(("sks dog, asleep", "a photo of a dog in the snow")):
         (concept.folder / f"{number}.txt").write_text(text)
-    examples = concept_examples(
+    (examples,) = concept_examples(
         make_method("dreambooth"), SPEC, tiny_backbone(), load_concept(concept.folder, "dog")
     )
     assert examples.prompts == ("sks dog, asleep", "a photo of a sks dog in the snow", "a photo of sks dog")
@@ -293,7 +293,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path)
         with pytest.raises(UserError, match=r"not finite at step 7.*checkpoint of step 6 stays"):
             for steps in under_way:
                 if steps == 7:
-                    under_way.objective.loss = lambda generator: healthy(generator) * float("nan")
+                    under_way.objective.loss = lambda generator, part: healthy(generator, part) * float("nan")
     kept = load_file(tmp_path / "checkpoint.safetensors")
     assert len(kept["history.loss"]) == 6 and all(tensor.isfinite().all() for tensor in kept.values())
 

@@ -44,7 +44,7 @@ def start(trainable, name, **parameters):
     method = make_method(name, **{"batch_size": 2, "prior_weight": 0.0, **parameters})
     method.prepare(trainable, SPEC)
     latents = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(0))
-    return Objective(method, trainable, Examples(latents, ("a photo of sks dog",) * 3))
+    return Objective(method, trainable, [Examples(latents, ("a photo of sks dog",) * 3)])
 
 
 def trained(backbone, name, folder, steps=3, **parameters):

@@ -109,7 +109,7 @@ def test_a_mask_outside_of_what_is_learned_is_refused(setting):
     mask = Image.new("L", (60, 20))
     mask.paste(255, (0, 0, 5, 20))
     concept = concept_with(setting, Image.effect_noise((60, 20), 90), mask)
-    assert examples(setting, concept).masks is None
+    assert examples(setting, concept)[0].masks is None
     refused("the mask of picture 4 of rex shows nothing", examples, setting, concept, masked_loss=True)
 
 

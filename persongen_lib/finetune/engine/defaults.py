@@ -33,6 +33,7 @@ def usual_values(method: type[Method], backbone: str | Path) -> dict[str, Any]:
         for override in overrides:
             usual.update(override.get("class_pictures", {}))
     for override in overrides:
+        usual.update(override.get("training", {}))
         usual.update(override.get("methods", {}).get(method.name, {}))
     return usual
 

@@ -9,24 +9,27 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.backbones.amounts import MOST_AT_ONCE, images_at_once
+from persongen_lib.backbones.latent import LatentDiffusion
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept
 from persongen_lib.data.images import read_picture
 from persongen_lib.finetune.engine.method import Method
+from persongen_lib.finetune.engine.views import Size, size_of, square, views
 from persongen_lib.sampling.engine.contact_sheets import read_pictures
 from persongen_lib.sampling.engine.prompts import Prompts
 from persongen_lib.sampling.engine.run import run_sample
 from persongen_lib.sampling.engine.specs import sample_spec
 
-AT_ONCE = 8
+VIEWS = 1
+"""Sets the random numbers of views apart from those of the training's steps."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Latents to learn from, each with its prompt and, if known, its mask.
+    """Latents of one size to learn from, each with its prompt and, if known, its mask.
 
     Args:
         latents: (n, C, H, W), the encoded images.
@@ -42,23 +45,26 @@ class Examples:
         return len(self.latents)
 
 
-def concept_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, concept: Concept) -> Examples:
+def concept_examples(
+    method: Method, spec: FineTuneSpec, backbone: LatentDiffusion, concept: Concept
+) -> list[Examples]:
     """Encode the concept's images, each with its own caption or else the method's template.
 
     A concept that does not know its token has "sks {} on a sofa" for the caption "sks dog on a sofa"; the prompt names
     the token once all the same.
 
     Args:
-        method: The fine-tuning method: its `template`, and whether its loss is masked.
+        method: The fine-tuning method: its `template`, whether its loss is masked, and which views are learned from.
         spec: The fine-tuning: its token and class name fill the captions.
         backbone: The model that encodes images and masks.
         concept: The concept to learn.
 
     Returns:
-        One example per image of the concept; `masks` only with `masked_loss`.
+        The examples of each size, one per view of an image of the concept; `masks` only with `masked_loss`.
 
     Raises:
-        UserError: If a picture or a mask shows nothing, or a caption loses the placeholder.
+        UserError: If a picture or a mask shows nothing, a caption loses the placeholder, or the resolution is not one
+            of the model's.
     """
     _check_pictures(concept)
     templates = [
@@ -67,13 +73,45 @@ def concept_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, con
     prompts = [Prompts(template, spec.token, spec.class_name) for template in templates]
     for one in dict.fromkeys(prompts):
         one.check(backbone)
-    masks = backbone.latent_masks(concept.masks) if method.masked_loss else None
-    if masks is not None and not (shown := masks.flatten(1).any(dim=1)).all():
-        raise UserError(
-            f"the mask of picture {shown.tolist().index(False) + 1} of {concept.name} shows nothing of the concept in "
-            "the square in the middle, which is what is learned: crop the picture and its mask around the concept"
+    sizes = [size_of(method, backbone, image) for image in concept.images]
+    groups = {size: [number for number, own in enumerate(sizes) if own == size] for size in sizes}
+    return [
+        _examples(
+            method,
+            spec,
+            backbone,
+            concept,
+            [(number, prompts[number]["concept"]) for number in numbers],
+            size,
         )
-    return Examples(_latents(backbone, concept.images), tuple(one["concept"] for one in prompts), masks)
+        for size, numbers in groups.items()
+    ]
+
+
+def _examples(
+    method: Method,
+    spec: FineTuneSpec,
+    backbone: LatentDiffusion,
+    concept: Concept,
+    chosen: Sequence[tuple[int, str]],
+    size: Size,
+) -> Examples:
+    """The examples of one size: of these pictures, by their numbers, with their prompts."""
+    latents, masks, prompts = [], [], []
+    grid = (size[0] // backbone.pixels_per_latent, size[1] // backbone.pixels_per_latent)
+    for number, prompt in chosen:
+        mask = concept.masks[number] if method.masked_loss else None
+        seen = list(views(method, concept.images[number], mask, size, grid, spec.seed, number, VIEWS))
+        if mask:
+            masks.append(backbone.latent_masks([own for _, own in seen if own], size))
+            if not masks[-1].flatten(1).any(dim=1).all():
+                raise UserError(
+                    f"the mask of picture {number + 1} of {concept.name} shows nothing of the concept in the part of "
+                    "the picture that is learned: crop the picture and its mask around the concept"
+                )
+        latents.append(_latents(backbone, [picture for picture, _ in seen], size))
+        prompts += [prompt] * len(seen)
+    return Examples(torch.cat(latents), tuple(prompts), torch.cat(masks) if masks else None)
 
 
 def _check_pictures(concept: Concept) -> None:
@@ -84,7 +122,9 @@ def _check_pictures(concept: Concept) -> None:
             )
 
 
-def class_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, runtime: Runtime) -> Examples:
+def class_examples(
+    method: Method, spec: FineTuneSpec, backbone: LatentDiffusion, runtime: Runtime
+) -> Examples:
     """Sample images of the class from the model before fine-tuning, and encode them.
 
     The images are kept in the store for every fine-tuning that asks for the same.
@@ -108,17 +148,22 @@ def class_examples(method: Method, spec: FineTuneSpec, backbone: Backbone, runti
         token="sks",
         guidance_scale=method.class_guidance_scale,
     )
-    folder = run_sample(pictures, replace(runtime, dtype=None), backbone=backbone, kind="class_images")
+    folder = run_sample(
+        pictures,
+        replace(runtime, dtype=None),
+        backbone=backbone,
+        batch_size=images_at_once(backbone.image_size, backbone.image_size, MOST_AT_ONCE),
+        kind="class_images",
+    )
     images = [read_picture(folder / row["file"]) for row in read_pictures(folder)]
     prompt = Prompts(method.template, spec.token, spec.class_name)["superclass"]
-    return Examples(_latents(backbone, images), (prompt,) * len(images))
+    side = square(method, backbone)
+    return Examples(_latents(backbone, images, (side, side)), (prompt,) * len(images))
 
 
 @torch.no_grad()
-def _latents(backbone: Backbone, images: Sequence[Image]) -> Tensor:
-    latents = torch.cat(
-        [backbone.encode_images(images[at : at + AT_ONCE]) for at in range(0, len(images), AT_ONCE)]
-    )
+def _latents(backbone: LatentDiffusion, images: Sequence[Image], size: Size) -> Tensor:
+    latents = backbone.encode_images(images, size)
     if not latents.isfinite().all():
         raise UserError(
             f"the autoencoder of {backbone.name} gives latents that are not finite: look for broken weights"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from persongen_lib.core.checks import check_template
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.parameters import Parameters, Registry
+from persongen_lib.core.parameters import Registry
 from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.finetune.engine.options import TrainingOptions
 
 if TYPE_CHECKING:
     from persongen_lib.finetune.engine.trainable import Trainable
@@ -21,11 +22,12 @@ AT_MOST = {
     "prior_weight": 1000, "weight_decay": 100,
 }  # fmt: skip
 RATE = "learning_rate"
+POLYNOMIAL_END = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(Parameters):
-    """A frozen dataclass of parameters: those here, which all methods share, and its own.
+class Method(TrainingOptions):
+    """A frozen dataclass of parameters: those here and in `TrainingOptions`, which all methods share, and its own.
 
     A method is one file in `finetune/methods/`: it registers a class under a name, declares its `usual_steps` and
     its defaults, and says in `prepare` what it trains. Every field whose name ends in `learning_rate` is a learning
@@ -46,11 +48,16 @@ class Method(Parameters):
         ema_decay: From 0 to below 1; above 0 the adapter is the moving average of what is trained.
         gradient_checkpointing: Whether to spend time to save memory.
 
+    Attributes:
+        usual_steps: The usual number of training steps.
+        leaves_model: Whether the method trains only tensors of its own, beside the model's.
+
     Raises:
         UserError: A value is out of its range, or every learning rate that trains alone is 0.
     """
 
     usual_steps: ClassVar[int] = 1000
+    leaves_model: ClassVar[bool] = False
 
     batch_size: int = 1
     prior_weight: float = 1.0
@@ -78,6 +85,8 @@ class Method(Parameters):
             raise UserError(f"{self.name} has nothing to train: one of its learning rates must be above 0")
         if max(rates.values()) > 1:
             raise UserError(f"learning rates of {self.name} must be at most 1, not {max(rates.values()):g}")
+        if self.schedule == "polynomial" and min(filter(None, rates.values())) <= POLYNOMIAL_END:
+            raise UserError(f"the polynomial schedule ends at {POLYNOMIAL_END}: give learning rates above it")
         for name, most in AT_MOST.items():
             if getattr(self, name) > most:
                 raise UserError(f"{name} of {self.name} must be at most {most}, not {getattr(self, name)}")

@@ -10,6 +10,7 @@ import torch
 
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
+from persongen_lib.finetune.engine.method import Method
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -21,6 +22,22 @@ PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 def usual_precision(device: torch.device) -> str:
     """fp32 on a CPU, bf16 elsewhere."""
     return "fp32" if device.type == "cpu" else "bf16"
+
+
+def frozen_precision(method: Method, precision: str) -> str:
+    """The number type of the weights that a method does not train, given that of the arithmetic.
+
+    Raises:
+        UserError: If the method names one that is neither float32 nor that of the arithmetic.
+    """
+    if method.frozen_dtype == "auto":
+        return precision if method.leaves_model else "fp32"
+    if method.frozen_dtype not in ("fp32", precision):
+        raise UserError(
+            f"frozen_dtype {method.frozen_dtype} does not go with training in {precision}: give fp32, or "
+            f"--dtype {method.frozen_dtype} as well"
+        )
+    return method.frozen_dtype
 
 
 def check_arithmetic(device: torch.device, precision: str, report: str | None) -> None:

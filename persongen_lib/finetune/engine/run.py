@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 
 from persongen_lib.adapters.files import SPEC, WEIGHTS, check_finite
@@ -26,7 +25,9 @@ from persongen_lib.export.run import write_companions
 from persongen_lib.finetune.engine.examples import class_examples, concept_examples
 from persongen_lib.finetune.engine.method import make_method
 from persongen_lib.finetune.engine.objective import Objective
-from persongen_lib.finetune.engine.precision import check_arithmetic, make_accelerator
+from persongen_lib.finetune.engine.options import STEADY
+from persongen_lib.finetune.engine.parking import Parking
+from persongen_lib.finetune.engine.precision import check_arithmetic, frozen_precision, make_accelerator
 from persongen_lib.finetune.engine.specs import computed_by
 from persongen_lib.finetune.engine.trainable import Trainable
 from persongen_lib.finetune.engine.trainer import Trainer
@@ -52,7 +53,8 @@ def finetune(
         concept: Its concept.
         runtime: Where runs are kept, and what computes them. Its dtype is that of the network's arithmetic (fp16 on a
             GPU alone; by default fp32 on a CPU and bf16 elsewhere): what is trained is always float32.
-        backbone: A loaded model, used if it is float32; it is left as it was, without an adapter.
+        backbone: A loaded model, used if it has the number type of the weights that are not trained
+            (`frozen_precision`); it is left as it was, without an adapter.
         snapshots: Numbers of steps after which the adapter so far is kept as well, as the fine-tuning of that
             many steps.
         checkpoint_every: Number of steps between checkpoints, from which a killed training continues.
@@ -70,9 +72,16 @@ def finetune(
         )
     spec = computed_by(spec, runtime)
     check_arithmetic(resolve_device(runtime.device), spec.dtype, report)
+    method = make_method(spec.method, **spec.parameters)
+    frozen_precision(method, spec.dtype)  # refused before anything is loaded
     check_steps(checkpoint_every, 1_000_000, "the number of steps between checkpoints")
     templates = [check_template(template) for template in validate]
     lengths = {check_steps(steps, spec.num_steps, "a snapshot's number of steps") for steps in snapshots}
+    if lengths - {spec.num_steps} and method.schedule not in STEADY:
+        raise UserError(
+            f"learning rates of the schedule {method.schedule} depend on the number of steps, so a snapshot is no "
+            f"shorter fine-tuning: leave snapshots out, or give {' or '.join(STEADY)}"
+        )
     job = _Job(concept, runtime, backbone, checkpoint_every, templates, report)
     specs = [replace(spec, num_steps=steps) for steps in sorted({*lengths, spec.num_steps})]
     for number in reversed(range(len(specs))):
@@ -96,9 +105,10 @@ class _Job:
         self.runtime.store.ensure("finetune", spec, lambda folder: self._train(spec, shorter, folder))
 
     def _train(self, spec: FineTuneSpec, shorter: Sequence[FineTuneSpec], folder: Path) -> dict[str, Any]:
-        backbone = self.given
-        if backbone is None or backbone.dtype != torch.float32:
-            backbone = load_backbone(spec.backbone, device=self.runtime.device, dtype="fp32", **spec.loading)
+        method = make_method(spec.method, **spec.parameters)
+        frozen, backbone = frozen_precision(method, spec.dtype), self.given
+        if backbone is None or backbone.dtype != DTYPES[frozen]:
+            backbone = load_backbone(spec.backbone, device=self.runtime.device, dtype=frozen, **spec.loading)
         check_weights(backbone, spec)
         backbone.unload_adapter()
         backbone.check_token(spec.token)
@@ -106,7 +116,6 @@ class _Job:
             Prompts(template, spec.token, spec.class_name).check(backbone)
         accelerator = make_accelerator(backbone.device, spec.dtype, self.report, folder)
         facts = {"device": str(backbone.device), "dtype": str(DTYPES[spec.dtype]).removeprefix("torch.")}
-        method = make_method(spec.method, **spec.parameters)
         examples = concept_examples(method, spec, backbone, self.concept)
         facts["pictures"] = str(self.concept.folder.resolve())
         priors = class_examples(method, spec, backbone, self.runtime) if method.prior_weight else None
@@ -118,8 +127,10 @@ class _Job:
             trainer = Trainer(
                 objective, spec.num_steps, spec.seed, folder, accelerator, self.checkpoint_every
             )
+            snapshots = {short.num_steps: short for short in shorter}
             try:
-                self._follow(trainer, spec, {short.num_steps: short for short in shorter}, folder, facts)
+                with Parking(backbone, objective.idle) as parking:
+                    self._follow(trainer, spec, snapshots, folder, facts, parking)
             finally:
                 accelerator.end_training()
         return facts
@@ -131,6 +142,7 @@ class _Job:
         snapshots: dict[int, FineTuneSpec],
         folder: Path,
         facts: dict[str, Any],
+        parking: Parking,
     ) -> None:
         """Run the training, with a progress bar and all that is written on the way."""
         from tqdm.auto import tqdm
@@ -147,7 +159,8 @@ class _Job:
                     seconds = round(time.monotonic() - clock, 3)
                     self._snapshot(trainer, snapshots[steps], facts, {"seconds": seconds, "resumed": resumed})
                 if self.templates and steps and (steps % trainer.every == 0 or steps == spec.num_steps):
-                    write_strip(folder, steps, spec, trainer.trainable.backbone, self.templates)
+                    with parking.complete():
+                        write_strip(folder, steps, spec, trainer.trainable.backbone, self.templates)
         self._write(trainer, spec, folder, facts)
         (folder / CHECKPOINT).unlink(missing_ok=True)
 

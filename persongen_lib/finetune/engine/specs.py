@@ -8,7 +8,7 @@ from typing import Any
 
 from persongen_lib.backbones.loading import device_named, resolve_device
 from persongen_lib.backbones.sources import weights_digest
-from persongen_lib.core.checks import check_known, check_words
+from persongen_lib.core.checks import check_known, check_steps, check_words
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import LOADING, FineTuneSpec
@@ -66,6 +66,11 @@ def fine_tune_spec(
         raise UserError(
             f"the token {token!r} shares the word {shared.pop()!r} with the class name: take a rare word, as 'sks'"
         )
+    num_steps = usual_steps if num_steps is None else num_steps
+    if made.warmup_steps and made.warmup_steps >= check_steps(num_steps, 1_000_000):
+        raise UserError(
+            f"warmup_steps must be fewer than the {num_steps} steps of the training, not {made.warmup_steps}"
+        )
     return FineTuneSpec(
         backbone=backbone,
         method=method,
@@ -73,9 +78,9 @@ def fine_tune_spec(
         class_name=concept.class_name,
         token=token,
         concept_digest=concept.digest,
-        num_steps=usual_steps if num_steps is None else num_steps,
+        num_steps=num_steps,
         seed=seed,
-        parameters=made.parameters(),
+        parameters=made.recorded(),
         weights=weights_digest(backbone, **loading),
         loading=loading,
         dtype=usual_precision(resolve_device("auto")),

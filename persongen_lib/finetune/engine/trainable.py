@@ -44,6 +44,7 @@ class Trainable:
             factor: What they are multiplied by in the adapter file.
         """
         for name, tensor in tensors.items():
+            tensor.data = tensor.data.float()
             self.tensors[name] = tensor.requires_grad_()
             self._rates[name], self._factors[name] = learning_rate, factor
 
@@ -55,7 +56,11 @@ class Trainable:
         """The optimizer's parameter groups, one per learning rate."""
         rates = dict.fromkeys(self._rates.values())
         return [
-            {"params": [self.tensors[name] for name, own in self._rates.items() if own == rate], "lr": rate}
+            {
+                "params": [self.tensors[name] for name, own in self._rates.items() if own == rate],
+                "lr": rate,
+                "full_lr": rate,
+            }
             for rate in rates
         ]
 
@@ -81,7 +86,9 @@ class Trainable:
     def train_parameters(self, names: Iterable[str], learning_rate: float) -> None:
         """Train parameters of the model's modules themselves, on copies."""
         modules = self.backbone.modules
-        copies = {name: overlay.parameter_of(modules, name).data.clone() for name in names}
+        copies = {
+            name: overlay.parameter_of(modules, name).data.to(torch.float32, copy=True) for name in names
+        }
         self.on_close(overlay.install, modules, overlay.install(modules, copies))
         self.add({name: overlay.parameter_of(modules, name) for name in copies}, learning_rate)
 
@@ -131,7 +138,7 @@ def _putting(rows: Mapping[int, Tensor]) -> Callable[[nn.Module, tuple[Tensor, .
 
     def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         for number, row in rows.items():
-            output = torch.where((inputs[0] == number).unsqueeze(-1), row, output)
+            output = torch.where((inputs[0] == number).unsqueeze(-1), row.to(output.dtype), output)
         return output
 
     return hook

@@ -14,15 +14,18 @@ from persongen_lib.core.failures import enough_memory
 from persongen_lib.core.training import ResumableTraining, step_seed
 from persongen_lib.finetune.engine.method import Method
 from persongen_lib.finetune.engine.objective import Objective
+from persongen_lib.finetune.engine.schedule import Schedule
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_ADVICE = "lower batch_size, or set gradient_checkpointing=true"
+_ADVICE = (
+    "lower batch_size with gradient_accumulation, or set gradient_checkpointing=true (see persongen plan)"
+)
 
 
 class Trainer(ResumableTraining):
-    """Trains with AdamW at constant learning rates, so that a longer training begins with a shorter one.
+    """Trains with AdamW; at constant learning rates, a longer training begins with a shorter one.
 
     Args:
         objective: What is trained, and its loss.
@@ -45,13 +48,25 @@ class Trainer(ResumableTraining):
         self.objective, self.trainable = objective, objective.trainable
         self.seed, self.accelerator = seed, accelerator
         tensors, method = self.trainable.tensors, objective.method
+        self.schedule = Schedule(method, num_steps)
         optimizer = accelerator.prepare(_optimizer(method, self.trainable.groups()))
         super().__init__(tensors, tensors, optimizer, num_steps, folder, every, method.ema_decay > 0)
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(group["full_lr"], self.steps)
+        *others, last = range(self.objective.method.gradient_accumulation)
+        before = 0.0
+        for part in others:
+            loss = self._part(part)
+            self.backward(loss)
+            before += loss.detach()
+        return before + self._part(last), {}
+
+    def _part(self, part: int) -> Tensor:
         generator = torch.Generator().manual_seed(step_seed(self.seed, self.steps))
         with self.accelerator.autocast(), enough_memory(_ADVICE):
-            return self.objective.loss(generator), {}
+            return self.objective.loss(generator, part)
 
     def backward(self, loss: Tensor) -> None:
         with enough_memory(_ADVICE):

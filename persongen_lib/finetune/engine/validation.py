@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 from torch.nn.utils import parametrize
 
+from persongen_lib.backbones.amounts import MOST_AT_ONCE, images_at_once
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.files import write_atomic
 from persongen_lib.core.specs import FineTuneSpec
@@ -41,6 +42,7 @@ def write_strip(
             spec.token,
             spec.class_name,
             seeds=SEEDS,
+            batch_size=images_at_once(backbone.image_size, backbone.image_size, MOST_AT_ONCE),
         ).images
     width, height = pictures[0].size
     strip = Image.new("RGB", (width * len(pictures), height))

@@ -39,6 +39,7 @@ class LoRA(Method):
     """
 
     usual_steps: ClassVar[int] = 1000
+    leaves_model: ClassVar[bool] = True
 
     learning_rate: float = 1e-4
     text_encoder_learning_rate: float = 0.0

@@ -24,6 +24,7 @@ class TextualInversion(Method):
     """
 
     usual_steps: ClassVar[int] = 10000
+    leaves_model: ClassVar[bool] = True
 
     learning_rate: float = 5e-3
     initial_word: str = ""

@@ -1,0 +1,1 @@
+"""Memory of trainings and samplings, computed before anything is loaded."""
