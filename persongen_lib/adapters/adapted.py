@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from persongen_lib.adapters.kind import Kind
 from persongen_lib.adapters.low_rank import LowRank
+from persongen_lib.adapters.overlay import known_as, known_parameter
 from persongen_lib.adapters.rows import TableRows
 from persongen_lib.adapters.spectral import SpectralShifts
 from persongen_lib.adapters.whole import WholeTensors
@@ -41,4 +42,30 @@ def adapted(
     changed: dict[str, Tensor] = {}
     for kind in KINDS:
         kind.change(modules, owned[kind], scale, changed)
+    return changed
+
+
+def combined(
+    modules: Mapping[str, nn.Module], adapters: Sequence[tuple[Mapping[str, Tensor], float]]
+) -> dict[str, Tensor]:
+    """The parameters that several adapters change: each adds its own change of the model's own weights.
+
+    Args:
+        modules: The model's modules by name; they stay as they are.
+        adapters: Tensors and scale of each, as for `adapted`.
+
+    Returns:
+        New values by the parameter's full name, in its device and dtype.
+
+    Raises:
+        UserError: If a name or a shape does not fit the modules.
+    """
+    changed: dict[str, Tensor] = {}
+    for tensors, scale in adapters:
+        for alias, new in adapted(modules, tensors, scale).items():
+            name = known_as(modules, alias, changed)
+            if name in changed:
+                own = known_parameter(modules, name)
+                new = (changed[name].float() + (new.float() - own.float())).to(own.dtype)
+            changed[name] = new
     return changed

@@ -13,6 +13,7 @@ from PIL import ImageOps
 from PIL.Image import Image, Resampling
 from torch import Tensor
 
+from persongen_lib.adapters.host import Host
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
 from persongen_lib.backbones.backbone import Conditioning
 from persongen_lib.backbones.noise import Kind
@@ -131,6 +132,13 @@ class LatentDiffusion(TokenizedWords):
         if compile:
             backbone.modules["network"].compile()
         return backbone
+
+    def adapter_host(self) -> Host:
+        learns = hasattr(self._pipeline, "load_textual_inversion")
+        encoders = (
+            {module: self.embedding_keys.get(module, "") for module in self.tokenizers} if learns else {}
+        )
+        return Host(self.name, self.pipeline_class, self.modules, self.original_parts, encoders)
 
     @classmethod
     def is_in(cls, part: str, name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ def load_backbone(
     channels_last: bool = False,
     vae_slicing: bool = False,
     offload: bool = False,
-    adapter: str | Path | None = None,
+    adapter: Any = None,
 ) -> Backbone:
     """Load a model, frozen and in evaluation mode.
 
@@ -41,7 +42,7 @@ def load_backbone(
         channels_last: Put convolutions in this memory format.
         vae_slicing: Decode images one by one.
         offload: Keep on the GPU only the part that computes.
-        adapter: The folder of a fine-tuning to load at once.
+        adapter: Adapters to load at once, as `Backbone.load_adapter` takes them.
 
     Raises:
         UserError: What is unknown, can't be reached or can't be loaded.

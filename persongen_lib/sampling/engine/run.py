@@ -33,7 +33,7 @@ def run_sample(
     spec: SampleSpec,
     runtime: Runtime,
     backbone: Backbone | None = None,
-    adapter: str | Path | None = None,
+    adapter: Any = None,
     batch_size: int = 8,
     kind: str = "sample",
 ) -> Path:
@@ -46,7 +46,7 @@ def run_sample(
         spec: the run; what it lacks is filled in (`resolved`).
         runtime: where runs are kept, and what computes them.
         backbone: one that is loaded already by `load_backbone`.
-        adapter: the fine-tuning's folder, by default the store's.
+        adapter: adapters as `Backbone.load_adapter` takes them, by default the store's fine-tuning.
         batch_size: images per network call and branch.
         kind: the run's kind in the store.
 

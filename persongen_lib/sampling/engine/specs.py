@@ -35,7 +35,7 @@ class SampleSpec(Spec):
         scheduler: one of `SCHEDULERS`.
         weights: what the model's weights are known by (`weights_digest`).
         dtype: of the networks: "fp32", "bf16" or "fp16".
-        adapter: the digest of the fine-tuning's tensors where they come from elsewhere than the store, else "".
+        adapter: the digest of the adapters' files and scales where they come from elsewhere than the store, else "".
 
     Raises:
         UserError: a value that is not allowed, or a strategy that can't be run with these steps or this scheduler.
