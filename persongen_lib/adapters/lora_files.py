@@ -95,11 +95,12 @@ def _of_part(values: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 def _peft_names(state: Mapping[str, Any], module: str) -> dict[str, Any]:
     from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft
-    from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
+    from diffusers.utils.state_dict_utils import StateDictType, convert_unet_state_dict_to_peft
 
     if module == "network":
         return convert_unet_state_dict_to_peft(dict(state))
-    return convert_state_dict_to_peft(convert_state_dict_to_diffusers(dict(state)))
+    old = StateDictType.DIFFUSERS_OLD if any("_lora." in name for name in state) else None
+    return convert_state_dict_to_peft(convert_state_dict_to_diffusers(dict(state), old))
 
 
 def _scaling(module: str, alphas: Mapping[str, Any], metadata: Mapping[str, Any]) -> Scaling:
@@ -107,6 +108,8 @@ def _scaling(module: str, alphas: Mapping[str, Any], metadata: Mapping[str, Any]
         from peft import LoraConfig
 
         return config_scaling(LoraConfig(**metadata))
+    if not alphas:
+        return lambda layer, rank: 1.0
     named = {}
     for name, alpha in alphas.items():
         name = name.removesuffix(".alpha")
