@@ -79,23 +79,23 @@ def given_digest(given: Sequence[Given]) -> str:
 def _one(one: Any, factor: float) -> Given:
     if isinstance(one, Given):
         return Given(one.path, one.scale * factor, one.token)
-    path, more = one, 1.0
+    place, scale, tail = one, 1.0, ""
     if isinstance(one, tuple) and len(one) == 2:
-        path, more = one[0], _number(one[1])
+        place, scale = one[0], _number(one[1])
     elif isinstance(one, str) and not os.path.exists(one) and (match := _TAIL.fullmatch(one)):
-        path, more = match.groups()
-    path = check_path(path, "the adapter").expanduser()
+        place, tail = match[1], match[2]
+    path = check_path(place, "the adapter").expanduser()
     if not os.path.exists(path):
         raise UserError(
             f"there is no adapter {path}: give a LoRA file, a file of learned embeddings, or a folder"
         )
-    path = path.resolve()
-    if isinstance(more, str):
-        try:
-            more = float(more)
-        except ValueError:
-            return Given(path, factor, check_words("the placeholder of learned embeddings", more))
-    return Given(path, _number(more) * factor)
+    try:
+        scale = _number(float(tail)) if tail else scale
+    except UserError:
+        raise
+    except ValueError:
+        return Given(path.resolve(), factor, check_words("the placeholder of learned embeddings", tail))
+    return Given(path.resolve(), scale * factor)
 
 
 def _number(scale: Any) -> float:
