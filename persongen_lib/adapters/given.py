@@ -51,7 +51,9 @@ def given_adapters(adapter: Any, scale: float = 1.0) -> tuple[Given, ...]:
         UserError: Another value.
     """
     is_pair = (
-        isinstance(adapter, tuple) and len(adapter) == 2 and not isinstance(adapter[1], str | os.PathLike)
+        isinstance(adapter, tuple)
+        and len(adapter) == 2
+        and not isinstance(adapter[1], str | os.PathLike | tuple | Given)
     )
     several = list(adapter) if isinstance(adapter, list | tuple) and not is_pair else [adapter]
     if not several:
@@ -65,7 +67,7 @@ def given_digest(given: Sequence[Given]) -> str:
     Raises:
         UserError: A file is missing or damaged.
     """
-    parts = []
+    parts: list[list[Any]] = []
     for one in given:
         for found in one.files:
             digest = [file_digest(path) for path in found.paths()]
