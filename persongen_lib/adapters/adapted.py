@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from persongen_lib.adapters.kind import Kind
-from persongen_lib.adapters.low_rank import LowRank
+from persongen_lib.adapters.low_rank import MAGNITUDE, LowRank
+from persongen_lib.adapters.overlay import known_as, known_parameter
 from persongen_lib.adapters.rows import TableRows
 from persongen_lib.adapters.spectral import SpectralShifts
 from persongen_lib.adapters.whole import WholeTensors
+from persongen_lib.core.errors import UserError
 
 KINDS: tuple[Kind, ...] = (WholeTensors(), LowRank(), SpectralShifts(), TableRows())
 """In the order in which they change parameters; a tensor is of the last kind that owns its name."""
@@ -41,4 +43,36 @@ def adapted(
     changed: dict[str, Tensor] = {}
     for kind in KINDS:
         kind.change(modules, owned[kind], scale, changed)
+    return changed
+
+
+def combined(
+    modules: Mapping[str, nn.Module], adapters: Sequence[tuple[Mapping[str, Tensor], float]]
+) -> dict[str, Tensor]:
+    """The parameters that several adapters change: each adds its own change of the model's own weights.
+
+    Args:
+        modules: The model's modules by name; they stay as they are.
+        adapters: Tensors and scale of each, as for `adapted`.
+
+    Returns:
+        New values by the parameter's full name, in its device and dtype.
+
+    Raises:
+        UserError: If a name or a shape does not fit the modules, or DoRA meets another adapter in a layer: peft
+            makes that depend on the order.
+    """
+    changed: dict[str, Tensor] = {}
+    lengths = {name for tensors, _ in adapters for name in tensors if name.endswith(MAGNITUDE)}
+    for tensors, scale in adapters:
+        for alias, new in adapted(modules, tensors, scale).items():
+            name = known_as(modules, alias, changed)
+            if name in changed:
+                if name.removesuffix(".weight") + MAGNITUDE in lengths:
+                    raise UserError(
+                        f"DoRA can't be combined with another adapter of {name}: load one of them"
+                    )
+                own = known_parameter(modules, name)
+                new = (changed[name].float() + (new.float() - own.float())).to(own.dtype)
+            changed[name] = new
     return changed

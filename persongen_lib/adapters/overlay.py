@@ -31,6 +31,12 @@ def known_parameter(modules: Mapping[str, nn.Module], name: str) -> Tensor:
     return parameter.data
 
 
+def known_as(modules: Mapping[str, nn.Module], name: str, changed: Mapping[str, Tensor]) -> str:
+    """The name under which this parameter is changed already, or else its own: T5's table has two."""
+    own = parameter_of(modules, name)
+    return next((other for other in changed if parameter_of(modules, other) is own), name)
+
+
 def misfit(name: str) -> UserError:
     """The error for an adapter's tensor that has no place in the model."""
     return UserError(f"these weights were made for another model: {name} does not fit")

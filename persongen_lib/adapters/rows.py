@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
 
 from persongen_lib.adapters.kind import Kind
-from persongen_lib.adapters.overlay import known_parameter, misfit, parameter_of
+from persongen_lib.adapters.overlay import known_as, known_parameter, misfit
 
 _ROW = re.compile(r"(.+)\[(\d+)\]")
 
@@ -35,16 +33,10 @@ class TableRows(Kind):
             own = known_parameter(modules, table)
             if own.shape[1:] != tensor.shape or row >= len(own):
                 raise misfit(name)
-            table = _known_as(modules, table, changed)
+            table = known_as(modules, table, changed)
             if table not in changed:
                 changed[table] = torch.empty_like(own).copy_(own)
             new = tensor.to(own.device, own.dtype)
             if scale != 1:
                 new = torch.lerp(own[row].float(), new.float(), scale).to(own.dtype)
             changed[table][row].copy_(new)
-
-
-def _known_as(modules: Mapping[str, nn.Module], table: str, changed: Mapping[str, Tensor]) -> str:
-    """The name under which this table is changed already: T5's has two."""
-    own = parameter_of(modules, table)
-    return next((name for name in changed if parameter_of(modules, name) is own), table)

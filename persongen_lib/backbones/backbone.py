@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,8 +13,12 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from persongen_lib.adapters import overlay
-from persongen_lib.adapters.adapted import adapted
-from persongen_lib.adapters.files import adapter_digest, check_base, read_adapter
+from persongen_lib.adapters.adapted import combined
+from persongen_lib.adapters.embeddings import LearnedWord
+from persongen_lib.adapters.files import check_base
+from persongen_lib.adapters.given import Given, given_adapters, given_digest
+from persongen_lib.adapters.host import Host
+from persongen_lib.adapters.reading import read_contents
 from persongen_lib.backbones.attention import AttentionControl, Rows
 from persongen_lib.backbones.noise import NoiseModel
 from persongen_lib.backbones.solvers import Solver, Step
@@ -77,8 +80,8 @@ class Backbone(ABC):
         modules: the modules that fine-tuning may change, by name; "network" is the denoiser.
         original_parts: the subfolder of each of these modules in a model folder.
         scheduler: the model's own scheduler, a diffusers one.
-        adapter: the folder and the scale of the loaded adapter, or None.
-        adapter_digest: the digest of its file, or None.
+        adapter: the loaded adapters with their scales, or None.
+        adapter_digest: the digest of their files and scales, or None.
         weights: what its own weights are known by (`weights_digest`); "" where they are not those of a place.
     """
 
@@ -95,10 +98,11 @@ class Backbone(ABC):
     scheduler: Any
 
     def __init__(self) -> None:
-        self.adapter: tuple[Path, float] | None = None
+        self.adapter: tuple[Given, ...] | None = None
         self.adapter_digest: str | None = None
         self.weights = ""
         self._own: dict[str, Tensor] = {}
+        self._tables: dict[str, Tensor] = {}
         self._original: dict[str, Tensor] = {}
         self._between: dict[float, dict[str, Tensor]] = {}
 
@@ -243,27 +247,56 @@ class Backbone(ABC):
     def controlled(self, control: AttentionControl | None, rows: Rows) -> AbstractContextManager[None]:
         """Let `control` compute the denoiser's attention, for calls with these `rows` inside the block."""
 
-    def load_adapter(self, folder: str | Path, scale: float = 1.0) -> None:
-        """Put a fine-tuning's weights in place, in exchange for an adapter loaded before.
+    def adapter_host(self) -> Host:
+        """What readers of adapters need to know of this model; UserError for a model that takes none."""
+        raise UserError(f"{self.name} takes no adapters")
 
-        `scale`: 0 leaves the model as it is, bit for bit, 1 is the fine-tuned model; see `adapters.adapted.adapted`.
-        UserError for an adapter that is damaged, or was trained on other weights.
+    def load_adapter(self, adapter: Any, scale: float = 1.0) -> None:
+        """Put the weights of one or several adapters in place, in exchange for those loaded before.
+
+        Args:
+            adapter: a folder of a fine-tuning, a LoRA file or folder of diffusers, kohya or peft, a file of learned
+                embeddings, a pair of one of these and a scale, a text such as "FILE:0.8", or a list of these.
+            scale: a factor of all scales: 0 leaves the model as it is, bit for bit, 1 is the fine-tuned model; see
+                `adapters.adapted.adapted`.
+
+        Raises:
+            UserError: an adapter that is damaged, was made for another model, or is not supported.
         """
-        check_base(folder, self.name, self.weights)
-        tensors = read_adapter(folder)
+        given, host = given_adapters(adapter, scale), self.adapter_host()
+        for folder in (found.path for one in given for found in one.files if found.form == "ours"):
+            check_base(folder, self.name, self.weights)
+        contents, digest = [read_contents(one, host) for one in given], given_digest(given)
         self.unload_adapter()
-        self._own = overlay.install(self.modules, adapted(self.modules, tensors, scale))
-        self.adapter, self.adapter_digest = (Path(folder).resolve(), float(scale)), adapter_digest(folder)
+        try:
+            rows = self._learn([word for one in contents for word in one.words])
+            pairs = [(one.tensors, one.scale) for one in contents]
+            self._own = overlay.install(self.modules, combined(self.modules, [*pairs, (rows, 1.0)]))
+        except UserError as error:
+            self.unload_adapter()
+            raise UserError(f"{', '.join(str(one.path) for one in given)}: {error}") from None
+        self.adapter, self.adapter_digest = given, digest
 
     def unload_adapter(self) -> None:
         """The model as it was loaded, bit for bit."""
         overlay.install(self.modules, self._own)
-        self._own, self.adapter, self.adapter_digest = {}, None, None
+        overlay.install(self.modules, self._tables)
+        self._own, self._tables, self.adapter, self.adapter_digest = {}, {}, None, None
         self._between.clear()
+
+    def _learn(self, words: Sequence[LearnedWord]) -> dict[str, Tensor]:
+        """Make room for learned words in the vocabulary until `unload_adapter`.
+
+        Returns:
+            Their vectors as rows of the tables, by the names of `adapters.rows`.
+        """
+        if words:
+            raise UserError(f"{self.name} takes no learned embeddings")
+        return {}
 
     def check_original(self) -> None:
         """Raise a UserError where there are no weights from before fine-tuning."""
-        if not (self._own or self._original):
+        if self.adapter is None and not self._original:
             raise UserError(
                 f"{self.name} has no original weights beside its own: load an adapter or give `original`, "
                 "or use superclass_weights=personalized"

@@ -12,6 +12,7 @@ from PIL import ImageOps
 from PIL.Image import Image, Resampling
 from torch import Tensor, nn
 
+from persongen_lib.adapters.host import Host
 from persongen_lib.backbones.amounts import images_at_once
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
 from persongen_lib.backbones.backbone import Conditioning, Weights
@@ -157,6 +158,13 @@ class LatentDiffusion(TokenizedWords):
         if compile:
             backbone.modules["network"].compile()
         return backbone
+
+    def adapter_host(self) -> Host:
+        learns = hasattr(self._pipeline, "load_textual_inversion")
+        encoders = (
+            {module: self.embedding_keys.get(module, "") for module in self.tokenizers} if learns else {}
+        )
+        return Host(self.name, self.pipeline_class, self.modules, self.original_parts, encoders)
 
     @classmethod
     def _pipeline_at(cls, place: Source, **options: Any) -> Any:

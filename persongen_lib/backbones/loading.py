@@ -30,7 +30,7 @@ def load_backbone(
     channels_last: bool = False,
     vae_slicing: bool = False,
     offload: bool = False,
-    adapter: str | Path | None = None,
+    adapter: Any = None,
     variant: str | None = None,
     vae: str | Path | None = None,
 ) -> Backbone:
@@ -48,7 +48,8 @@ def load_backbone(
         channels_last: Put convolutions in this memory format.
         vae_slicing: Decode images one by one.
         offload: Keep on the GPU only the part that computes.
-        adapter: The folder of a fine-tuning to load at once; a pipeline has its weights until `unload_adapter`.
+        adapter: Adapters to load at once, as `Backbone.load_adapter` takes them; a pipeline has their weights until
+            `unload_adapter`.
         variant: Of the weights' files, such as "fp16"; None takes the only one where a part has no other weights.
         vae: A folder with another autoencoder, or with a model whose autoencoder is taken.
 
@@ -91,7 +92,7 @@ def load_backbone(
     return _completed(backbone, None, adapter)
 
 
-def _completed(backbone: Backbone, original: str | Path | None, adapter: str | Path | None) -> Backbone:
+def _completed(backbone: Backbone, original: str | Path | None, adapter: Any) -> Backbone:
     """The same with the original weights and the adapter that are given."""
     if original is not None:
         backbone.set_original(_changed(backbone, check_path(original, "the original weights")))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
+from persongen_lib.adapters import overlay
+from persongen_lib.adapters.embeddings import LearnedWord
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
@@ -31,6 +35,7 @@ class TokenizedWords(Backbone):
     def __init__(self) -> None:
         super().__init__()
         self._unknown: set[str] = set()
+        self._tokenizers: dict[str, Any] = {}
 
     def token_rows(self, token: str) -> dict[str, list[int]]:
         return {
@@ -109,6 +114,29 @@ class TokenizedWords(Backbone):
             )
         return start, stop
 
+    def _learn(self, words: Sequence[LearnedWord]) -> dict[str, Tensor]:
+        rows: dict[str, Tensor] = {}
+        for module, name in self.tokenizers.items() if words else ():
+            self._tokenizers[name] = tokenizer = getattr(self._pipeline, name)
+            tokenizer = copy.deepcopy(tokenizer)
+            setattr(self._pipeline, name, tokenizer)
+            table = f"{module}.{_table(self.modules[module])}"
+            for word in words:
+                numbers = _added(tokenizer, word)
+                rows |= {f"{table}[{row}]": v for row, v in zip(numbers, word.vectors[module], strict=True)}
+            own = overlay.known_parameter(self.modules, table)
+            more = own.float().mean(0, keepdim=True).to(own.dtype).expand(len(tokenizer) - len(own), -1)
+            if len(more):
+                self._tables |= overlay.install(self.modules, {table: torch.cat([own, more])})
+        return rows
+
+    def unload_adapter(self) -> None:
+        """The model as it was loaded, bit for bit, and its vocabulary."""
+        super().unload_adapter()
+        for name, tokenizer in self._tokenizers.items():
+            setattr(self._pipeline, name, tokenizer)
+        self._tokenizers = {}
+
     @property
     def max_length(self) -> int:
         """Length of the conditioning sequence, start and end tokens included."""
@@ -143,6 +171,18 @@ class TokenizedWords(Backbone):
 def check_clip_skip(clip_skip: Any, layers: int) -> int:
     """The number itself, when a model's CLIP text encoders have `layers` that can be left out."""
     return check_steps(clip_skip, layers, what="clip_skip of this model")
+
+
+def _added(tokenizer: Any, word: LearnedWord) -> list[int]:
+    """The numbers of a learned word's pieces, which the tokenizer gets to know."""
+    known = tokenizer.get_vocab()
+    for piece in word.pieces:
+        if piece in known or f"{piece}</w>" in known:
+            raise UserError(
+                f"{piece!r} is a word of the model already: give the embeddings another one, as in FILE:<sks>"
+            )
+        tokenizer.add_tokens(piece)
+    return tokenizer.convert_tokens_to_ids(list(word.pieces))
 
 
 def _table(text_encoder: torch.nn.Module) -> str:

@@ -44,6 +44,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--concept", metavar="NAME|FOLDER", help="a shipped concept or your pictures")
     source.add_argument("--adapter", metavar="FOLDER", help="a finished fine-tuning, instead of --concept")
+    parser.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="FILE[:SCALE]",
+        help="a LoRA file or folder of diffusers, kohya or peft, such as rex.safetensors:0.8; repeatable",
+    )
+    parser.add_argument(
+        "--embedding",
+        action="append",
+        default=[],
+        metavar="FILE[:TOKEN]",
+        help="a file of learned embeddings, such as rex.safetensors:<rex>; repeatable",
+    )
     parser.add_argument("--class-name", metavar="WORD", help="what is in your pictures, such as dog")
     parser.add_argument("--token", help="the placeholder word (default: the concept's, or sks)")
     parser.add_argument(
@@ -114,7 +128,8 @@ def run(args: Namespace) -> int:
     runtime = checked_runtime(args)
     training = replace(runtime, dtype=None)
     concept, fine_tune = _source(args, training)
-    spec = resolved(_spec(args, concept, fine_tune), runtime, adapter=args.adapter)
+    adapter = _adapters(args)
+    spec = resolved(_spec(args, concept, fine_tune), runtime, adapter=adapter)
     check_steps(args.batch_size, what="the batch size")
     if args.preview_every is not None:
         check_steps(args.preview_every, what="--preview-every")
@@ -126,7 +141,7 @@ def run(args: Namespace) -> int:
     folder = run_sample(
         spec,
         runtime,
-        adapter=args.adapter,
+        adapter=adapter,
         batch_size=args.batch_size,
         preview_every=args.preview_every,
     )
@@ -135,6 +150,16 @@ def run(args: Namespace) -> int:
     count = len(spec.prompts) * len(spec.seeds)
     print(f"{count} pictures in {folder}/images, one line about each in {folder}/pictures.jsonl")
     return 0
+
+
+def _adapters(args: Namespace) -> list[str] | None:
+    """What is loaded beside the model; None for the fine-tuning alone."""
+    more = [*args.lora, *args.embedding]
+    if args.concept and more:
+        raise UserError(
+            "--lora and --embedding go with a model or an --adapter: fine-tune --concept first and give its folder"
+        )
+    return [*([args.adapter] if args.adapter else []), *more] or None
 
 
 def _source(args: Namespace, training: Runtime) -> tuple[Concept | None, FineTuneSpec | None]:

@@ -59,7 +59,7 @@ def run_trajectories(
     runtime: Runtime,
     pictures: Sequence[tuple[int, int]],
     backbone: Backbone | None = None,
-    adapter: str | Path | None = None,
+    adapter: Any = None,
     frames: int = FRAMES,
     batch_size: int = 8,
 ) -> Path:
@@ -72,7 +72,7 @@ def run_trajectories(
         runtime: Where trajectories are kept, and what computes them.
         pictures: The images, each as (prompt index, seed).
         backbone: A loaded model to use; None loads the spec's.
-        adapter: The folder of the fine-tuning; None finds the spec's in the store.
+        adapter: Adapters as `Backbone.load_adapter` takes them; None finds the spec's fine-tuning in the store.
         frames: The length of the film strips, in images.
         batch_size: Images per network call and branch.
 

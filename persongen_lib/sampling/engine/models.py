@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from persongen_lib.adapters.files import adapter_digest
+from persongen_lib.adapters.given import Given, given_adapters, given_digest
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.loading import dtype_name, load_backbone, resolve_device
 from persongen_lib.core.errors import UserError
@@ -19,7 +21,7 @@ def resolved(
     spec: SampleSpec,
     runtime: Runtime,
     backbone: Backbone | None = None,
-    adapter: str | Path | None = None,
+    adapter: Any = None,
 ) -> SampleSpec:
     """The run that `run_sample` makes with these arguments: the spec with all that its pictures depend on.
 
@@ -27,16 +29,14 @@ def resolved(
         spec: the run as it was asked for.
         runtime: its dtype, or the usual one of its device, is the run's.
         backbone: one that is loaded already, whose dtype is the run's.
-        adapter: the fine-tuning's folder; tensors that are not the store's own are part of the run.
+        adapter: adapters as `Backbone.load_adapter` takes them, by default the store's fine-tuning; what is not the
+            store's own is part of the run.
 
     Raises:
-        UserError: a device that isn't there, a backbone that is not the run's, a damaged adapter, or an adapter for a
-            run without a fine-tuning.
+        UserError: a device that isn't there, a backbone that is not the run's, or a damaged adapter.
     """
     check_runtime(runtime)
     resolve_device(runtime.device)
-    if adapter is not None and spec.fine_tune is None:
-        raise UserError(f"the run has no fine-tuning for the adapter {adapter}: make its spec with fine_tune")
     if backbone is not None:
         check_weights(backbone, spec)
         if runtime.dtype not in (None, dtype_name(backbone.dtype)):
@@ -47,9 +47,8 @@ def resolved(
         spec = replace(spec, dtype=dtype_name(backbone.dtype))
     else:
         spec = computed_by(spec, runtime)
-    own = _stored(spec, runtime.store)
-    if adapter is not None and (own is None or Path(adapter).resolve() != own.resolve()):
-        return replace(spec, adapter=adapter_digest(adapter))
+    if adapter is not None and (given := given_adapters(adapter)) != _stored_adapters(spec, runtime.store):
+        return replace(spec, adapter=given_digest(given))
     return spec
 
 
@@ -63,6 +62,11 @@ def check_fine_tuning(spec: SampleSpec, store: Store) -> None:
 def _stored(spec: SampleSpec, store: Store) -> Path | None:
     """The folder of the run's fine-tuning, where the store holds it."""
     return store.find("finetune", spec.fine_tune) if spec.fine_tune else None
+
+
+def _stored_adapters(spec: SampleSpec, store: Store) -> tuple[Given, ...]:
+    folder = _stored(spec, store)
+    return given_adapters(folder) if folder else ()
 
 
 def check_weights(backbone: Backbone, spec: SampleSpec | FineTuneSpec) -> None:
@@ -79,7 +83,7 @@ def ready_backbone(
     spec: SampleSpec,
     runtime: Runtime,
     backbone: Backbone | None = None,
-    adapter: str | Path | None = None,
+    adapter: Any = None,
 ) -> Backbone:
     """The spec's backbone with the spec's fine-tuning loaded.
 
@@ -87,13 +91,13 @@ def ready_backbone(
         spec: the run.
         runtime: where the fine-tuning is kept, and what computes.
         backbone: one that is loaded already, reused when it is given.
-        adapter: the fine-tuning's folder, by default the store's.
+        adapter: adapters as `Backbone.load_adapter` takes them, by default the store's fine-tuning.
 
     Raises:
         UserError: the concept is not fine-tuned yet, the model can't be loaded, or model and adapter are not the run's.
     """
-    folder = Path(adapter) if adapter else _stored(spec, runtime.store)
-    if spec.fine_tune and folder is None:
+    given = _stored_adapters(spec, runtime.store) if adapter is None else given_adapters(adapter)
+    if spec.fine_tune and not given:
         raise UserError(
             f"the concept {spec.fine_tune.concept!r} is not fine-tuned yet in {runtime.store.root}: fine-tune first"
         )
@@ -101,8 +105,8 @@ def ready_backbone(
         spec.backbone, device=runtime.device, dtype=runtime.dtype, **spec.loading
     )
     check_weights(backbone, spec)
-    if not spec.fine_tune or folder is None:
+    if not given:
         backbone.unload_adapter()
-    elif (backbone.adapter, backbone.adapter_digest) != ((folder.resolve(), 1.0), adapter_digest(folder)):
-        backbone.load_adapter(folder)
+    elif (backbone.adapter, backbone.adapter_digest) != (given, given_digest(given)):
+        backbone.load_adapter(list(given))
     return backbone

@@ -34,7 +34,7 @@ def run_sample(
     spec: SampleSpec,
     runtime: Runtime,
     backbone: Backbone | None = None,
-    adapter: str | Path | None = None,
+    adapter: Any = None,
     batch_size: int = 8,
     kind: str = "sample",
     preview_every: int | None = None,
@@ -49,7 +49,7 @@ def run_sample(
         spec: the run; what it lacks is filled in (`resolved`).
         runtime: where runs are kept, and what computes them.
         backbone: one that is loaded already by `load_backbone`.
-        adapter: the fine-tuning's folder, by default the store's.
+        adapter: adapters as `Backbone.load_adapter` takes them, by default the store's fine-tuning.
         batch_size: images per network call and branch.
         kind: the run's kind in the store.
         preview_every: how many steps lie between previews; None for none.

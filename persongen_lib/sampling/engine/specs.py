@@ -36,7 +36,7 @@ class SampleSpec(Spec):
         scheduler: one of `SCHEDULERS`.
         weights: what the model's weights are known by (`weights_digest`).
         dtype: of the networks: "fp32", "bf16" or "fp16".
-        adapter: the digest of the fine-tuning's tensors where they come from elsewhere than the store, else "".
+        adapter: the digest of the adapters' files and scales where they come from elsewhere than the store, else "".
         height: of the images in pixels; None for the model's own.
         width: of the images in pixels; None for the model's own.
         negative_prompt: what guidance leads away from.

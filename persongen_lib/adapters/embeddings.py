@@ -1,0 +1,76 @@
+"""Files of learned embeddings: diffusers' form, A1111's, and that of models with several text encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from persongen_lib.adapters.forms import ENCODER_KEYS, ONE_VECTOR_SET
+from persongen_lib.adapters.host import Host
+from persongen_lib.adapters.opening import read_tensors
+from persongen_lib.core.checks import check_words
+from persongen_lib.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class LearnedWord:
+    """A placeholder with vectors of its own.
+
+    Attributes:
+        token: The word that prompts contain.
+        vectors: (number, D) by text encoder; the number is the same for all.
+    """
+
+    token: str
+    vectors: Mapping[str, Tensor]
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """The words that its vectors are rows of, as diffusers calls them: "<sks>", "<sks>_1" ..."""
+        count = len(next(iter(self.vectors.values())))
+        return (self.token, *(f"{self.token}_{number}" for number in range(1, count)))
+
+
+def read_embedding(path: Path, host: Host, token: str = "") -> LearnedWord:
+    """The placeholder in a file.
+
+    Args:
+        path: A file with one tensor, (D,) or (number, D), or with one per text encoder.
+        host: The model.
+        token: The placeholder; by default that of the file, or the file's name where it holds none.
+
+    Raises:
+        UserError: The file can't be read, or is for a model with other text encoders.
+    """
+    tensors = read_tensors(path)
+    keys = set(tensors)
+    if not host.encoders:
+        raise UserError(
+            f"{host.name} takes no learned embeddings: diffusers has none for a {host.pipeline_class}"
+        )
+    if keys <= {*ENCODER_KEYS}:
+        word, by_key = path.stem, tensors
+    else:
+        (name,) = keys
+        word, by_key = (path.stem if name == ONE_VECTOR_SET else name), {"": tensors[name]}
+    if set(by_key) != set(host.encoders.values()):
+        raise UserError(
+            f"{path} has embeddings for {', '.join(sorted(filter(None, by_key))) or 'one text encoder'}, but "
+            f"{host.name} needs them for {', '.join(sorted(filter(None, host.encoders.values()))) or 'its only one'}"
+        )
+    vectors = {module: by_key[key] for module, key in host.encoders.items()}
+    vectors = {module: v.unsqueeze(0) if v.ndim == 1 else v for module, v in vectors.items()}
+    if (
+        any(v.ndim != 2 or not len(v) for v in vectors.values())
+        or len({len(v) for v in vectors.values()}) > 1
+    ):
+        raise UserError(f"{path} does not hold one or several vectors per text encoder")
+    word = check_words("the placeholder of learned embeddings", token or word)
+    if len(word.split()) > 1:
+        raise UserError(
+            f"the placeholder {word!r} of {path} is more than one word: give another, as in FILE:<sks>"
+        )
+    return LearnedWord(word, vectors)

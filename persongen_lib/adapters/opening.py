@@ -1,0 +1,57 @@
+"""Opening a file of tensors that somebody else wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from persongen_lib.core.errors import UserError
+
+PICKLED = (".pt", ".bin", ".ckpt", ".pth", ".pkl")
+
+
+def refuse_pickled(path: Path) -> None:
+    """Raise a UserError for a file that could run code when it is opened."""
+    raise UserError(f"{path} is a pickled file, which could run code: give one in the form of .safetensors")
+
+
+def tensor_names(path: Path) -> tuple[str, ...]:
+    """The names of the tensors in a file.
+
+    Raises:
+        UserError: The file is pickled, damaged, empty, or in no form of safetensors.
+    """
+    with _opened(path) as file:
+        names = tuple(file.keys())
+    if not names:
+        raise UserError(f"{path} is empty: it holds no tensors")
+    return names
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file.
+
+    Raises:
+        UserError: As `tensor_names`, or not all values are finite.
+    """
+    names = tensor_names(path)
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name) for name in names}
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{path} is broken: {name} has values that are not finite")
+    return tensors
+
+
+def _opened(path: Path):
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix in PICKLED:
+        refuse_pickled(path)
+    try:
+        return safe_open(path, "pt")
+    except (OSError, SafetensorError):
+        raise UserError(
+            f"{path} is no readable file of safetensors: it is damaged or in another form"
+        ) from None
