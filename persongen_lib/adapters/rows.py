@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from persongen_lib.adapters.kind import Kind
 from persongen_lib.adapters.overlay import known_parameter, misfit, parameter_of
+from persongen_lib.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _ROW = re.compile(r"(.+)\[(\d+)\]")
 

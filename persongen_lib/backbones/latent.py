@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from PIL import ImageOps
 from PIL.Image import Image, Resampling
-from torch import Tensor
 
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
 from persongen_lib.backbones.backbone import Conditioning
@@ -20,6 +18,10 @@ from persongen_lib.backbones.settings import LatentScale, check_network
 from persongen_lib.backbones.words import TokenizedWords
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class LatentDiffusion(TokenizedWords):

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-
-import torch
 
 from persongen_lib.adapters import overlay
 from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.backbones.devices import dtype_named, resolve_device, usual_dtype
 from persongen_lib.backbones.families import family_of
 from persongen_lib.backbones.sources import Source, locate, unloadable, weights_digest
-from persongen_lib.core import runtime
-from persongen_lib.core.checks import check_known, check_path
+from persongen_lib.core.checks import check_path
 from persongen_lib.core.errors import UserError
-
-DTYPES = dict(zip(runtime.DTYPES, (torch.float32, torch.bfloat16, torch.float16), strict=True))
+from persongen_lib.core.lazy import torch
 
 
 def load_backbone(
@@ -51,10 +48,9 @@ def load_backbone(
     if offload and device.type != "cuda":
         raise UserError(f"offload keeps parts of a model off a GPU: it needs a cuda device, not {device}")
     if dtype is None:
-        dtype = usual_dtype(device)
+        dtype = usual_dtype(device.type)
     if not isinstance(dtype, torch.dtype):
-        check_known("dtype", [dtype], DTYPES)
-        dtype = DTYPES[dtype]
+        dtype = dtype_named(dtype)
     family, weights = family_of(place), weights_digest(source)
     with _quiet_loading(place):
         backbone = family.load(
@@ -67,35 +63,6 @@ def load_backbone(
     if adapter is not None:
         backbone.load_adapter(adapter)
     return backbone
-
-
-def resolve_device(device: str) -> torch.device:
-    """The device of a name such as "auto", "cpu", "cuda" or "cuda:1"; UserError when it isn't there."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with suppress(RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError):
-        if (found := torch.empty(0, device=device).device).type != "meta":  # which has no memory
-            return found
-    raise UserError(f"the device {device!r} is not there: give auto or cpu, or cuda where there is one")
-
-
-def device_named(device: str) -> torch.device:
-    """The device of a name, which need not be there, so that runs of another machine are found."""
-    with suppress(RuntimeError):
-        if device != "auto" and (named := torch.device(device)).type != "meta":
-            return named
-    return resolve_device(device)
-
-
-def usual_dtype(device: torch.device) -> str:
-    """How a device usually samples: in fp32 on a CPU, in fp16 elsewhere."""
-    return "fp32" if device.type == "cpu" else "fp16"
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """The name in `DTYPES`, or else torch's."""
-    names = {known: name for name, known in DTYPES.items()}
-    return names.get(dtype, str(dtype).removeprefix("torch."))
 
 
 def _changed(backbone: Backbone, folder: Path) -> dict[str, torch.Tensor]:

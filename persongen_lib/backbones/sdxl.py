@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from persongen_lib.backbones.backbone import Conditioning, Usual
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.latent import LatentDiffusion
+from persongen_lib.core.lazy import torch
 
 
 @FAMILIES.register(order=20)

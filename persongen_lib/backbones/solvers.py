@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from persongen_lib.backbones.noise import Kind, Level, NoiseModel
 from persongen_lib.core.checks import check_known, check_steps
 from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {"clip_sample": False}),

@@ -7,10 +7,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
-
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.lazy import torch
 
 _WORDS = re.compile(r"\w+|[^\w\s]+")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from persongen_lib.backbones.loading import device_named, resolve_device
+from persongen_lib.backbones.devices import device_type
 from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.core.checks import check_words
 from persongen_lib.core.errors import UserError
@@ -72,7 +72,7 @@ def fine_tune_spec(
         seed=seed,
         parameters=made.parameters(),
         weights=weights_digest(backbone),
-        dtype=usual_precision(resolve_device("auto")),
+        dtype=usual_precision(device_type()),
     )
 
 
@@ -81,5 +81,5 @@ def computed_by(spec: FineTuneSpec, runtime: Runtime) -> FineTuneSpec:
 
     The device need not be there, so that runs of another machine are found.
     """
-    dtype = runtime.dtype or usual_precision(device_named(runtime.device))
+    dtype = runtime.dtype or usual_precision(device_type(runtime.device))
     return spec if spec.dtype == dtype else replace(spec, dtype=dtype)

@@ -7,12 +7,14 @@ row under the maps of another is attention with the other's queries and keys and
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from persongen_lib.backbones.attention import AttentionControl
+from persongen_lib.core.lazy import functional as F
+from persongen_lib.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class WordAttention(AttentionControl):
