@@ -87,7 +87,9 @@ def check_numbers(table: pd.DataFrame, name: str) -> np.ndarray:
 def _check_texts(column: pd.Series, complete: bool) -> None:
     if complete and column.isna().any():
         raise UserError(f"the column {column.name} of the results table has empty cells: fill them in")
-    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.dropna().unique()
+    values = (
+        column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.dropna().unique()
+    )
     if wrong := [value for value in values if not isinstance(value, str)]:
         raise UserError(f"the column {column.name} of the results table must have texts, not {wrong[0]!r}")
 
