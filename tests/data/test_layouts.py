@@ -81,7 +81,7 @@ def test_heic_is_read_with_its_package(rex, orientation):
     image.paste("orange", (0, 0, 20, 10))
     tags = Image.Exif()
     tags[ExifTags.Base.Orientation] = orientation
-    image.save(rex / "a.HEIC", quality=-1, chroma=444, exif=tags)
+    image.save(rex / "a.HEIC", quality=-1, chroma=444, exif=tags.tobytes())  # written as a transformation
     image.save(rex / "b.png", exif=tags)
     concept, told = loaded(rex)
     heic, png = concept.images[3:]
