@@ -38,4 +38,5 @@ def public(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(importlib.import_module(homes[name]), name)
 
-    return getattr_, lambda: sorted(homes), list(homes)
+    every = sorted(homes)
+    return getattr_, lambda: every, every
