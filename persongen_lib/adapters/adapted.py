@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from persongen_lib.adapters.kind import Kind
 from persongen_lib.adapters.low_rank import MAGNITUDE, LowRank
@@ -13,6 +12,9 @@ from persongen_lib.adapters.rows import TableRows
 from persongen_lib.adapters.spectral import SpectralShifts
 from persongen_lib.adapters.whole import WholeTensors
 from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 KINDS: tuple[Kind, ...] = (WholeTensors(), LowRank(), SpectralShifts(), TableRows())
 """In the order in which they change parameters; a tensor is of the last kind that owns its name."""

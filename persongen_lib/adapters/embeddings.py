@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from persongen_lib.adapters.forms import ENCODER_KEYS, ONE_VECTOR_SET
 from persongen_lib.adapters.host import Host
 from persongen_lib.adapters.opening import read_tensors
 from persongen_lib.core.checks import check_words
 from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from persongen_lib.core.checks import check_path
 from persongen_lib.core.digests import file_digest
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.manifest import DamagedRun, checked
 from persongen_lib.core.specs import FineTuneSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHTS = "adapter.safetensors"
 SPEC = "adapter.json"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from persongen_lib.adapters.low_rank import DOWN, MAGNITUDE, UP
 from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Scaling = Callable[[str, int], float]
 """The factor of a layer's product, by the layer's name and its rank."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from persongen_lib.adapters.host import Host
 from persongen_lib.adapters.layers import Scaling, config_scaling, low_rank_tensors
@@ -15,6 +13,9 @@ from persongen_lib.adapters.low_rank import DOWN
 from persongen_lib.adapters.opening import read_tensors
 from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OTHER_KINDS = {
     "hada_": "LoHa", "lokr_": "LoKr", "dora_scale": "kohya's DoRA", "on_input": "(IA)3", "ia3_": "(IA)3",

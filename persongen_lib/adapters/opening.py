@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PICKLED = (".pt", ".bin", ".ckpt", ".pth", ".pkl")
 

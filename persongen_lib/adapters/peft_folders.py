@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from persongen_lib.adapters.forms import Found
 from persongen_lib.adapters.host import Host
@@ -14,6 +12,9 @@ from persongen_lib.adapters.layers import config_scaling, layer_in, low_rank_ten
 from persongen_lib.adapters.opening import read_tensors
 from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PREFIX = "base_model.model."
 FREE = {

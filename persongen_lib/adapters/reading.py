@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from persongen_lib.adapters.embeddings import LearnedWord, read_embedding
 from persongen_lib.adapters.files import read_adapter
@@ -14,6 +13,9 @@ from persongen_lib.adapters.host import Host
 from persongen_lib.adapters.lora_files import read_lora
 from persongen_lib.adapters.peft_folders import read_peft
 from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

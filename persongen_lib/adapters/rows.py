@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-import torch
-
 from persongen_lib.adapters.kind import Kind
 from persongen_lib.adapters.overlay import known_as, known_parameter, misfit
+from persongen_lib.core.lazy import torch
 
 _ROW = re.compile(r"(.+)\[(\d+)\]")
 

@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeAlias
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
+from persongen_lib.core.lazy import torch
 from persongen_lib.core.paths import cache_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NAMES = ("left", "values", "right")
 SMALLEST = 64
 """Matrices whose shorter side has fewer entries are decomposed faster than they are read."""
 
-Parts = tuple[Tensor, Tensor, Tensor]
+Parts: TypeAlias = "tuple[Tensor, Tensor, Tensor]"
 
 
 def decomposed(matrix: Tensor) -> Parts:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from persongen_lib.adapters.kind import Kind
 from persongen_lib.adapters.overlay import known_parameter, misfit
 from persongen_lib.adapters.spectra import decomposed
+from persongen_lib.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SHIFT = ".shift"
 

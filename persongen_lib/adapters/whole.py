@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
 from persongen_lib.adapters.kind import Kind
 from persongen_lib.adapters.overlay import fitted, known_parameter
+from persongen_lib.core.lazy import torch
 
 
 class WholeTensors(Kind):

@@ -87,7 +87,10 @@ def check_numbers(table: pd.DataFrame, name: str) -> np.ndarray:
 def _check_texts(column: pd.Series, complete: bool) -> None:
     if complete and column.isna().any():
         raise UserError(f"the column {column.name} of the results table has empty cells: fill them in")
-    if wrong := [value for value in column.dropna().unique() if not isinstance(value, str)]:
+    values = (
+        column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.dropna().unique()
+    )
+    if wrong := [value for value in values if not isinstance(value, str)]:
         raise UserError(f"the column {column.name} of the results table must have texts, not {wrong[0]!r}")
 
 

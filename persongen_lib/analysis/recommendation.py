@@ -17,7 +17,7 @@ from pandas.api.types import infer_dtype
 from persongen_lib.analysis.measures import WORDS, check_measure, check_numbers, check_options
 from persongen_lib.analysis.preferences import Preferences
 from persongen_lib.analysis.settings import default_labels
-from persongen_lib.analysis.statistics import bootstrap_interval, require, resamples, unit_table
+from persongen_lib.analysis.statistics import bootstrap_interval, require, resamples, unit_tables
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 
@@ -77,7 +77,7 @@ def recommend(table: pd.DataFrame, preferences: Preferences | None = None, **boo
     shown = [
         name for name in (preferences.identity, preferences.text, "leak", "evaluations") if name in table
     ]
-    units = {name: unit_table(table, name) for name in shown}
+    units = unit_tables(table, shown)
     scores = _shared(units[preferences.identity], units[preferences.text])
     worth = preferences.utility(*scores)
     mean, low, high = bootstrap_interval(worth.to_numpy(), **bootstrap)
@@ -238,7 +238,8 @@ def regret(
 
 def _scores(table: pd.DataFrame, preferences: Preferences) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Identity and text of every label (columns) for every unit that all of them have (rows)."""
-    return _shared(*(unit_table(table, name) for name in (preferences.identity, preferences.text)))
+    names = (preferences.identity, preferences.text)
+    return _shared(*unit_tables(table, names).values())
 
 
 def _shared(identity: pd.DataFrame, text: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

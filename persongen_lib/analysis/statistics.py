@@ -119,13 +119,30 @@ def unit_table(table: pd.DataFrame, value: str, by: str = "label") -> pd.DataFra
         value: The column to average.
         by: The column whose values are the columns of the result.
     """
-    known = table[[by, "concept", "template", value]].dropna().astype({value: float})
-    prompts = known.groupby([by, "concept", "template"], observed=True)[value].mean()
-    many = known["concept"].nunique() > 1
+    return unit_tables(table, [value], by)[value]
+
+
+def unit_tables(table: pd.DataFrame, values: Sequence[str], by: str = "label") -> dict[str, pd.DataFrame]:
+    """`unit_table` of several columns, found in one pass over the images.
+
+    Args:
+        table: One row per image, with the columns `concept`, `template`, `by` and `values`.
+        values: The columns to average, distinct.
+        by: The column whose values are the columns of the results.
+    """
+    names = list(table[by].unique())
+    keys = [by, "concept", "template"]
+    prompts = table[[*keys, *values]].astype(dict.fromkeys(values, float)).groupby(keys, observed=True).mean()
+    return {value: _unit_table(prompts[value].dropna(), by).reindex(columns=names) for value in values}
+
+
+def _unit_table(prompts: pd.Series, by: str) -> pd.DataFrame:
+    """The means of prompts, over concepts where there are several, with a column for every value of `by`."""
+    many = prompts.index.get_level_values("concept").nunique() > 1
     units = (
         prompts.groupby(level=[by, "concept"], observed=True).mean() if many else prompts.droplevel("concept")
     )
-    return units.unstack(by).reindex(columns=list(table[by].unique())).rename_axis(columns=None)
+    return units.unstack(by).rename_axis(columns=None)
 
 
 def interval(

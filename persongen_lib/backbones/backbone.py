@@ -6,11 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
-
-import torch
-from PIL.Image import Image
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from persongen_lib.adapters import overlay
 from persongen_lib.adapters.adapted import combined
@@ -23,6 +19,11 @@ from persongen_lib.backbones.attention import AttentionControl, Rows
 from persongen_lib.backbones.noise import NoiseModel
 from persongen_lib.backbones.solvers import Solver, Step
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.lazy import torch
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
 
 Weights = Literal["personalized", "original"] | float
 """Which weights predict: with the adapter, without it, or with a share of it between 0 (without) and 1 (with)."""

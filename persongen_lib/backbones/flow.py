@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from persongen_lib.backbones.latent import LatentDiffusion
+from persongen_lib.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _TEXT = (".add_q_proj.", ".add_k_proj.", ".add_v_proj.", ".to_add_out.")
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from PIL import ImageOps
 from PIL.Image import Image, Resampling
-from torch import Tensor, nn
 
 from persongen_lib.adapters.host import Host
 from persongen_lib.backbones.amounts import images_at_once
@@ -24,6 +22,10 @@ from persongen_lib.backbones.tuners import adapters_at, tuner_layers, tuner_stat
 from persongen_lib.backbones.words import TokenizedWords
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class LatentDiffusion(TokenizedWords):

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from persongen_lib.adapters import overlay
 from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.backbones.devices import dtype_named, resolve_device, usual_dtype
 from persongen_lib.backbones.families import family_of, family_of_pipeline
 from persongen_lib.backbones.sources import Source, locate, unloadable, weights_digest
 from persongen_lib.backbones.variants import variant_of
-from persongen_lib.core import runtime
-from persongen_lib.core.checks import check_known, check_path
+from persongen_lib.core.checks import check_path
 from persongen_lib.core.errors import UserError
-
-DTYPES = dict(zip(runtime.DTYPES, (torch.float32, torch.bfloat16, torch.float16), strict=True))
+from persongen_lib.core.lazy import torch
 
 
 def load_backbone(
@@ -69,10 +66,9 @@ def load_backbone(
     if offload and where.type != "cuda":
         raise UserError(f"offload keeps parts of a model off a GPU: it needs a cuda device, not {where}")
     if dtype is None:
-        dtype = usual_dtype(where)
+        dtype = usual_dtype(where.type)
     if not isinstance(dtype, torch.dtype):
-        check_known("dtype", [dtype], DTYPES)
-        dtype = DTYPES[dtype]
+        dtype = dtype_named(dtype)
     if place.file and variant is not None:
         raise UserError(f"{place.file} is one file and has no variants: leave variant out")
     family, weights = family_of(place), weights_digest(source, original, variant, vae)
@@ -125,35 +121,6 @@ def _autoencoder(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"the autoencoder {folder} can't be loaded: {reason}") from None
-
-
-def resolve_device(device: str) -> torch.device:
-    """The device of a name such as "auto", "cpu", "cuda" or "cuda:1"; UserError when it isn't there."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with suppress(RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError):
-        if (found := torch.empty(0, device=device).device).type != "meta":  # which has no memory
-            return found
-    raise UserError(f"the device {device!r} is not there: give auto or cpu, or cuda where there is one")
-
-
-def device_named(device: str) -> torch.device:
-    """The device of a name, which need not be there, so that runs of another machine are found."""
-    with suppress(RuntimeError):
-        if device != "auto" and (named := torch.device(device)).type != "meta":
-            return named
-    return resolve_device(device)
-
-
-def usual_dtype(device: torch.device) -> str:
-    """How a device usually samples: in fp32 on a CPU, in fp16 elsewhere."""
-    return "fp32" if device.type == "cpu" else "fp16"
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """The name in `DTYPES`, or else torch's."""
-    names = {known: name for name, known in DTYPES.items()}
-    return names.get(dtype, str(dtype).removeprefix("torch."))
 
 
 def _changed(backbone: Backbone, folder: Path) -> dict[str, torch.Tensor]:

@@ -8,11 +8,12 @@ stay velocities, eps - x0, which are defined at pure noise too. Guidance is line
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Kind = Literal["epsilon", "velocity"]
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "velocity")

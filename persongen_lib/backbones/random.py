@@ -38,13 +38,11 @@ def random_backbone(name: str, device: str = "auto", dtype: str = "bf16", seed: 
         UserError: an unknown name, dtype or device.
     """
     import diffusers
-    import torch
 
-    from persongen_lib.backbones.loading import DTYPES, resolve_device
+    from persongen_lib.backbones.devices import dtype_named, resolve_device
 
     check_known("random model", [name], _known())
-    check_known("dtype", [dtype], DTYPES)
-    about, place = _known()[name], resolve_device(device)
+    about, place, number_type = _known()[name], resolve_device(device), dtype_named(dtype)
     with torch.random.fork_rng(), torch.device(place):
         torch.manual_seed(seed)
         parts = {part: make_component(config) for part, config in about["components"].items()}
@@ -55,7 +53,7 @@ def random_backbone(name: str, device: str = "auto", dtype: str = "bf16", seed: 
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
         )
-    modules = {part: module.to(DTYPES[dtype]) for part, module in {**parts, "vae": vae}.items()}
+    modules = {part: module.to(number_type) for part, module in {**parts, "vae": vae}.items()}
     return assembled(about["pipeline"], modules, name)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from persongen_lib.backbones.backbone import Conditioning, Usual
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.latent import LatentDiffusion, overflows
 from persongen_lib.backbones.words import check_clip_skip
+from persongen_lib.core.lazy import torch
 
 
 @FAMILIES.register(order=20)

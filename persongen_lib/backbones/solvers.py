@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Generator, Tensor
+from typing import TYPE_CHECKING, Any
 
 from persongen_lib.backbones.noise import Kind, Level, NoiseModel
 from persongen_lib.backbones.schedulers import (
@@ -22,6 +20,9 @@ from persongen_lib.backbones.schedulers import (
 )
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)

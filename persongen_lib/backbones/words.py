@@ -6,16 +6,17 @@ import copy
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from persongen_lib.adapters import overlay
 from persongen_lib.adapters.embeddings import LearnedWord
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WORDS = re.compile(r"\w+|[^\w\s]+")
 

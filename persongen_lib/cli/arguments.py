@@ -38,7 +38,7 @@ def parse_parameters(settings: Sequence[str]) -> dict[str, Any]:
 
 def checked_runtime(args: Namespace) -> Runtime:
     """The runtime of --runs, --device and --dtype, which are checked here: finished work does not look at them."""
-    from persongen_lib.backbones.loading import resolve_device
+    from persongen_lib.backbones.devices import resolve_device
 
     resolve_device(args.device)
     return Runtime.at(args.runs, args.device, args.dtype)

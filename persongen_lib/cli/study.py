@@ -11,6 +11,7 @@ from pathlib import Path
 from persongen_lib.cli.arguments import add_run_arguments
 from persongen_lib.core.check import TABLE
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.paths import check_repository
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.study.distributed import check_gpus, run_study_ray
 from persongen_lib.study.grid import Study, load_study, shard
@@ -94,6 +95,8 @@ def _check_options(args: argparse.Namespace) -> None:
             raise UserError(
                 f"study {args.action} has no --{option}, which is for study {' and '.join(actions)}"
             )
+    if args.notebooks:
+        check_repository("--notebooks", "clone it, or leave --notebooks out")
     if args.gpus_per_cell is not None and args.engine != "ray":
         raise UserError("--gpus-per-cell is for the engine ray: add --engine ray, or leave it out")
     if args.gpus_per_cell is not None:

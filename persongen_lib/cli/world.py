@@ -167,10 +167,12 @@ def _train(args: argparse.Namespace) -> int:
 
 def _measure(args: argparse.Namespace) -> int:
     from persongen_lib.core.files import write_json
-    from persongen_lib.core.paths import DATA
+    from persongen_lib.core.paths import DATA, check_repository
     from persongen_lib.world.training.cards import write_cards
     from persongen_lib.world.training.measure import measure, merged, parse_scales, read_figures
 
+    if args.cards and args.models is None:
+        check_repository("--cards of the embedded models", "give --models")
     models = Path(args.models or DATA / "models")
     output = Path(args.output)
     before, scales = read_figures(output), parse_scales(args.guidance_scales)

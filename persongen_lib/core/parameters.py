@@ -75,7 +75,8 @@ class Parameters:
 
     def annotated(self, hint: Any) -> dict[str, Any]:
         """The parameters with this annotation, such as `Steps`, by name."""
-        hints = typing.get_type_hints(type(self))
+        cls: Any = type(self)
+        hints = _hints(cls)
         names = [field.name for field in dataclasses.fields(self) if hints[field.name] == hint]
         return {name: getattr(self, name) for name in names}
 

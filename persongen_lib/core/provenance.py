@@ -9,7 +9,7 @@ import subprocess
 from contextlib import suppress
 from typing import Any
 
-from persongen_lib.core.paths import ROOT
+from persongen_lib.core.paths import IN_REPOSITORY, ROOT
 
 PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "open_clip_torch", "numpy", "pillow", "safetensors",
@@ -32,6 +32,8 @@ def provenance() -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
+    if not IN_REPOSITORY:
+        return None
     command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()

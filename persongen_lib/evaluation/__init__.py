@@ -1,22 +1,12 @@
 """Scores of generated images: one file per metric, one row per image."""
 
-from persongen_lib.evaluation.evaluators import Evaluators, choose_evaluators
-from persongen_lib.evaluation.metric import METRICS, Batch, Column, Metric, catalogue
-from persongen_lib.evaluation.runs import evaluate_run
-from persongen_lib.evaluation.scores import ScoreSpec, is_scored, scored
-from persongen_lib.evaluation.sources import Networks
+from persongen_lib.core.lazy import public
 
-__all__ = [
-    "METRICS",
-    "Batch",
-    "Column",
-    "Evaluators",
-    "Metric",
-    "Networks",
-    "ScoreSpec",
-    "catalogue",
-    "choose_evaluators",
-    "evaluate_run",
-    "is_scored",
-    "scored",
-]
+_NAMES = {
+    "persongen_lib.evaluation.evaluators": ["Evaluators", "choose_evaluators"],
+    "persongen_lib.evaluation.metric": ["METRICS", "Batch", "Column", "Metric", "catalogue"],
+    "persongen_lib.evaluation.runs": ["evaluate_run"],
+    "persongen_lib.evaluation.scores": ["ScoreSpec", "is_scored", "scored"],
+    "persongen_lib.evaluation.sources": ["Networks"],
+}
+__getattr__, __dir__, __all__ = public(__name__, _NAMES)

@@ -45,7 +45,7 @@ class Networks:
 
     def __call__(self, load: Callable[[str, str], T], source: str) -> T:
         """What `load(source, device)` returns; loaded again only after the files of the source changed."""
-        from persongen_lib.backbones.loading import resolve_device
+        from persongen_lib.backbones.devices import resolve_device
 
         digest = source_digest(source)
         known, network = self._loaded.get((load, source), (None, None))

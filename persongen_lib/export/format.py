@@ -6,13 +6,13 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
-
-from safetensors.torch import save
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from persongen_lib.core.parameters import Parameters, Registry
 from persongen_lib.export.tuned import Tuned, TunedWeights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -73,4 +73,6 @@ def every_format() -> tuple[Format, ...]:
 
 def serialized(tensors: Mapping[str, Tensor]) -> bytes:
     """The bytes of a safetensors file."""
+    from safetensors.torch import save
+
     return save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"format": "pt"})

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Self
 
 from persongen_lib.adapters.files import read_adapter, read_adapter_spec
 from persongen_lib.adapters.low_rank import DOWN, UP
@@ -19,6 +17,9 @@ from persongen_lib.backbones.sources import Source, locate
 from persongen_lib.core.quoting import literal
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.sampling.engine.prompts import Prompts
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BASE = "BASE"
 """What a model card calls the folder of a base model that has no address."""

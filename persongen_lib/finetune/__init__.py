@@ -1,17 +1,12 @@
 """Fine-tuning methods, the loop that trains them, and fine-tuning runs in the store."""
 
-from persongen_lib.export.run import export_adapter
-from persongen_lib.finetune.engine.method import Method, list_methods, make_method
-from persongen_lib.finetune.engine.run import finetune
-from persongen_lib.finetune.engine.specs import fine_tune_spec
-from persongen_lib.finetune.engine.validation import VALIDATION
+from persongen_lib.core.lazy import public
 
-__all__ = [
-    "VALIDATION",
-    "Method",
-    "export_adapter",
-    "fine_tune_spec",
-    "finetune",
-    "list_methods",
-    "make_method",
-]
+_NAMES = {
+    "persongen_lib.export.run": ["export_adapter"],
+    "persongen_lib.finetune.engine.method": ["Method", "list_methods", "make_method"],
+    "persongen_lib.finetune.engine.run": ["finetune"],
+    "persongen_lib.finetune.engine.specs": ["fine_tune_spec"],
+    "persongen_lib.finetune.engine.validation": ["VALIDATION"],
+}
+__getattr__, __dir__, __all__ = public(__name__, _NAMES)

@@ -21,7 +21,8 @@ def shared_backbone(spec: SampleSpec, runtime: Runtime) -> Backbone:
     """
     import torch
 
-    from persongen_lib.backbones.loading import load_backbone, resolve_device
+    from persongen_lib.backbones.devices import resolve_device
+    from persongen_lib.backbones.loading import load_backbone
     from persongen_lib.backbones.sources import locate
 
     place = locate(spec.backbone)

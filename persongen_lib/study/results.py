@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from persongen_lib.core.check import TABLE
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.paths import DATA
+from persongen_lib.core.paths import DATA, check_repository
 from persongen_lib.core.sealed import is_sealed, write_sealed
 from persongen_lib.core.store import Store
 from persongen_lib.core.tables import FORMATS, check_table_file, write_table
@@ -17,7 +17,7 @@ from persongen_lib.evaluation.scores import read_scores
 from persongen_lib.study.grid import Study
 from persongen_lib.study.owners import owned, refuse_namesake, tell_apart
 from persongen_lib.study.rows import result_rows
-from persongen_lib.study.scores import find_scores
+from persongen_lib.study.scores import Finished, find_scores, finished_jobs
 from persongen_lib.study.stamps import is_current, keep, known, stamps
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def study_status(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def finished_rows(study: Study, runs: str | Path = "runs") -> tuple[pd.DataFrame, dict[str, str]]:
-    """The results of the cells that are finished so far.
+def finished_rows(finished: Finished, store: Store) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The results of the cells that are finished so far (`finished_jobs`).
 
     Returns:
         One row per picture, in the study's order, without the cells of which a file is damaged; and why these are
@@ -66,17 +66,16 @@ def finished_rows(study: Study, runs: str | Path = "runs") -> tuple[pd.DataFrame
     """
     import pandas as pd
 
-    store, tables, damaged, chosen = Store(runs), [], {}, {}
-    for part in study.tables:
-        for job in part.jobs:
-            if scored := find_scores(job, store, chosen):
-                sample, adapter = store.folder("sample", job.sample), store.folder("finetune", job.fine_tune)
-                try:
-                    rows = result_rows(job, sample, adapter, read_scores(scored))
-                except (UserError, OSError) as error:
-                    damaged[f"{job.cell.concept} {job.cell.name}"] = str(error)
-                else:
-                    tables.append(rows.assign(study=part.name))
+    tables, damaged = [], {}
+    for name, jobs in finished.items():
+        for job, scored in jobs:
+            sample, adapter = store.folder("sample", job.sample), store.folder("finetune", job.fine_tune)
+            try:
+                rows = result_rows(job, sample, adapter, read_scores(scored))
+            except (UserError, OSError) as error:
+                damaged[f"{job.cell.concept} {job.cell.name}"] = str(error)
+            else:
+                tables.append(rows.assign(study=name))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(), damaged
 
 
@@ -95,13 +94,15 @@ def update_table(study: Study, runs: str | Path = "runs") -> Path:
     import pandas as pd
     from filelock import FileLock
 
-    path, wanted = Path(runs) / TABLE, stamps(study, Store(runs))
+    path, store = Path(runs) / TABLE, Store(runs)
+    finished = finished_jobs(study, store)
+    wanted = stamps(finished, store)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if is_current(path, wanted):
             return path
         refuse_namesake(path, study)
-        rows, damaged = finished_rows(study, runs)
+        rows, damaged = finished_rows(finished, store)
         rows, before = owned(rows, study), known(path)
         for cell, reason in damaged.items():
             warnings.warn(f"the results table lacks {cell}: {reason}", stacklevel=2)
@@ -129,7 +130,7 @@ def collect(study: Study, runs: str | Path = "runs", output: str | Path | None =
         study: The study; one that includes others has a table of each of them.
         runs: The folder of finished work.
         output: The table's file, or a folder for the tables of included studies; None takes
-            data/results/<name>.parquet. A file ends with .parquet or .csv.
+            data/results/<name>.parquet of the repository. A file ends with .parquet or .csv.
 
     Returns:
         The paths of the tables.
@@ -139,6 +140,7 @@ def collect(study: Study, runs: str | Path = "runs", output: str | Path | None =
     """
     places = {part.name: RESULTS / f"{part.name}.parquet" for part in study.tables}
     if output is None:
+        check_repository("collecting into data/results", "give --output")
         for part in study.tables:
             refuse_namesake(places[part.name], part)
     elif study.parts:
@@ -149,15 +151,16 @@ def collect(study: Study, runs: str | Path = "runs", output: str | Path | None =
         places = {name: Path(output) / path.name for name, path in places.items()}
     else:
         places = {study.name: check_table_file(output)}
-    status = study_status(study, runs)
-    if missing := int((~status["scored"]).sum()):
+    store = Store(runs)
+    finished = finished_jobs(study, store)
+    if missing := len(study.jobs) - sum(map(len, finished.values())):
         raise UserError(
-            f"{missing} of {len(status)} cells of the study {study.name} are not finished in {runs}: "
+            f"{missing} of {len(study.jobs)} cells of the study {study.name} are not finished in {runs}: "
             "run persongen study run first"
         )
     tables = []
     for part in study.tables:
-        rows, damaged = finished_rows(part, runs)
+        rows, damaged = finished_rows({part.name: finished[part.name]}, store)
         if damaged:
             raise UserError(
                 f"{len(damaged)} cells of {part.name} are damaged: {next(iter(damaged.values()))}"

@@ -81,7 +81,7 @@ def run_job(
     Raises:
         UserError: A run reports a wrong value.
     """
-    from persongen_lib.backbones.loading import resolve_device
+    from persongen_lib.backbones.devices import resolve_device
     from persongen_lib.sampling.engine.contact_sheets import is_packed, pack
     from persongen_lib.sampling.engine.run import run_sample
 

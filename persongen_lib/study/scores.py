@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from persongen_lib.core.manifest import DamagedRun
 from persongen_lib.core.runtime import Runtime
@@ -12,11 +12,13 @@ from persongen_lib.evaluation.evaluators import Evaluators, choose_evaluators
 from persongen_lib.evaluation.scores import KIND, score_spec, scored
 from persongen_lib.evaluation.scores import find_scores as find
 from persongen_lib.evaluation.sources import Networks
+from persongen_lib.study.grid import Study
 from persongen_lib.study.job import Job
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Finished: TypeAlias = "dict[str, list[tuple[Job, Path]]]"
 _networks: dict[str, Networks] = {}
 """The evaluators' networks by device, so that one job after the other finds them loaded."""
 
@@ -34,6 +36,15 @@ def find_scores(job: Job, store: Store, chosen: dict[str, Evaluators] | None = N
         return sampled and find(sampled, job.references, _evaluators(job, sampled, "auto", chosen), store)
     except DamagedRun:
         return None
+
+
+def finished_jobs(study: Study, store: Store) -> Finished:
+    """The finished jobs of each of a study's tables with the folders of their scores, see `find_scores`."""
+    chosen: dict[str, Evaluators] = {}
+    return {
+        part.name: [(job, scored) for job in part.jobs if (scored := find_scores(job, store, chosen))]
+        for part in study.tables
+    }
 
 
 def intact_scores(job: Job, store: Store) -> Path | None:

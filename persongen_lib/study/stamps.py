@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from persongen_lib import __version__
 from persongen_lib.core.files import write_json
 from persongen_lib.core.hashing import short_hash
 from persongen_lib.core.store import Store
-from persongen_lib.evaluation.evaluators import Evaluators
-from persongen_lib.study.grid import Study
-from persongen_lib.study.scores import find_scores
+from persongen_lib.study.job import Job
+from persongen_lib.study.scores import Finished
 
 
-def stamps(study: Study, store: Store) -> dict[str, str]:
+def stamps(finished: Finished, store: Store) -> dict[str, str]:
     """What decides the rows of each of a study's tables, as a hash by the table's name."""
-    chosen: dict[str, Evaluators] = {}
-    return {part.name: _stamp(part, store, chosen) for part in study.tables}
+    return {name: _stamp(jobs, store) for name, jobs in finished.items()}
 
 
 def is_current(table: Path, wanted: Mapping[str, str]) -> bool:
@@ -38,13 +36,12 @@ def known(table: Path) -> dict[str, str]:
     return about["studies"] if about else {}
 
 
-def _stamp(part: Study, store: Store, chosen: dict[str, Evaluators]) -> str:
+def _stamp(jobs: Iterable[tuple[Job, Path]], store: Store) -> str:
     lines = [__version__]
-    for job in part.jobs:
-        if scored := find_scores(job, store, chosen):
-            folders = scored, store.folder("sample", job.sample), store.folder("finetune", job.fine_tune)
-            times = [(folder / "DONE").stat().st_mtime_ns for folder in folders]
-            lines.append(f"{job.cell} {[folder.name for folder in folders]} {times}")
+    for job, scored in jobs:
+        folders = scored, store.folder("sample", job.sample), store.folder("finetune", job.fine_tune)
+        times = [(folder / "DONE").stat().st_mtime_ns for folder in folders]
+        lines.append(f"{job.cell} {[folder.name for folder in folders]} {times}")
     return short_hash("\n".join(lines))
 
 

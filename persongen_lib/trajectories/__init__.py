@@ -1,21 +1,12 @@
 """What happens on the way from noise to picture, recorded for a chosen few pictures and kept on disk."""
 
-from persongen_lib.trajectories.analysis import decided, latent_distance, latent_distances
-from persongen_lib.trajectories.recorder import TrajectoryRecorder, TrajectoryWriter
-from persongen_lib.trajectories.run import TrajectorySpec, load_trajectories, run_trajectories
-from persongen_lib.trajectories.spectrum import power_spectrum
-from persongen_lib.trajectories.trajectory import FRAMES, Trajectory
+from persongen_lib.core.lazy import public
 
-__all__ = [
-    "FRAMES",
-    "Trajectory",
-    "TrajectoryRecorder",
-    "TrajectorySpec",
-    "TrajectoryWriter",
-    "decided",
-    "latent_distance",
-    "latent_distances",
-    "load_trajectories",
-    "power_spectrum",
-    "run_trajectories",
-]
+_NAMES = {
+    "persongen_lib.trajectories.analysis": ["decided", "latent_distance", "latent_distances"],
+    "persongen_lib.trajectories.recorder": ["TrajectoryRecorder", "TrajectoryWriter"],
+    "persongen_lib.trajectories.run": ["TrajectorySpec", "load_trajectories", "run_trajectories"],
+    "persongen_lib.trajectories.spectrum": ["power_spectrum"],
+    "persongen_lib.trajectories.trajectory": ["FRAMES", "Trajectory"],
+}
+__getattr__, __dir__, __all__ = public(__name__, _NAMES)

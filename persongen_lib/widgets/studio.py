@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
-from persongen_lib.backbones.loading import resolve_device
+from persongen_lib.backbones.devices import resolve_device
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.sampling.engine.loop import StepRecord

@@ -1,18 +1,18 @@
 import json
 import os
+import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from tiny import save_pictures
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.data import list_concepts, load_concept, load_prompts
 from persongen_lib.data.captions import template_of
 from persongen_lib.data.dreambooth import import_dreambooth
-from persongen_lib.data.opening import reads_heif
 
 
 @pytest.fixture
@@ -73,8 +73,25 @@ def test_a_line_is_said_once(rex):
     assert [bool(loaded(rex)[1]) for _ in range(3)] == [True, False, False]
 
 
-@pytest.mark.skipif(reads_heif(), reason="pillow-heif is installed")
-def test_heic_needs_a_package(rex, tmp_path):
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_heic_is_read_with_its_package(rex, orientation):
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    image = Image.new("RGB", (48, 32), "navy")
+    image.paste("orange", (0, 0, 20, 10))
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation] = orientation
+    image.save(rex / "a.HEIC", quality=-1, chroma=444, exif=tags.tobytes())  # written as a transformation
+    image.save(rex / "b.png", exif=tags)
+    concept, told = loaded(rex)
+    heic, png = concept.images[3:]
+    assert told == "" and heic.size == png.size == ((48, 32) if orientation == 1 else (32, 48))
+    off = np.asarray(heic, int) - np.asarray(png, int)
+    assert abs(off).max() <= 3
+
+
+def test_heic_needs_a_package(rex, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (rex / "a.HEIC").write_bytes(b"nothing")
     assert loaded(rex)[1] == "3 pictures; left out: a.HEIC (needs the package pillow-heif)"
     (tmp_path / "phone").mkdir()

@@ -62,7 +62,8 @@ def cluster():
 
     A driver on this machine is attached to the first one, which holds the cluster together.
     """
-    found = Cluster(initialize_head=True, head_node_args={**NODE, "node_ip_address": "127.0.0.2"})
+    head = {**NODE, "node_ip_address": "127.0.0.2", "_system_config": {"health_check_period_ms": 500}}
+    found = Cluster(initialize_head=True, head_node_args=head)  # notices a dead node after 2 seconds, not 14
     try:
         found.add_node(**NODE, node_ip_address="127.0.0.3")
         write_node_ip_address(found.head_node.get_session_dir_path(), "127.0.0.2")  # where drivers attach

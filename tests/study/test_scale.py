@@ -6,14 +6,17 @@ import time
 import pandas as pd
 import pytest
 import yaml
+from light import heavy_of
 from tiny import save_pictures, tiny_pipeline
 from tiny_clip import save_tiny_clip
 
+from persongen_lib.backbones import devices
 from persongen_lib.core.discovery import discover
 from persongen_lib.core.runtime import Runtime
+from persongen_lib.study import scores
 from persongen_lib.study.grid import load_study
 from persongen_lib.study.local import run_study
-from persongen_lib.study.results import study_status, update_table
+from persongen_lib.study.results import collect, study_status, update_table
 
 QUICK = {"num_class_images": 2, "class_num_steps": 2, "batch_size": 1}
 
@@ -72,6 +75,30 @@ def test_a_table_that_is_current_is_not_read(place, monkeypatch):
     assert len(pd.read_parquet(update_table(more, runs))) == 4
     fewer = write_study(place)
     assert len(pd.read_parquet(update_table(fewer, runs))) == 3
+
+
+@pytest.mark.skipif(devices._has_driver(), reason="where there may be a GPU torch is asked for it")
+@pytest.mark.parametrize("strategies", [["base", "mixed"], "all"])
+def test_the_status_of_a_study_imports_no_torch(place, strategies):
+    runs, study = place / "runs", write_study(place)
+    assert run_study(study, Runtime.at(runs, "cpu")) == ()
+    study = write_study(place, strategies=strategies)
+    code, heavy, told = heavy_of(place, "study", "status", study.file, "--runs", runs)
+    assert (code, heavy) == (0, [])
+    scored = study_status(study, runs)["scored"]
+    assert len(told) == 1 + len(scored) and sum(line.endswith("True") for line in told) == scored.sum() >= 2
+
+
+def test_a_pass_looks_for_the_scores_of_a_cell_once(place, monkeypatch):
+    runs, study = place / "runs", write_study(place)
+    assert run_study(study, Runtime.at(runs, "cpu")) == ()
+    seen, find = [], scores.find_scores
+    monkeypatch.setattr(scores, "find_scores", lambda job, *rest: seen.append(job) or find(job, *rest))
+    (runs / "results.parquet").unlink(missing_ok=True)
+    update_table(study, runs)
+    assert seen == list(study.jobs)
+    collect(study, runs, place / "small.csv")
+    assert seen == 2 * list(study.jobs)
 
 
 @pytest.mark.parametrize("harm", ["table removed", "table replaced", "record removed", "record broken"])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
+from persongen_lib.core.lazy import torch
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.export.format import FORMATS, Format, serialized
 

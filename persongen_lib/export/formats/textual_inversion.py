@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
 from persongen_lib.backbones.sources import unloadable
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.lazy import torch
 from persongen_lib.core.quoting import code_span, literal
 from persongen_lib.export.format import FORMATS, Format, serialized
 from persongen_lib.export.tuned import Tuned, TunedWeights

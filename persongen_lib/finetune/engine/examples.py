@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
-from PIL.Image import Image
 from torch import Tensor
 
 from persongen_lib.backbones.amounts import MOST_AT_ONCE, images_at_once
@@ -22,6 +22,9 @@ from persongen_lib.sampling.engine.contact_sheets import read_pictures
 from persongen_lib.sampling.engine.prompts import Prompts
 from persongen_lib.sampling.engine.run import run_sample
 from persongen_lib.sampling.engine.specs import sample_spec
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 VIEWS = 1
 """Sets the random numbers of views apart from those of the training's steps."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Self
-
-from torch import nn
+from typing import TYPE_CHECKING, Self
 
 from persongen_lib.backbones.latent import LatentDiffusion
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Parking:

@@ -6,10 +6,9 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.lazy import torch
 from persongen_lib.finetune.engine.method import Method
 
 if TYPE_CHECKING:
@@ -19,9 +18,9 @@ REPORTS = ("tensorboard", "wandb")
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
-def usual_precision(device: torch.device) -> str:
-    """fp32 on a CPU, bf16 elsewhere."""
-    return "fp32" if device.type == "cpu" else "bf16"
+def usual_precision(kind: str) -> str:
+    """How devices of a type usually train: in fp32 on a CPU, in bf16 elsewhere."""
+    return "fp32" if kind == "cpu" else "bf16"
 
 
 def frozen_precision(method: Method, precision: str) -> str:

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from persongen_lib.adapters.files import SPEC, WEIGHTS, check_finite
 from persongen_lib.backbones.backbone import Backbone
-from persongen_lib.backbones.loading import DTYPES, load_backbone, resolve_device
+from persongen_lib.backbones.devices import DTYPES, resolve_device
+from persongen_lib.backbones.loading import load_backbone
 from persongen_lib.core.checks import check_steps, check_template
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic, write_json
@@ -115,7 +116,7 @@ class _Job:
         for template in self.templates:
             Prompts(template, spec.token, spec.class_name).check(backbone)
         accelerator = make_accelerator(backbone.device, spec.dtype, self.report, folder)
-        facts = {"device": str(backbone.device), "dtype": str(DTYPES[spec.dtype]).removeprefix("torch.")}
+        facts = {"device": str(backbone.device), "dtype": DTYPES[spec.dtype]}
         examples = concept_examples(method, spec, backbone, self.concept)
         facts["pictures"] = str(self.concept.folder.resolve())
         priors = class_examples(method, spec, backbone, self.runtime) if method.prior_weight else None

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-import torch
-
+from persongen_lib.core.lazy import torch
 from persongen_lib.finetune.engine.options import TrainingOptions
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from persongen_lib.backbones.loading import device_named, resolve_device
+from persongen_lib.backbones.devices import device_type
 from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.core.checks import check_known, check_steps, check_words
 from persongen_lib.core.errors import UserError
@@ -83,7 +83,7 @@ def fine_tune_spec(
         parameters=made.recorded(),
         weights=weights_digest(backbone, **loading),
         loading=loading,
-        dtype=usual_precision(resolve_device("auto")),
+        dtype=usual_precision(device_type()),
     )
 
 
@@ -92,5 +92,5 @@ def computed_by(spec: FineTuneSpec, runtime: Runtime) -> FineTuneSpec:
 
     The device need not be there, so that runs of another machine are found.
     """
-    dtype = runtime.dtype or usual_precision(device_named(runtime.device))
+    dtype = runtime.dtype or usual_precision(device_type(runtime.device))
     return spec if spec.dtype == dtype else replace(spec, dtype=dtype)

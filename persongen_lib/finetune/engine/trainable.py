@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from typing import Any, Self
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Self
 
 from persongen_lib.adapters import overlay
 from persongen_lib.backbones.latent import LatentDiffusion
+from persongen_lib.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Trainable:
@@ -128,7 +129,7 @@ class Trainable:
             rows = {}
             for number in numbers:
                 first = starts[table][0] if start else number
-                rows[number] = nn.Parameter(embedding.weight[first].detach().clone())
+                rows[number] = torch.nn.Parameter(embedding.weight[first].detach().clone())
             self.on_close(embedding.register_forward_hook(_putting(rows)).remove)
             self.add({f"{table}[{number}]": row for number, row in rows.items()}, learning_rate)
 

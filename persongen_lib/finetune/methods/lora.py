@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
 
-import torch
-from torch import nn
-
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import short_hash
+from persongen_lib.core.lazy import torch
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.finetune.engine.method import METHODS, Method
 from persongen_lib.finetune.engine.trainable import Trainable
@@ -80,7 +78,7 @@ class LoRA(Method):
         layers = [
             name
             for name, layer in model.named_modules()
-            if isinstance(layer, nn.Linear | nn.Conv2d) and wanted(name)
+            if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d) and wanted(name)
         ]
         if not layers:  # as in a T5, whose projections have names of their own
             return

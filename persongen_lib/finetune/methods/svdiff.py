@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
-
-from persongen_lib.adapters.spectral import SHIFT, num_shifts, respectrum, spectrum
+from persongen_lib.adapters.spectral import SHIFT
+from persongen_lib.core.lazy import torch
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.finetune.engine.method import METHODS, Method
 from persongen_lib.finetune.engine.trainable import Trainable
@@ -50,10 +47,14 @@ class SVDiff(Method):
                     self._shift(trainable, module, self.text_encoder_learning_rate)
 
     def _shift(self, trainable: Trainable, module: str, rate: float) -> None:
+        from torch.nn.utils import parametrize
+
+        from persongen_lib.finetune.engine.spectral_shift import SpectralShift
+
         layers = {
             layer.weight: (name, layer)
             for name, layer in trainable.backbone.modules[module].named_modules(remove_duplicate=False)
-            if isinstance(getattr(layer, "weight", None), nn.Parameter)
+            if isinstance(getattr(layer, "weight", None), torch.nn.Parameter)
         }
         for weight, (name, layer) in layers.items():
             shift = SpectralShift(weight)
@@ -61,15 +62,3 @@ class SVDiff(Method):
             trainable.on_close(parametrize.remove_parametrizations, layer, "weight", False)
             own_rate = self.vector_learning_rate if weight.ndim == 1 else rate
             trainable.add({f"{module}.{name}.weight{SHIFT}": shift.shift}, own_rate)
-
-
-class SpectralShift(nn.Module):
-    """A parametrization: the weight it is made with, its singular values shifted by `shift` (starts at 0)."""
-
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.parts = spectrum(weight.detach())
-        self.shift = nn.Parameter(torch.zeros(num_shifts(weight), device=weight.device))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return respectrum(self.parts, self.shift).view_as(weight).to(weight.dtype)

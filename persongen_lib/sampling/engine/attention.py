@@ -11,12 +11,14 @@ al., Exploring Multimodal Diffusion Transformers, arXiv 2508.07519; text tokens 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from persongen_lib.backbones.attention import AttentionControl
+from persongen_lib.core.lazy import functional as F
+from persongen_lib.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Spans = Sequence[tuple[int, int]]
 """Positions [start, stop) of words, one for each text sequence of the conditioning."""

@@ -9,7 +9,8 @@ from typing import Any
 from persongen_lib.adapters.files import adapter_digest
 from persongen_lib.adapters.given import Given, given_adapters, given_digest
 from persongen_lib.backbones.backbone import Backbone
-from persongen_lib.backbones.loading import dtype_name, load_backbone, resolve_device
+from persongen_lib.backbones.devices import dtype_name, resolve_device
+from persongen_lib.backbones.loading import load_backbone
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime, check_runtime
 from persongen_lib.core.specs import FineTuneSpec

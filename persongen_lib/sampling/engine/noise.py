@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-import torch
-from torch import Tensor
 
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.checks import check_steps, parse_seeds
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGEST_SIDE = 8192
 """Pixels; no model makes sense of larger images, and no memory holds them."""
@@ -131,8 +133,8 @@ def check_noise(name: str, noise: Any, shape: Sequence[int | None]) -> None:
         shape: its shape, None where any number will do.
     """
     wanted = ", ".join("any" if size is None else str(size) for size in shape)
-    if not isinstance(noise, Tensor) or not noise.is_floating_point() or noise.is_meta:
-        kind = noise.dtype if isinstance(noise, Tensor) and not noise.is_meta else type(noise).__name__
+    if not isinstance(noise, torch.Tensor) or not noise.is_floating_point() or noise.is_meta:
+        kind = noise.dtype if isinstance(noise, torch.Tensor) and not noise.is_meta else type(noise).__name__
         raise UserError(
             f"{name} must be a tensor of floating-point numbers ({wanted}) with values, not {kind}"
         )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from persongen_lib.backbones.attention import AttentionControl
 from persongen_lib.backbones.backbone import Backbone, Conditioning, Weights
 from persongen_lib.backbones.solvers import Step
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.lazy import torch
 from persongen_lib.sampling.engine.attention import Swap, WordAttention
 from persongen_lib.sampling.engine.prompts import BRANCHES, Prompts, Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Branch = tuple[str, Weights]
 """A branch of `BRANCHES` and the weights that predict it."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from persongen_lib.sampling.engine.predictions import Predictions
 from persongen_lib.sampling.engine.strategy import Guided
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CONDITIONAL = ("concept", "superclass", "empty")
 

@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from persongen_lib.backbones.backbone import Backbone
@@ -25,6 +24,9 @@ from persongen_lib.sampling.engine.previews import Preview
 from persongen_lib.sampling.engine.prompts import Prompts
 from persongen_lib.sampling.engine.sampler import sample
 from persongen_lib.sampling.engine.specs import SampleSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 DEAD = 3600
 """Seconds after which nobody is still writing a file of an output folder, which others may share."""

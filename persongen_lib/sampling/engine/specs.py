@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from persongen_lib.backbones.defaults import sampling_defaults
-from persongen_lib.backbones.loading import device_named, resolve_device, usual_dtype
+from persongen_lib.backbones.devices import device_type, usual_dtype
 from persongen_lib.backbones.schedulers import SCHEDULERS, scheduler_name
 from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.core.checks import check_known, check_steps, check_template, check_words, parse_seeds
@@ -194,7 +194,7 @@ def sample_spec(
         num_steps=num_steps,
         scheduler=usual_scheduler(made, usual) if scheduler is None else scheduler,
         weights=fine_tune.weights if fine_tune else weights_digest(backbone, **loading),
-        dtype=usual_dtype(resolve_device("auto")),
+        dtype=usual_dtype(device_type()),
         height=height,
         width=width,
         negative_prompt=negative_prompt,
@@ -209,7 +209,7 @@ def computed_by(spec: SampleSpec, runtime: Runtime) -> SampleSpec:
 
     The device need not be there, so that runs of another machine are found.
     """
-    dtype = runtime.dtype or usual_dtype(device_named(runtime.device))
+    dtype = runtime.dtype or usual_dtype(device_type(runtime.device))
     return spec if spec.dtype == dtype else replace(spec, dtype=dtype)
 
 

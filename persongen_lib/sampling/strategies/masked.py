@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.lazy import torch
 from persongen_lib.core.parameters import Fraction, Scale, Steps, Total
 from persongen_lib.sampling.engine.predictions import Branch, Predictions
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy, combine
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @STRATEGIES.register("masked", order=60)

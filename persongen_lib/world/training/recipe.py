@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from persongen_lib.backbones.loading import resolve_device
+from persongen_lib.backbones.devices import resolve_device
 from persongen_lib.core.checks import check_known, check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.world.draw.dataset import render_dataset, render_masks
