@@ -200,7 +200,8 @@ def test_an_sdxl_whose_null_prompt_is_encoded():
 @pytest.mark.parametrize("scheduler", PRESERVING)
 @EACH_PRESERVING
 def test_true_noise_predictions_lead_to_the_clean_latents(family, scheduler, num_steps):
-    schedule = tiny_backbone(family=family).solver(scheduler, num_steps)
+    solver = tiny_backbone(family=family).solver(scheduler, num_steps)
+    schedule = solver.fresh([torch.Generator().manual_seed(1)])
     clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     latents = schedule.start(noise)
     torch.testing.assert_close(latents, noise, rtol=0.01, atol=0)
@@ -208,9 +209,11 @@ def test_true_noise_predictions_lead_to_the_clean_latents(family, scheduler, num
         true = (latents - step.signal * clean) / step.noise
         latents = schedule.advance(true, step, latents)
         expected = step.following.signal * clean + step.following.noise * true
-        torch.testing.assert_close(latents, expected, rtol=1e-3, atol=1e-3)
+        if not schedule.stochastic or step is schedule.steps[-1]:
+            torch.testing.assert_close(latents, expected, rtol=1e-3, atol=1e-3)
     own_end = schedule.steps[-1].following.signal
-    assert own_end == pytest.approx(1, abs=0.001) and (scheduler == "ddim" or own_end == 1)
+    keep_noise = ("ddim", "deis", "deis-karras")
+    assert own_end == pytest.approx(1, abs=0.001) and (scheduler in keep_noise or own_end == 1)
     for step, following in zip(schedule.steps, schedule.steps[1:], strict=False):
         assert 0 < step.signal < following.signal < 1
         if scheduler != "ddim":
