@@ -16,8 +16,8 @@ from persongen_lib.core.quoting import one_line
 MAX_SEEDS = 100_000
 MAX_NAME = 255
 """Bytes of the name of a file or a folder."""
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, and halves of characters that no UTF-8 text has."""
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, ends of lines among them, and halves of characters that no UTF-8 text has."""
 MAX_WORDS = 100
 """Characters of a class word or a placeholder."""
 
@@ -67,7 +67,7 @@ def check_once(what: str, given: Iterable[str], where: str = "") -> None:
 
 
 def check_template(template: Any) -> str:
-    """The template itself, when it has exactly one `{}`, a word of its own, and no other brace."""
+    """The template itself, when it is one line with exactly one `{}`, a word of its own, and no other brace."""
     if (
         not isinstance(template, str)
         or template.count("{}") != 1
@@ -77,6 +77,8 @@ def check_template(template: Any) -> str:
             f"the template {template!r} needs exactly one {{}} where the concept goes, "
             "as in 'a photo of {} in the snow'"
         )
+    if CONTROLS.search(template):
+        raise UserError(f"the template {template!r} must be one line without control characters: remove them")
     if re.search(r"\w{}|{}\w", template):
         raise UserError(
             f"the concept would melt into the word beside it in the template {template!r}: "

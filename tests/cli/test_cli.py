@@ -104,6 +104,10 @@ def test_files_that_are_there_already_are_not_written_over(place, capsys, name):
         (["--concept", "empty"], "no pictures"),
         (["--concept", "broken"], "can't be read"),
         (["--template", "a photo"], "exactly one {}"),
+        (
+            ["--template", "a photo of {} in  the snow"],
+            "the prompt 'a photo of {} in the snow' is given twice",
+        ),
         (["--steps", "0"], "number of steps"),
         (["--steps", "many"], "must be a whole number, not 'many'"),
         (["--seeds", "3-1"], "seeds must be"),
