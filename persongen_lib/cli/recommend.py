@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.quoting import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,8 +77,8 @@ def run(args: Namespace) -> int:
     names = {name: name for name in (preferences.identity, preferences.text, "leak")}
     found = recommend(_table(args.results, preferences), preferences, ranges()).head(top)
     for place, (_, option) in enumerate(found.iterrows(), 1):
-        print(f"{place}. {option['label']}: {expected(option, names)}")
-        print(f"   {option['reason']}")
+        print(f"{place}. {one_line(option['label'])}: {expected(option, names)}")
+        print(f"   {one_line(option['reason'])}")
         print(f"   {sample_command(option)}")
     return 0
 

@@ -7,6 +7,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -162,7 +163,7 @@ def parse_seeds(seeds: str | int | Iterable[int]) -> tuple[int, ...]:
     )
     if isinstance(seeds, bool) or seeds is None:
         raise wrong
-    if isinstance(seeds, int):
+    if isinstance(seeds, Integral):
         seeds = [seeds]
     elif isinstance(seeds, str):
         parts = [re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", part) for part in seeds.split(",")]
@@ -176,7 +177,9 @@ def parse_seeds(seeds: str | int | Iterable[int]) -> tuple[int, ...]:
         values = tuple(seeds)
     except TypeError:
         raise wrong from None
-    whole = all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63 for seed in values)
+    whole = all(
+        isinstance(seed, Integral) and not isinstance(seed, bool) and 0 <= seed < 2**63 for seed in values
+    )
     if not whole or not 0 < len(values) <= MAX_SEEDS or len(set(values)) < len(values):
         raise wrong
-    return values
+    return tuple(map(int, values))

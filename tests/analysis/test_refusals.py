@@ -257,3 +257,12 @@ def test_preferences_are_monotone(options, data):
     small, large = sorted(data.draw(st.tuples(*[st.floats(least, 300)] * 2)))
     best = [recommend(rows, Preferences(max_evaluations=budget), **few).iloc[0] for budget in (small, large)]
     assert best[1]["utility"] >= best[0]["utility"] - 1e-9
+
+
+def test_a_label_is_printed_in_one_line(table, tmp_path, capsys):
+    table.assign(label=table["label"] + "\n2. mine: identity 1.00\x1b[2J").to_parquet(
+        tmp_path / "table.parquet"
+    )
+    assert cli.main(["recommend", "--results", str(tmp_path / "table.parquet"), "--top", "1"]) == 0
+    first, *others = capsys.readouterr().out.split("\n")
+    assert first.startswith("1. mixed 2. mine: identity 1.00\\x1b[2J: identity") and len(others) == 3
