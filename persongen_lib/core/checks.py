@@ -89,8 +89,9 @@ def check_template(template: Any) -> str:
 
 
 def check_words(name: str, value: Any) -> str:
-    """The value itself, when it is a word or a few words in one line without braces."""
-    if not isinstance(value, str) or not value.strip() or re.search("[{}]", value) or not value.isprintable():
+    """The value itself, when it is a word or a few words in one line, without braces and blanks around it."""
+    plain = isinstance(value, str) and value == value.strip() != "" and value.isprintable()
+    if not plain or re.search("[{}]", value):
         raise UserError(f"{name} must be a word such as 'dog', not {value!r}")
     if len(value) > MAX_WORDS:
         raise UserError(
@@ -163,8 +164,8 @@ def parse_seeds(seeds: str | int | Iterable[int]) -> tuple[int, ...]:
     )
     if isinstance(seeds, bool) or seeds is None:
         raise wrong
-    if isinstance(seeds, Integral):
-        seeds = [seeds]
+    if isinstance(seeds, int | Integral):
+        seeds = [int(seeds)]
     elif isinstance(seeds, str):
         parts = [re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", part) for part in seeds.split(",")]
         if not all(parts):

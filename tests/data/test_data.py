@@ -378,6 +378,7 @@ def test_metadata_that_lists_nothing_or_is_not_text(rex):
         ('{"class_name": "dog", "kind": "Live"}', "concept.json: kind must be live or object, not 'Live'"),
         ('["dog"]', "concept.json is not a JSON object"),
         ('{"class_name": 3}', "concept.json: class_name must be a word"),
+        ('{"class_name": "Dog "}', "concept.json: class_name must be a word such as 'dog', not 'Dog '"),
     ],
 )
 def test_wrong_concept_json(rex, text, message):
