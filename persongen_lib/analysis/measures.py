@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
+from persongen_lib.analysis.shared import refuse_doubles
 from persongen_lib.analysis.statistics import require
 from persongen_lib.core.errors import UserError
 
@@ -18,6 +19,11 @@ WORDS = (*OPTION, "concept", "template")
 PLACES = ("backbone", "method", "scheduler")
 """Columns of texts that a table may lack."""
 NUMBERS = ("floating", "integer", "mixed-integer-float", "boolean", "decimal")
+SHARES = ("prompt_right", "leak")
+SCORE = (-2.0, 2.0)
+"""The widest range of a score: 1 is a perfect one, and differences of cosines reach 2."""
+SLACK = 1e-6
+"""How far rounding may take a score out of its range."""
 ORIGIN = {
     *WORDS, "evaluations", "prompt_index", "prompt", "seed", "default", "needs_original", "num_steps",
     "trainable_parameters", "adapter_bytes", "seconds",
@@ -29,7 +35,7 @@ def check_options(table: pd.DataFrame) -> None:
     """Refuse a table that does not say, for every image, which option made it and what it cost.
 
     Raises:
-        UserError: The table has no rows, mixes backbones, or lacks a column or a value.
+        UserError: The table has no rows, mixes backbones, lacks a column or a value, or has an image twice.
     """
     if table.empty:
         raise UserError("the results table has no rows: run a study and collect it first")
@@ -51,14 +57,16 @@ def check_options(table: pd.DataFrame) -> None:
     for label, text in zip(options["label"], options["parameters"], strict=True):
         if not isinstance(_parsed(text), dict):
             raise UserError(f"the parameters of {label!r} must be a JSON object such as {{}}, not {text!r}")
+    refuse_doubles(table)
 
 
-def check_measure(table: pd.DataFrame, name: str) -> None:
-    """Refuse a column that is no score of images; a score is a finite number, or it is missing.
+def check_measure(table: pd.DataFrame, name: str, bounds: tuple[float, float] | None = None) -> None:
+    """Refuse a column that is no score of images; a score is a number in its range, or it is missing.
 
     Args:
         table: A table that `check_options` accepts.
         name: A column.
+        bounds: The lowest and the highest value; None takes those of a share, or else of any score (`SCORE`).
 
     Raises:
         UserError: The column is missing or is no score.
@@ -70,6 +78,12 @@ def check_measure(table: pd.DataFrame, name: str) -> None:
     scores = check_numbers(table, name)
     if not np.isfinite(scores).all():
         raise UserError(f"the column {name} of the results table has an infinite score: remove its rows")
+    low, high = bounds or ((0, 1) if name in SHARES else SCORE)
+    if len(wrong := scores[(scores < low - SLACK) | (scores > high + SLACK)]):
+        raise UserError(
+            f"the column {name} of the results table must have scores from {low:g} to {high:g}, not {wrong[0]:g}: "
+            "correct or remove its rows"
+        )
 
 
 def check_numbers(table: pd.DataFrame, name: str) -> np.ndarray:

@@ -8,21 +8,27 @@ reach the minima come before those whose means do not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-from persongen_lib.analysis.measures import WORDS, check_measure, check_numbers, check_options
+from persongen_lib.analysis.measures import SHARES, WORDS, check_measure, check_numbers, check_options
 from persongen_lib.analysis.preferences import Preferences
 from persongen_lib.analysis.settings import default_labels
-from persongen_lib.analysis.statistics import bootstrap_interval, require, resamples, unit_tables
+from persongen_lib.analysis.shared import IMAGE, TUNING, with_shared
+from persongen_lib.analysis.statistics import (
+    bootstrap_interval,
+    require,
+    resamples,
+    unit_table,
+    unit_tables,
+)
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 
 ASKED = ("context_right", "accessory_right", "color_right")
-SHARES = ("prompt_right", "leak")
 REFERENCE_RUN = "superclass"
 """The strategy that never names the subject: a reference of what the prompt alone gives, and no option."""
 ABOUT = ("strategy", "parameters", "backbone", "method", "num_steps", "scheduler")
@@ -47,16 +53,22 @@ def with_prompt_right(table: pd.DataFrame) -> pd.DataFrame:
 
 def needed_columns(preferences: Preferences) -> set[str]:
     """The columns of a results table that `recommend` looks at, if the table has them."""
-    words = {*WORDS, *ABOUT, "needs_original", "superclass_weights"}
+    words = {*WORDS, *ABOUT, *IMAGE, *TUNING, "needs_original", "superclass_weights"}
     return words | {"evaluations", "leak", "prompt_right", *ASKED, preferences.identity, preferences.text}
 
 
-def recommend(table: pd.DataFrame, preferences: Preferences | None = None, **bootstrap) -> pd.DataFrame:
+def recommend(
+    table: pd.DataFrame,
+    preferences: Preferences | None = None,
+    ranges: Mapping[str, tuple[float, float] | None] | None = None,
+    **bootstrap,
+) -> pd.DataFrame:
     """The options that the preferences allow, best first.
 
     Args:
         table: A results table.
         preferences: What is wanted; None takes the defaults of `Preferences`.
+        ranges: The lowest and the highest score by column, where they are known.
         bootstrap: Settings of `bootstrap_interval`.
 
     Returns:
@@ -66,19 +78,19 @@ def recommend(table: pd.DataFrame, preferences: Preferences | None = None, **boo
         `reason`, in words.
 
     Raises:
-        UserError: No option is left, or a column is missing.
+        UserError: No option is left, a column is missing or has a score out of its range, or an image is there twice.
     """
     preferences = Preferences() if preferences is None else preferences
     if not isinstance(table, pd.DataFrame) or not isinstance(preferences, Preferences):
         raise UserError(
             "recommend takes a results table (a pandas DataFrame) and Preferences, or the table alone"
         )
-    table = allowed(with_prompt_right(table), preferences)
-    shown = [
-        name for name in (preferences.identity, preferences.text, "leak", "evaluations") if name in table
-    ]
-    units = unit_tables(table, shown)
-    scores = _shared(units[preferences.identity], units[preferences.text])
+    table = allowed(with_prompt_right(table), preferences, ranges)
+    scores = _scores(table, preferences)
+    units = {preferences.identity: scores[0], preferences.text: scores[1]}
+    units |= unit_tables(
+        table, [name for name in ("leak", "evaluations") if name in table and name not in units]
+    )
     worth = preferences.utility(*scores)
     mean, low, high = bootstrap_interval(worth.to_numpy(), **bootstrap)
     labels, merit = list(worth), preferences.merit(worth.mean(), *(score.mean() for score in scores))
@@ -140,8 +152,17 @@ def best_options(
     return pd.DataFrame(rows)
 
 
-def allowed(table: pd.DataFrame, preferences: Preferences) -> pd.DataFrame:
+def allowed(
+    table: pd.DataFrame,
+    preferences: Preferences,
+    ranges: Mapping[str, tuple[float, float] | None] | None = None,
+) -> pd.DataFrame:
     """The rows of a results table whose option the preferences allow.
+
+    Args:
+        table: A results table.
+        preferences: What is wanted.
+        ranges: As in `recommend`.
 
     Raises:
         UserError: A column is missing, or no row is left.
@@ -150,7 +171,7 @@ def allowed(table: pd.DataFrame, preferences: Preferences) -> pd.DataFrame:
     for name in dict.fromkeys(
         (preferences.identity, preferences.text, *(["leak"] if "leak" in table else []))
     ):
-        check_measure(table, name)
+        check_measure(table, name, (ranges or {}).get(name))
     table = table[table["strategy"] != REFERENCE_RUN]
     if preferences.method is not None:
         require(table, ("method",))
@@ -237,13 +258,17 @@ def regret(
 
 
 def _scores(table: pd.DataFrame, preferences: Preferences) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Identity and text of every label (columns) for every unit that all of them have (rows)."""
-    names = (preferences.identity, preferences.text)
-    return _shared(*unit_tables(table, names).values())
-
-
-def _shared(identity: pd.DataFrame, text: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of two `unit_table`s that are complete in both."""
+    """Identity and text of every label (columns) over the images that all have, for each unit of both (rows)."""
+    names, concepts = (preferences.identity, preferences.text), table["concept"]
+    parts = [with_shared(table, name) for name in names]
+    for part in parts:
+        concepts = concepts[concepts.isin(part["concept"].unique())]
+    identity, text = (
+        unit_table(part[part["concept"].isin(concepts.unique())], name).reindex(
+            columns=table["label"].unique()
+        )
+        for part, name in zip(parts, names, strict=True)
+    )
     shared = identity.dropna().index.intersection(text.dropna().index)
     if shared.empty:
         raise UserError("no concept of the table has scores of every option: collect the whole study first")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.quoting import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +58,7 @@ def run(args: Namespace) -> int:
     """Print the best options with their parameters, what to expect of them, why, and how to sample with them."""
     from persongen_lib.analysis.preferences import Preferences
     from persongen_lib.analysis.recommendation import recommend
+    from persongen_lib.evaluation.metric import ranges
     from persongen_lib.study.advice import expected, sample_command
 
     preferences = Preferences(
@@ -73,10 +75,10 @@ def run(args: Namespace) -> int:
     for name in (preferences.identity, preferences.text):
         _check_direction(name)
     names = {name: name for name in (preferences.identity, preferences.text, "leak")}
-    found = recommend(_table(args.results, preferences), preferences).head(top)
+    found = recommend(_table(args.results, preferences), preferences, ranges()).head(top)
     for place, (_, option) in enumerate(found.iterrows(), 1):
-        print(f"{place}. {option['label']}: {expected(option, names)}")
-        print(f"   {option['reason']}")
+        print(f"{place}. {one_line(option['label'])}: {expected(option, names)}")
+        print(f"   {one_line(option['reason'])}")
         print(f"   {sample_command(option)}")
     return 0
 

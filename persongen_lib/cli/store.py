@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from persongen_lib.core.check import check_store
 from persongen_lib.core.store import Store
@@ -21,14 +22,21 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """One line per damaged run; returns 1 if there is damage that was not repaired."""
-    checked, damaged = 0, 0
-    for folder, broken in check_store(Store(args.runs), args.repair):
+    checked, damaged, left = 0, 0, 0
+    for path, broken in check_store(Store(args.runs), args.repair):
         checked += 1
         if broken:
             damaged += 1
-            done = "removed; repeat the command that made it" if args.repair else "damaged"
-            print(f"{folder}: {done} ({', '.join(broken)})")
+            left += path.exists()
+            print(f"{path}: {_done(path, args.repair)} ({', '.join(broken)})")
     what = f"{checked} finished runs and tables in {args.runs}, {damaged} damaged"
     hint = "; repair with persongen store check --repair" if damaged and not args.repair else ""
     print(f"{what}{hint}")
-    return 1 if damaged and not args.repair else 0
+    return 1 if left else 0
+
+
+def _done(path: Path, repair: bool) -> str:
+    """What was done about a damaged run or table."""
+    if not path.exists():
+        return "removed; repeat the command that made it"
+    return "not a run that can be recognized, so it stays: look at it yourself" if repair else "damaged"

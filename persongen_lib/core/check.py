@@ -7,19 +7,20 @@ from pathlib import Path
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.sealed import is_sealed, seal_of
-from persongen_lib.core.store import Store, is_finished, run_damage
+from persongen_lib.core.store import Store, is_finished, is_own, is_run_name, run_damage
 
 TABLE = "results.parquet"
 """The table of all studies' finished cells in a store."""
 
 
 def check_store(store: Store, repair: bool = False) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Read every file of every finished run, and the results table.
+    """Read every file of every finished run, and the results table; other files in the folder are left alone.
 
     Args:
         store: what to check.
         repair: remove damaged runs, so that they are made again when they are asked for, and a damaged results table,
-            which the next `persongen study run` writes anew.
+            which the next `persongen study run` writes anew. A folder that has the name of a run, but neither the
+            manifest nor the spec of one, stays.
 
     Yields:
         The path of each run, and of the table, with the names of its damaged files.
@@ -29,13 +30,15 @@ def check_store(store: Store, repair: bool = False) -> Iterator[tuple[Path, tupl
     """
     if not store.root.is_dir():
         raise UserError(f"there is no runs folder {store.root}: give the folder of finished work with --runs")
-    for folder in sorted(path for path in store.root.glob("*/*") if is_finished(path)):
+    for folder in sorted(
+        path for path in store.root.glob("*/*") if is_run_name(path.name) and is_finished(path)
+    ):
         broken = run_damage(folder)
-        if broken and repair:
+        if broken and repair and is_own(folder):
             store.remove_folder(folder)
         yield folder, broken
     table = store.root / TABLE
-    if table.exists() or seal_of(table).exists():
+    if seal_of(table).exists():
         sound = is_sealed(table)
         if not sound and repair:
             table.unlink(missing_ok=True)

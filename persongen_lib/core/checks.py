@@ -7,6 +7,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -16,8 +17,8 @@ from persongen_lib.core.quoting import one_line
 MAX_SEEDS = 100_000
 MAX_NAME = 255
 """Bytes of the name of a file or a folder."""
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, and halves of characters that no UTF-8 text has."""
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, ends of lines among them, and halves of characters that no UTF-8 text has."""
 MAX_WORDS = 100
 """Characters of a class word or a placeholder."""
 
@@ -67,7 +68,7 @@ def check_once(what: str, given: Iterable[str], where: str = "") -> None:
 
 
 def check_template(template: Any) -> str:
-    """The template itself, when it has exactly one `{}`, a word of its own, and no other brace."""
+    """The template itself, when it is one line with exactly one `{}`, a word of its own, and no other brace."""
     if isinstance(template, str) and template.count("{}") > 1:
         raise UserError(
             f"the template {template!r} needs exactly one {{}}, not {template.count('{}')}: several concepts in one "
@@ -82,6 +83,8 @@ def check_template(template: Any) -> str:
             f"the template {template!r} needs exactly one {{}} where the concept goes, "
             "as in 'a photo of {} in the snow'"
         )
+    if CONTROLS.search(template):
+        raise UserError(f"the template {template!r} must be one line without control characters: remove them")
     if re.search(r"\w{}|{}\w", template):
         raise UserError(
             f"the concept would melt into the word beside it in the template {template!r}: "
@@ -91,8 +94,9 @@ def check_template(template: Any) -> str:
 
 
 def check_words(name: str, value: Any) -> str:
-    """The value itself, when it is a word or a few words in one line without braces."""
-    if not isinstance(value, str) or not value.strip() or re.search("[{}]", value) or not value.isprintable():
+    """The value itself, when it is a word or a few words in one line, without braces and blanks around it."""
+    plain = isinstance(value, str) and value == value.strip() != "" and value.isprintable()
+    if not plain or re.search("[{}]", value):
         raise UserError(f"{name} must be a word such as 'dog', not {value!r}")
     if len(value) > MAX_WORDS:
         raise UserError(
@@ -172,8 +176,8 @@ def parse_seeds(seeds: str | int | Iterable[int]) -> tuple[int, ...]:
     )
     if isinstance(seeds, bool) or seeds is None:
         raise wrong
-    if isinstance(seeds, int):
-        seeds = [seeds]
+    if isinstance(seeds, int | Integral):
+        seeds = [int(seeds)]
     elif isinstance(seeds, str):
         parts = [re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", part) for part in seeds.split(",")]
         if not all(parts):
@@ -186,7 +190,9 @@ def parse_seeds(seeds: str | int | Iterable[int]) -> tuple[int, ...]:
         values = tuple(seeds)
     except TypeError:
         raise wrong from None
-    whole = all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63 for seed in values)
+    whole = all(
+        isinstance(seed, Integral) and not isinstance(seed, bool) and 0 <= seed < 2**63 for seed in values
+    )
     if not whole or not 0 < len(values) <= MAX_SEEDS or len(set(values)) < len(values):
         raise wrong
-    return values
+    return tuple(map(int, values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import warnings
@@ -17,7 +18,7 @@ from persongen_lib.core.checks import check_path
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import remove_temporaries, write_json
 from persongen_lib.core.hashing import canonical_json, short_hash
-from persongen_lib.core.manifest import DONE, checked, damage, write_manifest
+from persongen_lib.core.manifest import DONE, DamagedRun, checked, damage, read_manifest, write_manifest
 from persongen_lib.core.provenance import provenance
 from persongen_lib.core.specs import Spec
 
@@ -122,13 +123,30 @@ def is_finished(folder: Path) -> bool:
         return False
 
 
+def is_run_name(name: str) -> bool:
+    """Whether a folder's name is the hash of a spec."""
+    return re.fullmatch("[0-9a-f]{12}", name) is not None
+
+
+def is_own(folder: Path) -> bool:
+    """Whether a folder is a finished run, by its manifest, or by its spec where the manifest is damaged."""
+    try:
+        return read_manifest(folder) is not None
+    except DamagedRun:
+        return _is_named_by_spec(folder)
+
+
 def run_damage(folder: Path) -> tuple[str, ...]:
     """The names of a finished run's damaged files; spec.json also where it is another run's than the folder's name."""
-    broken = damage(folder)
-    if broken:
-        return broken
-    spec = json.loads((folder / "spec.json").read_bytes())
-    return () if short_hash(canonical_json(spec)) == folder.name else ("spec.json",)
+    return damage(folder) or (() if _is_named_by_spec(folder) else ("spec.json",))
+
+
+def _is_named_by_spec(folder: Path) -> bool:
+    try:
+        spec = json.loads((folder / "spec.json").read_bytes())
+        return short_hash(canonical_json(spec)) == folder.name
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def remove_run(folder: Path) -> None:

@@ -12,9 +12,9 @@ SUFFIXES = (".txt", ".caption")
 
 
 def read_caption(path: Path) -> str:
-    """The text of a caption file in one line; UserError unless it is UTF-8."""
+    """The text of a caption file; UserError unless it is UTF-8."""
     try:
-        return " ".join(path.read_text(encoding="utf-8-sig").split())
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"the caption {path} is not text in UTF-8: write it as such, or remove it") from None
 

@@ -86,7 +86,7 @@ def import_dreambooth(folder: str | Path, output: str | Path) -> list[Path]:
 def read_prompts_and_classes(path: str | Path) -> PromptsAndClasses:
     """Read prompts_and_classes.txt, of which nothing is executed; UserError names a line that can't be parsed."""
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError):
         raise UserError(f"{path} can't be read: take it from {SOURCE} again") from None
     classes: dict[str, str] = {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from persongen_lib.core.checks import some
+from persongen_lib.core.checks import check_once, some
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
 from persongen_lib.data.captions import read_caption, template_of
@@ -33,7 +34,8 @@ def read_folder(folder: Path, class_name: str | None = None) -> tuple[dict[str, 
 
     Raises:
         UserError: no pictures, what a file may not say, two files that contradict each other, several masks or captions
-            of a picture, and listed files that are not there. Nothing is known of the pictures themselves yet.
+            of a picture, one of several pictures, and listed files that are not there or that are listed twice.
+            Nothing is known of the pictures themselves yet.
     """
     about, lines = read_metadata(folder)
     if lines is None:
@@ -41,10 +43,10 @@ def read_folder(folder: Path, class_name: str | None = None) -> tuple[dict[str, 
         about = named | about
         lines = [{"file_name": path.relative_to(folder)} for room in rooms.values() for path in room.pictures]
     else:
-        _check_there(folder, lines)
+        _check_listed(folder, lines)
         places = {folder, *((folder / line["file_name"]).parent for line in lines)}
         rooms, named, left_out = {place: look_into(place) for place in sorted(places)}, {}, []
-    used: set[Path] = set()
+    used: dict[Path, Path] = {}
     drafts = [_draft(line, folder, rooms, used) for line in lines]
     word, token = class_name or about.get("class_name"), about.get("token")
     entries = [replace(draft, text=template_of(draft.text or "", word, token)) for draft in drafts]
@@ -85,34 +87,45 @@ def _bytes(path: Path) -> bytes:
         raise UnreadablePicture(path, (error.strerror or str(error)).lower()) from None
 
 
-def _draft(line: dict[str, Any], folder: Path, rooms: dict[Path, Room], used: set[Path]) -> Entry:
-    """The picture of a line with its caption as it is; files that belong to it by their names join `used`."""
+def _draft(line: dict[str, Any], folder: Path, rooms: dict[Path, Room], used: dict[Path, Path]) -> Entry:
+    """The picture of a line with its caption in one line; files that are its own by their names join `used`."""
     picture = folder / line["file_name"]
     room, text = rooms[picture.parent], line.get("text")
     if "mask" in line:
         mask = folder / line["mask"]
     elif mask := only(masks_of(picture, room, rooms[folder]), "mask", picture):
-        used.add(mask)
+        _use(mask, picture, used)
     elif look_at(picture).cut_out:
         mask = picture
     if not text and (caption := only(room.captions[picture.stem], "caption", picture)):
-        used.add(caption)
+        _use(caption, picture, used)
         text = read_caption(caption)
-    return Entry(picture, mask, tuple(line["crop"]) if "crop" in line else None, text)
+    return Entry(
+        picture, mask, tuple(line["crop"]) if "crop" in line else None, " ".join((text or "").split())
+    )
 
 
-def _check_there(folder: Path, lines: list[dict[str, Any]]) -> None:
+def _use(file: Path, picture: Path, used: dict[Path, Path]) -> None:
+    """Note whose mask or caption a file is; UserError where it is another picture's too."""
+    if (first := used.setdefault(file, picture)) != picture:
+        raise UserError(
+            f"{file} fits several pictures of that name, {first.name} and {picture.name}: rename one of them"
+        )
+
+
+def _check_listed(folder: Path, lines: list[dict[str, Any]]) -> None:
+    source = folder / (LINES_FILE if (folder / LINES_FILE).is_file() else TABLE_FILE)
+    check_once("picture", [Path(line["file_name"]).as_posix() for line in lines], where=f" in {source}")
     names = [line[key] for line in lines for key in ("file_name", "mask") if key in line]
     if missing := [Path(name).as_posix() for name in names if not (folder / name).is_file()]:
-        source = folder / (LINES_FILE if (folder / LINES_FILE).is_file() else TABLE_FILE)
         raise UserError(
             f"{source} names files that are not there: {', '.join(missing)}; add them or correct its lines"
         )
 
 
-def _unused(folder: Path, rooms: dict[Path, Room], entries: list[Entry], used: set[Path]) -> list[str]:
+def _unused(folder: Path, rooms: dict[Path, Room], entries: list[Entry], used: Iterable[Path]) -> list[str]:
     """The files of the rooms that nothing uses, each with the reason where it is not plain."""
-    used = used | {path for entry in entries for path in (entry.picture, entry.mask) if path}
+    used = {*used} | {path for entry in entries for path in (entry.picture, entry.mask) if path}
     inside = {parent for path in used for parent in path.parents}
     files = {path: why for room in rooms.values() for path, why in room.files().items()}
     return [

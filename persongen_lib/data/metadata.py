@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from persongen_lib.core.checks import check_inside, check_known, check_words
+from persongen_lib.core.checks import check_inside, check_known, check_once, check_words
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.objects import read_object
 
 KINDS = ("live", "object")
 ABOUT = ("class_name", "kind", "context", "token")
@@ -57,6 +57,7 @@ def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     except (UnicodeDecodeError, csv.Error):
         raise UserError(f"{path} is not a CSV file in UTF-8: write it as one") from None
     check_known("column", reader.fieldnames or (), COLUMNS, where=f" in {path}")
+    check_once("column", reader.fieldnames or (), where=f" in {path}")
     for number, row in enumerate(rows, 1):
         if None in row:
             raise UserError(
@@ -67,11 +68,8 @@ def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _parse(text: bytes, known: Collection[str], where: str) -> dict[str, Any]:
     """The JSON object `text`; `where` it stands begins the sentence of a UserError."""
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
+    values = read_object(text, where)
+    if values is None:
         raise UserError(f"{where} is not a JSON object: write one with keys from {', '.join(known)}")
     return values
 

@@ -132,3 +132,8 @@ def catalogue() -> dict[str, Column]:
     """Every column that a metric can fill, by name, in the order of the results table."""
     chosen = [METRICS[name] for name in METRICS.names()]
     return {column.name: column for metric in chosen for column in metric.fills(chosen)}
+
+
+def ranges() -> dict[str, tuple[float, float]]:
+    """The lowest and the highest score of every column of scores."""
+    return {name: column.range for name, column in catalogue().items() if column.range}

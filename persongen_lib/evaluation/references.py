@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,21 @@ def references_of(folder: str | Path, class_name: str | None = None) -> Concept:
         f"the pictures of {tune.concept!r} that {folder} was fine-tuned on (digest {tune.concept_digest}) are not "
         f"found, and others of that name are not taken: {which}"
     )
+
+
+def warn_of_others(folder: str | Path, concept: Concept) -> None:
+    """Warn where a sample run is compared with another concept than the one that its model was fine-tuned on."""
+    from persongen_lib.sampling.engine.specs import SampleSpec
+
+    if not (Path(folder) / "spec.json").is_file():
+        return
+    tune = read_spec(folder, SampleSpec).fine_tune
+    if tune and (tune.concept_digest, tune.class_name) != (concept.digest, concept.class_name):
+        warnings.warn(
+            f"{folder} was fine-tuned on {tune.concept} ({tune.class_name}), but is compared with {concept.name} "
+            f"({concept.class_name}), whose pictures or class differ",
+            stacklevel=2,
+        )
 
 
 def _places(folder: Path, tune: FineTuneSpec) -> Iterator[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -164,8 +164,15 @@ def _read(path: Path) -> Mapping[str, Any]:
     return values
 
 
-def _refuse_doubles(jobs: Iterable[Job], path: Path) -> None:
-    """A UserError where one concept, model or fine-tuning is named in two ways, and would count twice."""
+def _refuse_doubles(jobs: Sequence[Job], path: Path) -> None:
+    """A UserError where one concept, model, fine-tuning or setting is named in two ways, and would count twice."""
+    labels: dict[str, str] = {}
+    for job in jobs:
+        first = labels.setdefault(job.sample.hash, job.cell.name)
+        if first != job.cell.name:
+            raise UserError(
+                f"the strategies {first!r} and {job.cell.name!r} in {path} are the same and would count twice: keep one"
+            )
     names: dict[tuple[str, str], str] = {}
     hashes: dict[str, FineTuneSpec] = {}
     for job in {

@@ -79,7 +79,6 @@ def resolve_all(cells: Iterable[Cell]) -> tuple[Job, ...]:
         key = repr((cell.prompts, concept.kind))
         if key not in prompts:
             prompts[key] = load_prompts(cell.prompts, concept.kind)
-            check_once("prompt", [" ".join(prompt.split()) for prompt in prompts[key]])
         jobs.append(Job(cell, concept, references, fine_tune, _sampling(cell, prompts[key], fine_tune)))
     return tuple(jobs)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import ROOT
+from persongen_lib.core.sealed import seal_of
 from persongen_lib.data.concepts import list_concepts, load_concept
 from persongen_lib.study.grid import STUDIES, Study
 
@@ -23,6 +24,12 @@ def owned(rows: pd.DataFrame, study: Study) -> pd.DataFrame:
     if rows.empty:
         return rows
     return rows.assign(study_file=rows["study"].map({part.name: _place(part.file) for part in study.tables}))
+
+
+def refuse_foreign(table: Path) -> None:
+    """Raise a UserError where the file of the results table is somebody else's, which would be lost."""
+    if table.exists() and _owners(table).empty and not seal_of(table).exists():
+        raise UserError(f"{table} is no table of studies, and would be lost: move it, or give another folder")
 
 
 def refuse_namesake(table: Path, study: Study) -> None:

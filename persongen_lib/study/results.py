@@ -15,7 +15,7 @@ from persongen_lib.core.store import Store
 from persongen_lib.core.tables import FORMATS, check_table_file, write_table
 from persongen_lib.evaluation.scores import read_scores
 from persongen_lib.study.grid import Study
-from persongen_lib.study.owners import owned, refuse_namesake, tell_apart
+from persongen_lib.study.owners import owned, refuse_foreign, refuse_namesake, tell_apart
 from persongen_lib.study.rows import result_rows
 from persongen_lib.study.scores import Finished, find_scores, finished_jobs
 from persongen_lib.study.stamps import is_current, keep, known, stamps
@@ -89,7 +89,7 @@ def update_table(study: Study, runs: str | Path = "runs") -> Path:
         The file's path.
 
     Raises:
-        UserError: The table holds rows of another study of the same name.
+        UserError: The table holds rows of another study of the same name, or is no table of studies.
     """
     import pandas as pd
     from filelock import FileLock
@@ -101,6 +101,7 @@ def update_table(study: Study, runs: str | Path = "runs") -> Path:
     with FileLock(path.with_suffix(".lock")):
         if is_current(path, wanted):
             return path
+        refuse_foreign(path)
         refuse_namesake(path, study)
         rows, damaged = finished_rows(finished, store)
         rows, before = owned(rows, study), known(path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from persongen_lib.core.errors import UserError
 from persongen_lib.core.manifest import DamagedRun
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
@@ -24,7 +26,9 @@ _networks: dict[str, Networks] = {}
 
 
 def find_scores(job: Job, store: Store, chosen: dict[str, Evaluators] | None = None) -> Path | None:
-    """The folder of a finished job's scores; None where it is not sampled or scored yet, or its run is damaged.
+    """The folder of a finished job's scores; None where it is not sampled or scored yet, or its run can't be read.
+
+    A warning tells why an undamaged run can't be read.
 
     Args:
         job: The job.
@@ -35,6 +39,9 @@ def find_scores(job: Job, store: Store, chosen: dict[str, Evaluators] | None = N
     try:
         return sampled and find(sampled, job.references, _evaluators(job, sampled, "auto", chosen), store)
     except DamagedRun:
+        return None
+    except UserError as error:
+        warnings.warn(f"{job.cell.concept} {job.cell.name} counts as not scored: {error}", stacklevel=2)
         return None
 
 

@@ -16,6 +16,7 @@ from persongen_lib.analysis.recommendation import needed_columns, recommend, wit
 from persongen_lib.analysis.tables import read_table
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
+from persongen_lib.evaluation.metric import ranges
 from persongen_lib.figures.style import title
 from persongen_lib.study.advice import sample_command
 from persongen_lib.widgets.html import sentence
@@ -105,7 +106,7 @@ def ranking(table: pd.DataFrame, preferences: Preferences, results: str | Path, 
     Raises:
         UserError: As `recommend`.
     """
-    found = recommend(table, preferences).head(top)
+    found = recommend(table, preferences, ranges()).head(top)
     shown = dict.fromkeys((preferences.identity, preferences.text, "leak"))
     names = [name for name in shown if name in found]
     heads = ["option", "best in", *map(title, names), title("evaluations")]

@@ -293,7 +293,7 @@ def test_a_new_strategy_needs_no_other_change(monkeypatch, tmp_path):
         "halfway guidance_scale=7.0",
     ]
     settings = [
-        (job.cell.name, job.cell.strategy, job.sample.parameters, 0.9 - 0.1 * k, 0.4 + 0.3 * k, 50)
+        (job.cell.name, job.cell.strategy, job.sample.parameters, 0.9 - 0.1 * k, 0.4 + 0.25 * k, 50)
         for k, job in enumerate(jobs)
     ]
     rows = table(settings)

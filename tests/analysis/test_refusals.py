@@ -70,6 +70,16 @@ def test_preferences_that_make_no_sense(field, values, message):
         (lambda table: table.drop(columns="evaluations"), "no column evaluations"),
         (lambda table: table.assign(identity="good"), "column identity .* must have numbers, not 'good'"),
         (lambda table: table.assign(identity=np.inf), "an infinite score"),
+        (
+            lambda table: table.assign(identity=1e6),
+            "identity .* scores from -2 to 2, not 1e\\+06: correct or remove",
+        ),
+        (lambda table: table.assign(prompt_right=1.1), "prompt_right .* scores from 0 to 1, not 1.1"),
+        (lambda table: table.assign(leak=-0.1), "leak .* scores from 0 to 1, not -0.1"),
+        (
+            lambda table: pd.concat([table, table.tail(3)]),
+            "3 rows .* has already, such as 'far' of 'tom' with '{} in the snow' and seed 0: keep one",
+        ),
         (lambda table: table.assign(identity=np.nan), "no concept of the table has scores"),
         (lambda table: table.assign(leak="none"), "column leak .* must have numbers"),
         (lambda table: table.assign(evaluations=np.nan), "evaluations .* a number above 0"),
@@ -100,6 +110,44 @@ def test_needs_original_is_a_truth(table):
         recommend(table.assign(needs_original="perhaps"), Preferences(original_weights=False))
 
 
+def test_images_of_two_fine_tunings_are_no_doubles(table):
+    both = [
+        table.assign(fine_tune=name, identity=table["identity"] - less)
+        for name, less in (("a", 0), ("b", 0.1))
+    ]
+    found = recommend(pd.concat(both, ignore_index=True)).set_index("label")
+    assert found.loc["base", "identity"] == pytest.approx(0.85)
+
+
+def test_scores_out_of_the_catalogues_range_are_refused(table, tmp_path, capsys):
+    table.assign(identity=1.5).to_csv(tmp_path / "table.csv")
+    assert cli.main(["recommend", "--results", str(tmp_path / "table.csv")]) == 2
+    assert (
+        "the column identity of the results table must have scores from -1 to 1, not 1.5"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.filterwarnings("ignore:only 6 of 12 images have a score in prompt_right")
+@pytest.mark.parametrize("removed", ["score", "row"])
+def test_an_option_does_not_win_by_the_images_that_it_lacks(table, removed):
+    """Half of the seeds are hard for all options; one that lacks these would come first."""
+    hard = table.assign(seed=1, identity=table["identity"] - 0.4)
+    whole = pd.concat([table, hard], ignore_index=True)
+    lacking = (whole["label"] == "far") & (whole["seed"] == 1)
+    holes = whole.assign(identity=whole["identity"].mask(lacking)) if removed == "score" else whole[~lacking]
+    wanted = Preferences(identity_weight=1)
+    assert recommend(whole, wanted)["label"].iloc[0] == "base"
+    with pytest.warns(
+        UserWarning, match="only 6 of 12 images have a score in identity .* lacking are: far 6$"
+    ):
+        found = recommend(holes, wanted)
+    easy = recommend(table, wanted)
+    assert list(found["label"]) == list(easy["label"])
+    np.testing.assert_allclose(found["utility"], easy["utility"])
+
+
+@pytest.mark.filterwarnings("ignore:only 4 of 6 images")
 def test_a_score_that_is_missing_takes_no_part(table):
     holes = table.copy()
     holes.loc[(holes["concept"] == "rex") & (holes["label"] == "far"), "identity"] = np.nan
@@ -209,3 +257,12 @@ def test_preferences_are_monotone(options, data):
     small, large = sorted(data.draw(st.tuples(*[st.floats(least, 300)] * 2)))
     best = [recommend(rows, Preferences(max_evaluations=budget), **few).iloc[0] for budget in (small, large)]
     assert best[1]["utility"] >= best[0]["utility"] - 1e-9
+
+
+def test_a_label_is_printed_in_one_line(table, tmp_path, capsys):
+    table.assign(label=table["label"] + "\n2. mine: identity 1.00\x1b[2J").to_parquet(
+        tmp_path / "table.parquet"
+    )
+    assert cli.main(["recommend", "--results", str(tmp_path / "table.parquet"), "--top", "1"]) == 0
+    first, *others = capsys.readouterr().out.split("\n")
+    assert first.startswith("1. mixed 2. mine: identity 1.00\\x1b[2J: identity") and len(others) == 3

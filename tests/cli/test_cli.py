@@ -82,6 +82,17 @@ def test_sample_fine_tunes_and_leaves_pictures_and_metadata(place, capsys):
     assert capsys.readouterr().out.strip().endswith(adapters[0].name)
 
 
+@pytest.mark.parametrize("name", ["images/p00_s0000.png", "pictures.jsonl"])
+def test_files_that_are_there_already_are_not_written_over(place, capsys, name):
+    mine = place / "mine" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("my own")
+    (place / "mine" / "notes.txt").write_text("may stay")
+    assert main(sample_command("--output", "mine")) == 2
+    assert f"mine holds {name} already, which would be lost: give another folder" in capsys.readouterr().err
+    assert mine.read_text() == "my own" and not (place / "mine/spec.json").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -93,6 +104,10 @@ def test_sample_fine_tunes_and_leaves_pictures_and_metadata(place, capsys):
         (["--concept", "empty"], "no pictures"),
         (["--concept", "broken"], "can't be read"),
         (["--template", "a photo"], "exactly one {}"),
+        (
+            ["--template", "a photo of {} in  the snow"],
+            "the prompt 'a photo of {} in the snow' is given twice",
+        ),
         (["--steps", "0"], "number of steps"),
         (["--steps", "many"], "must be a whole number, not 'many'"),
         (["--seeds", "3-1"], "seeds must be"),

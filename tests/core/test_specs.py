@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from persongen_lib.core.checks import check_template, parse_seeds
@@ -47,7 +48,15 @@ def test_unknown_and_missing_keys_are_refused_with_their_names():
 
 @pytest.mark.parametrize(
     ("text", "seeds"),
-    [("0-3", (0, 1, 2, 3)), ("0,5,7", (0, 5, 7)), ("4, 0-1", (4, 0, 1)), (3, (3,)), ([2, 1], (2, 1))],
+    [
+        ("0-3", (0, 1, 2, 3)),
+        ("0,5,7", (0, 5, 7)),
+        ("4, 0-1", (4, 0, 1)),
+        (3, (3,)),
+        ([2, 1], (2, 1)),
+        (np.int64(3), (3,)),
+        (np.arange(2), (0, 1)),
+    ],
 )
 def test_seeds(text, seeds):
     assert parse_seeds(text) == seeds

@@ -119,6 +119,44 @@ def test_a_store_is_checked_and_repaired(tmp_path, capsys):
     assert "there is no runs folder" in capsys.readouterr().err
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_repair_leaves_what_is_not_persongens(tmp_path, capsys):
+    """A folder of the user's with a file DONE or results.parquet, and one that only looks like a run."""
+    from persongen_lib.study.grid import load_study
+    from persongen_lib.study.results import update_table
+
+    store = Store(tmp_path)
+    folder, _ = finished(store)
+    for name, content in (("exp1", "finished 2024"), ("0123456789ab", '{"files": {"x": "0"}}')):
+        own = tmp_path / "results" / name
+        own.mkdir(parents=True)
+        (own / "DONE").write_text(content)
+        (own / "data.csv").write_text("years of work")
+    (tmp_path / "results.parquet").write_text("also years of work")
+    before = contents(tmp_path)
+    command = ["store", "check", "--runs", str(tmp_path)]
+    assert main([*command, "--repair"]) == 1
+    told = capsys.readouterr().out
+    assert f"{own}: not a run that can be recognized, so it stays" in told and "exp1" not in told
+    assert contents(tmp_path) | {folder.with_suffix(".lock"): b""} == before | {
+        folder.with_suffix(".lock"): b""
+    }
+    with pytest.raises(UserError, match=r"results\.parquet is no table of studies, and would be lost"):
+        update_table(load_study("smoke"), tmp_path)
+    assert (tmp_path / "results.parquet").read_text() == "also years of work"
+
+
+@pytest.mark.parametrize("names", [["DONE"], ["spec.json"], ["payload.txt", "DONE"]])
+def test_a_repair_removes_a_run_that_one_of_manifest_and_spec_shows(tmp_path, names):
+    folder, _ = finished(Store(tmp_path))
+    for name in names:
+        (folder / name).write_text("changed")
+    assert main(["store", "check", "--runs", str(tmp_path), "--repair"]) == 0 and not folder.exists()
+
+
 def test_temporary_names_are_unique_and_those_of_others_stay(tmp_path):
     names = []
     for _ in range(2):

@@ -273,10 +273,11 @@ def test_the_digest_follows_order_crops_captions_and_masks(rex):
         {"crop": [0, 0, 17, 16]},
         {"text": "a {}"},
         {"text": "the {}"},
-        {"file_name": "2.png"},
     ):
         save_lines(rex, lines[0] | change, *lines[1:])
         digests.append(load_concept(rex, "dog").digest)
+    save_lines(rex, *reversed(lines))
+    digests.append(load_concept(rex, "dog").digest)
     save_lines(rex, lines[0], lines[1] | {"text": "a {}"}, lines[2])
     digests.append(load_concept(rex, "dog").digest)
     for box in ((0, 0, 5, 5), (0, 0, 5, 6)):
@@ -306,6 +307,11 @@ def test_the_digest_follows_order_crops_captions_and_masks(rex):
         ({"file_name": "8.png", "mask": "m.png"}, "names files that are not there: 8.png, m.png; add them"),
         ({"text": "a {"}, "the template 'a {' needs exactly one {}"),
         ({"text": 3}, "line 2: text must be the picture's caption, not 3"),
+        (
+            {"file_name": "0.png"},
+            "the picture '0.png' is given twice in .*metadata.jsonl, and would count twice",
+        ),
+        ({"file_name": "./0.png"}, "the picture '0.png' is given twice"),
         ({"kind": "robot"}, "line 2: kind must be live or object, not 'robot'"),
         ({"kind": []}, "line 2: kind must be live or object, not \\[\\]"),
         ({"context": ""}, "line 2: context must be a word"),
@@ -333,6 +339,24 @@ def test_wrong_metadata(rex, line, message):
         load_concept(rex)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "concept.json",
+            '{"class_name": "dog", "class_name": "cat"}',
+            r"key 'class_name' .* in .*concept\.json",
+        ),
+        ("metadata.jsonl", '{"file_name": "0.png", "file_name": "1.png"}', "key 'file_name' .* line 1, and"),
+        ("metadata.csv", "file_name,text,text\n0.png,a,b\n", r"column 'text' .* in .*metadata\.csv"),
+    ],
+)
+def test_what_is_said_twice_is_refused(rex, name, content, message):
+    (rex / name).write_text(content)
+    with pytest.raises(UserError, match=f"the {message}"):
+        load_concept(rex, "dog")
+
+
 def test_metadata_that_lists_nothing_or_is_not_text(rex):
     save_lines(rex)
     with pytest.raises(
@@ -354,6 +378,7 @@ def test_metadata_that_lists_nothing_or_is_not_text(rex):
         ('{"class_name": "dog", "kind": "Live"}', "concept.json: kind must be live or object, not 'Live'"),
         ('["dog"]', "concept.json is not a JSON object"),
         ('{"class_name": 3}', "concept.json: class_name must be a word"),
+        ('{"class_name": "Dog "}', "concept.json: class_name must be a word such as 'dog', not 'Dog '"),
     ],
 )
 def test_wrong_concept_json(rex, text, message):

@@ -235,6 +235,21 @@ def test_captions_that_are_no_text_or_no_template_are_refused(rex):
         load_concept(rex, "dog")
 
 
+@pytest.mark.parametrize("name", ["0.txt", "masks/0.png"])
+def test_a_file_that_fits_two_pictures_is_nobodys(rex, name):
+    Image.open(rex / "0.png").convert("RGB").save(rex / "0.jpg")
+    if name == "0.txt":
+        (rex / name).write_text("a dog")
+    else:
+        save_mask(rex / name)
+    with pytest.raises(
+        UserError, match=rf"{name} fits several pictures of that name, 0\.jpg and 0\.png: rename"
+    ):
+        load_concept(rex, "dog")
+    (rex / "0.jpg").rename(rex / "7.jpg")
+    assert len(load_concept(rex, "dog").images) == 4
+
+
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_metadata_in_a_table(rex, mark):
     lines = ["file_name,text,class_name", '2.png,"a dog, asleep",dog', "0.png,,"]

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 from PIL import Image
 from sample_run import save_run
@@ -61,6 +62,17 @@ def test_the_shipped_dog_never_stands_for_another(tmp_path, dog, capsys, fate):
     assert cli.main(["evaluate", str(folder), "--metrics", "copying"]) == 2
     told = capsys.readouterr().err
     assert "are not found" in told and "give --concept" in told and told.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("default:.*was fine-tuned on")
+@pytest.mark.parametrize("name", ["dog", "cat"])
+def test_a_comparison_with_another_concept_is_said_and_kept(tmp_path, capsys, name):
+    folder = save_store(tmp_path / "runs", load_concept("dog"))
+    command = ["evaluate", str(folder), "--concept", name, "--metrics", "copying", "--device", "cpu"]
+    assert cli.main([*command, "--output", str(tmp_path / "scores.csv")]) == 0
+    said = f"{folder} was fine-tuned on dog (dog), but is compared with cat (cat)"
+    assert (said in capsys.readouterr().err) == (name == "cat")
+    assert set(pd.read_csv(tmp_path / "scores.csv")["concept"]) == {name}
 
 
 def test_a_folder_without_a_fine_tuning_needs_a_concept(tmp_path):

@@ -1,5 +1,7 @@
 """pictures.jsonl and the names of pictures are read strictly, as people write them too."""
 
+import json
+
 import pytest
 
 from persongen_lib.core.errors import UserError
@@ -13,6 +15,14 @@ def test_blank_lines_are_skipped(tmp_path):
     assert read_pictures(tmp_path) == [{"file": "images/1.png", "template": "a photo of {}", "seed": 3}]
 
 
+@pytest.mark.parametrize("sign", ["\x85", "\u2028", "\u2029", "\x0b", "\x1c"])
+def test_only_an_end_of_line_ends_a_line(tmp_path, sign):
+    row = {"file": "images/1.png", "prompt": f"a dog{sign} in the snow"}
+    text = json.dumps(row, ensure_ascii=False) + "\r\n"
+    (tmp_path / "pictures.jsonl").write_text(text, encoding="utf-8", newline="")
+    assert read_pictures(tmp_path) == [row]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -22,6 +32,10 @@ def test_blank_lines_are_skipped(tmp_path):
         ("{}", "must be a JSON object with the picture's file"),
         ('{"template": "a {}"}', "must be a JSON object with the picture's file"),
         ('{"file": "a.png", "seed": ' + 5000 * "9" + "}", "must be a JSON object"),
+        (
+            '{"file": "a.png", "seed": 1, "seed": 2}',
+            "the key 'seed' is given twice in .*, line 2, and would count",
+        ),
         ('{"file": 7}', "a file must lie in its folder"),
         ('{"file": ""}', "a file must lie in its folder"),
         ('{"file": "/etc/passwd"}', "a file must lie in its folder"),

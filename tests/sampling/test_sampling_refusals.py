@@ -39,6 +39,13 @@ def test_a_concept_that_melts_into_a_word_is_refused(template):
     refused("put a space between", check_template, template)
 
 
+@pytest.mark.parametrize("sign", ["\n", "\r", "\t", "\0", "\x85", "\u2028", "\u2029", "\x1b", "\ud800"])
+def test_a_template_is_one_line(sign):
+    refused(
+        "must be one line without control characters", check_template, f"a photo of {{}}{sign} in the snow"
+    )
+
+
 @pytest.mark.parametrize(
     "template",
     [
@@ -50,7 +57,10 @@ def test_tricks_of_format_are_refused(template):
     refused("needs exactly one {}", check_template, template)
 
 
-@pytest.mark.parametrize("template", ["{}", "a {}.", "a {}'s hat", "({})", "a %s {}", "$x {} \\n", "a-{}-b"])
+@pytest.mark.parametrize(
+    "template",
+    ["{}", "a {}.", "a {}'s hat", "({})", "a %s {}", "$x {} \\n", "a-{}-b", "a\u00a0{}", "\u4e00\u3000{}"],
+)
 def test_other_signs_are_text(template):
     before, after = check_template(template).split("{}")
     assert Prompts(template, "sks", "dog")["concept"] == f"{before}sks dog{after}"

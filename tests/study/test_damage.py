@@ -12,6 +12,7 @@ from tiny_clip import save_tiny_clip
 
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.manifest import write_manifest
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
 from persongen_lib.sampling.engine.contact_sheets import open_picture
@@ -149,6 +150,20 @@ def test_one_bad_file_stops_neither_status_nor_the_other_cells(place, tmp_path):
     assert study_run(place, runs) == 0
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     assert study_status(study, runs)["scored"].all()
+
+
+def test_a_cell_that_an_older_version_wrote_wrong_stops_no_other(place, tmp_path):
+    """Its manifest is right, but its pictures.jsonl is none."""
+    runs = tmp_path / "kept"
+    shutil.copytree(place / "kept", runs)
+    study = load_study(place / "small.yaml")
+    sample = Store(runs).folder("sample", study.jobs[0].sample)
+    (sample / "pictures.jsonl").write_text('{"file": "images/p00_s0000.png", "prompt": "a')
+    write_manifest(sample)
+    with pytest.warns(UserWarning, match=r"rex base counts as not scored: .*pictures\.jsonl, line 1 must be"):
+        assert study_status(study, runs)["scored"].tolist() == [False, True]
+    with pytest.raises(UserError, match="1 of 2 cells"), pytest.warns(UserWarning, match="not scored"):
+        collect(study, runs, tmp_path / "table.parquet")
 
 
 @pytest.mark.filterwarnings("default:.*is damaged")

@@ -20,6 +20,14 @@ from persongen_lib.study.grid import load_study
         ({"backbones": ["micro", "micro"]}, "the backbone 'micro' is given twice"),
         ({"backbones": ["MODEL", "MODEL/"]}, "the backbones .* are the same"),
         ({"prompts": ["a {}", "the {}", "a {}"]}, "the prompt 'a {}' is given twice"),
+        (
+            {"strategies": ["base", {"strategy": "base", "label": "base again"}]},
+            "the strategies 'base' and 'base again' in .* are the same",
+        ),
+        (
+            {"strategies": [{"strategy": "mixed", "grid": {"concept_scale": [1, 1.0]}}]},
+            "'mixed concept_scale=1' and 'mixed concept_scale=1.0' .* are the same",
+        ),
         ({"prompts": ["a {}", " a  {}"]}, "the prompt 'a {}' is given twice"),
         ({"seeds": [1, 1]}, "seeds must be distinct"),
         ({"seeds": "0-3,2"}, "seeds must be distinct"),

@@ -43,7 +43,7 @@ def read_pictures(folder: str | Path) -> list[dict[str, Any]]:
     path = checked(folder, ROWS)
     if not path.exists():
         raise UserError(f"{folder} is not a finished sample run: it has no pictures.jsonl")
-    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    lines = enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
     rows = [picture_row(line, f"{path}, line {number}") for number, line in lines if line.strip()]
     check_once("file", [row["file"] for row in rows], where=f" in {path}")
     return rows

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import reprlib
 from typing import Any
 
 from persongen_lib.core.checks import check_inside, check_known, check_seed, check_template
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.objects import read_object
 from persongen_lib.sampling.engine.options import OPTIONS, check_options
 
 KEYS = ("file", "prompt_index", "template", "prompt", "seed", "evaluations")
@@ -24,13 +24,11 @@ def picture_row(line: str, where: str) -> dict[str, Any]:
         where: file and line, at the beginning of the error.
 
     Raises:
-        UserError: no JSON object, no `file` or one outside the folder, an unknown key, or a value of another kind.
+        UserError: no JSON object, no `file` or one outside the folder, an unknown or a repeated key, or a value
+            of another kind.
     """
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        row = None
-    if not isinstance(row, dict) or "file" not in row:
+    row = read_object(line, where)
+    if row is None or "file" not in row:
         raise UserError(f"{where} must be a JSON object with the picture's file, such as {EXAMPLE}")
     check_known("key", row, (*KEYS, *OPTIONS), where=f" in {where}")
     check_inside(row["file"], where)

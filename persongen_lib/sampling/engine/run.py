@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from PIL.PngImagePlugin import PngInfo
 
 from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import remove_temporaries, write_atomic
 from persongen_lib.core.manifest import DONE, DamagedRun
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import read_spec
 from persongen_lib.data.opening import open_image
-from persongen_lib.sampling.engine.contact_sheets import is_packed, picture_name, preview_name
+from persongen_lib.sampling.engine.contact_sheets import ROWS, is_packed, picture_name, preview_name
 from persongen_lib.sampling.engine.models import check_fine_tuning, ready_backbone, resolved
 from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.previews import Preview
@@ -78,7 +79,7 @@ def run_sample(
 
 
 def check_output(spec: SampleSpec, output: str | Path) -> None:
-    """A UserError where `output` is a file, or a folder that holds another run's pictures."""
+    """A UserError where `output` is a file, or a folder with another run's pictures or files that would be lost."""
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise UserError(f"the output {output} is a file: give a folder")
@@ -88,6 +89,10 @@ def check_output(spec: SampleSpec, output: str | Path) -> None:
         raise UserError(f"{output} holds a damaged run: give another folder or remove it") from None
     if other:
         raise UserError(f"{output} holds pictures of another run: give another folder or remove it")
+    names = [picture_name(index, seed) for index in range(len(spec.prompts)) for seed in spec.seeds]
+    lost = [name for name in (*names, ROWS, "provenance.json", DONE) if (output / name).exists()]
+    if lost and not (output / "spec.json").exists():
+        raise UserError(f"{output} holds {some(lost, 3)} already, which would be lost: give another folder")
 
 
 def export(folder: Path, output: str | Path) -> Path:

@@ -10,7 +10,14 @@ from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.devices import device_type, usual_dtype
 from persongen_lib.backbones.schedulers import SCHEDULERS, scheduler_name
 from persongen_lib.backbones.sources import weights_digest
-from persongen_lib.core.checks import check_known, check_steps, check_template, check_words, parse_seeds
+from persongen_lib.core.checks import (
+    check_known,
+    check_once,
+    check_steps,
+    check_template,
+    check_words,
+    parse_seeds,
+)
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import LOADING, FineTuneSpec, Spec
@@ -73,7 +80,8 @@ class SampleSpec(Spec):
             raise UserError(
                 "no prompts given: give at least one template such as 'a photo of {} in the snow'"
             )
-        object.__setattr__(self, "prompts", tuple(check_template(p) for p in prompts))
+        check_once("prompt", [" ".join(check_template(prompt).split()) for prompt in prompts])
+        object.__setattr__(self, "prompts", prompts)
         object.__setattr__(self, "seeds", parse_seeds(self.seeds))
         check_steps(self.num_steps)
         object.__setattr__(self, "scheduler", scheduler_name(self.scheduler))
