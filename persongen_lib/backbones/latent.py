@@ -254,10 +254,10 @@ class LatentDiffusion(TokenizedWords):
 
     def pixels(self, latents: Tensor) -> Tensor:
         vae = self._pipeline.vae
-        with self._exact(overflows(vae)):
+        with torch.no_grad(), self._exact(overflows(vae)):
             pixels = self._pixels(latents)
         if vae.dtype != torch.float32 and not (fine := pixels.isfinite().flatten(1).all(1)).all():
-            with self._exact():
+            with torch.no_grad(), self._exact():
                 pixels[~fine] = self._pixels(latents[~fine])
         if not pixels.isfinite().all():
             raise UserError(
@@ -288,7 +288,7 @@ class LatentDiffusion(TokenizedWords):
         size = size or (self.image_size, self.image_size)
         fitted = [ImageOps.fit(image.convert("RGB"), size, Resampling.LANCZOS) for image in images]
         at_once = images_at_once(*size)
-        with self._exact(overflows(self._pipeline.vae)):
+        with torch.no_grad(), self._exact(overflows(self._pipeline.vae)):
             parts = [self._encoded(fitted[at : at + at_once]) for at in range(0, len(fitted), at_once)]
         return self._scale.from_own(torch.cat(parts).float())
 

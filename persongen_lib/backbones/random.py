@@ -38,6 +38,7 @@ def random_backbone(name: str, device: str = "auto", dtype: str = "bf16", seed: 
         UserError: an unknown name, dtype or device.
     """
     import diffusers
+    import torch
 
     from persongen_lib.backbones.devices import dtype_named, resolve_device
 

@@ -278,7 +278,7 @@ class Moved(torch.nn.Module):
 
 def test_parts_wait_and_come_back():
     backbone = tiny_backbone()
-    backbone._pipeline.vae, backbone.device = Moved(), torch.device("cuda")
+    backbone._pipeline.vae, backbone._device = Moved(), torch.device("cuda")
     places = backbone.parts["vae"].places
     with Parking(backbone, {"vae"}) as parking:
         assert places == ["cpu"]

@@ -40,7 +40,7 @@ def measure(name: str, method: str, side: int, checkpointing: bool = True) -> di
     with torch.no_grad():
         told = backbone.encode(PROMPTS[:1])
     weights = _resident("VmRSS") - before
-    Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark so far
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the highest mark so far
     with MemoryTracker(backbone.parts.values()) as tracker, Trainable(backbone) as trainable:
         made.prepare(trainable, SPEC)
         if checkpointing:
