@@ -84,7 +84,8 @@ def _check_all_read(path: Path, host: Host, given: list[str], read: list[str]) -
         tensors, kept = ([name for name in names if name.startswith(piece)] for names in (given, read))
         if len(kept) < len(tensors):
             raise UserError(
-                f"{path} is no LoRA for {host.name}: diffusers would read only {len(kept)} of its {len(tensors)} tensors"
+                f"{path} is no LoRA for {host.name}: diffusers would read only {len(kept)} of its "
+                f"{len(tensors)} tensors"
             )
 
 

@@ -18,7 +18,7 @@ from persongen_lib.backbones.noise import Kind
 from persongen_lib.backbones.settings import LatentScale, check_network
 from persongen_lib.backbones.single_file import checkpoint_keys
 from persongen_lib.backbones.sources import Source
-from persongen_lib.backbones.tuners import adapters_at, tuner_layers, tuner_state
+from persongen_lib.backbones.tuners import adapters_at, check_not_fused, tuner_layers, tuner_state, unwrapped
 from persongen_lib.backbones.words import TokenizedWords
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
@@ -94,7 +94,9 @@ class LatentDiffusion(TokenizedWords):
 
     @property
     def modules(self):
-        parts = {module: getattr(self._pipeline, part) for module, part in self.original_parts.items()}
+        parts = {
+            module: unwrapped(getattr(self._pipeline, part)) for module, part in self.original_parts.items()
+        }
         return {module: part for module, part in parts.items() if part is not None}
 
     @property
@@ -167,6 +169,15 @@ class LatentDiffusion(TokenizedWords):
             {module: self.embedding_keys.get(module, "") for module in self.tokenizers} if learns else {}
         )
         return Host(self.name, self.pipeline_class, self.modules, self.original_parts, encoders)
+
+    def load_adapter(self, adapter: Any, scale: float = 1.0) -> None:
+        check_not_fused(self.modules.values())
+        super().load_adapter(adapter, scale)
+
+    def unload_adapter(self) -> None:
+        if self.adapter is not None:
+            check_not_fused(self.modules.values())
+        super().unload_adapter()
 
     @classmethod
     def _pipeline_at(cls, place: Source, **options: Any) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TYPE_CHECKING
-
+from typing import TYPE_CHECKING, Any
 
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.checks import check_steps, parse_seeds
