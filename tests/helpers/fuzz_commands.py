@@ -24,7 +24,7 @@ from persongen_lib.finetune.engine.method import list_methods
 from persongen_lib.sampling.engine.strategy import list_strategies
 
 FILES = ("empty.yaml", "bomb.yaml", "deep.json", "self.yaml", "null.yaml", "postscript.png", "text.parquet",
-         "bytes.txt", "no_done", "bad_adapter", "bad_concept", "bad_rows", "/dev/null", "/proc",
+         "bytes.txt", "truncated.safetensors", "no_done", "bad_adapter", "bad_concept", "bad_rows", "/dev/null", "/proc",
          ".", "nowhere")  # fmt: skip
 """Among them no folder outside of the playground that could be written to."""
 BLANK = ("", " ", "\t")
@@ -59,6 +59,10 @@ GOOD = {
     "strategy": list_strategies(), "method": ("lora", "svdiff", "textual_inversion"), "scheduler": tuple(SCHEDULERS),
     "param": SETTINGS, "template": ("a photo of {}", "{}"), "prompts": ("live", "prompts.txt"), "seeds": ("0-1", "3"),
     "adapter": ("adapter",), "output": ("out.parquet", "out.csv", "somewhere"), "format": ("lora", "kohya", "pipeline"),
+    "lora": ("lora.safetensors", "lora.safetensors:0.5", "adapter", "adapter:0"),
+    "embedding": ("words.safetensors", "words.safetensors:<ann>"), "vae": ("model", "model/vae"), "original": ("model",),
+    "variant": ("fp16",), "guidance": ("2", "3.5"), "height": ("16", "24"), "width": ("16", "24"), "clip_skip": ("1",),
+    "guidance_rescale": ("0.5",), "preview_every": ("1",), "negative_prompt": ("the beach",),
     "min_identity": ("0.5", "90"), "min_text": ("0.5", "90"), "identity_weight": ("0.2", "7"), "top": ("1", "-1"),
 }  # fmt: skip
 
