@@ -187,7 +187,11 @@ class LatentDiffusion(TokenizedWords):
         if place.file is None:
             return made.from_pretrained(place.folder or place.repo, use_safetensors=True, **options)
         part = cls.checkpoint_part
-        if not part or not any(name.startswith(part) for name in checkpoint_keys(place.file)):
+        if not part:
+            raise UserError(
+                f"one checkpoint file of a {cls.pipeline_class} is not read: give a diffusers folder or a hub id"
+            )
+        if not any(name.startswith(part) for name in checkpoint_keys(place.file)):
             raise UserError(
                 f"{place.file} is no checkpoint of a whole {cls.pipeline_class}, which its configuration in "
                 f"{place.folder} is of: give the configuration of its own family, or a diffusers folder"

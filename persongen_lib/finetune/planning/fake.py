@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from persongen_lib.adapters import spectral
+from persongen_lib.backbones.devices import dtype_named
 from persongen_lib.backbones.latent import LatentDiffusion
-from persongen_lib.backbones.loading import DTYPES
 from persongen_lib.backbones.random import assembled, make_component
 from persongen_lib.backbones.sources import locate, pipeline_class
 from persongen_lib.core.errors import UserError
@@ -63,7 +63,7 @@ def fake_backbone(name: str | Path, dtype: str) -> LatentDiffusion:
     for part, config in about["components"].items():
         with torch.device("meta"):
             module = make_component(config)
-        modules[part] = _materialized(module, _dtype(config, DTYPES[dtype]))
+        modules[part] = _materialized(module, _dtype(config, dtype_named(dtype)))
     return assembled(about["pipeline"], modules, str(name))
 
 
