@@ -15,6 +15,7 @@ from persongen_lib.backbones.amounts import images_at_once
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
 from persongen_lib.backbones.backbone import Conditioning, Weights
 from persongen_lib.backbones.noise import Kind
+from persongen_lib.backbones.offloading import check_reachable
 from persongen_lib.backbones.settings import LatentScale, check_network
 from persongen_lib.backbones.single_file import checkpoint_keys
 from persongen_lib.backbones.sources import Source
@@ -171,6 +172,7 @@ class LatentDiffusion(TokenizedWords):
         return Host(self.name, self.pipeline_class, self.modules, self.original_parts, encoders)
 
     def load_adapter(self, adapter: Any, scale: float = 1.0) -> None:
+        check_reachable(self.modules.values())
         check_not_fused(self.modules.values())
         super().load_adapter(adapter, scale)
 

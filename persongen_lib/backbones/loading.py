@@ -11,6 +11,7 @@ from persongen_lib.adapters import overlay
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.devices import dtype_named, resolve_device, usual_dtype
 from persongen_lib.backbones.families import family_of, family_of_pipeline
+from persongen_lib.backbones.offloading import check_reachable
 from persongen_lib.backbones.sources import Source, locate, unloadable, weights_digest
 from persongen_lib.backbones.variants import variant_of
 from persongen_lib.core.checks import check_path
@@ -132,6 +133,7 @@ def _autoencoder(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
 
 
 def _changed(backbone: Backbone, folder: Path) -> dict[str, torch.Tensor]:
+    check_reachable(backbone.modules.values())
     parts = {
         module: folder / part
         for module, part in backbone.original_parts.items()

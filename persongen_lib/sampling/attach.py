@@ -187,7 +187,7 @@ def _noise(shape: Sequence[int], generator: Any, backbone: Backbone) -> Tensor:
         raise UserError(f"give one generator, or {images}, one per image, not {len(generator)}")
     if not many or len(shape) == 4:
         drawn = list(generator) if many else generator
-        return randn_tensor(shape, generator=drawn, device=backbone.device, dtype=backbone.dtype).float()
+        return randn_tensor(tuple(shape), generator=drawn, device=backbone.device, dtype=backbone.dtype).float()
     rest = (*shape[:-4], *shape[-3:])
     draws = [
         randn_tensor(rest, generator=one, device=backbone.device, dtype=backbone.dtype) for one in generator

@@ -39,7 +39,7 @@ def ours(backbone, strategy="base", token="sks", **parameters):
     scheduler = "flow-euler" if backbone.family in FLOWS else "ddim"
     return sample(
         backbone, made, "a photo of {}", token, "dog", 3, latents=noise, output="latents", scheduler=scheduler
-    ).latents
+    ).latents.cpu()
 
 
 def assert_same(found, expected):
