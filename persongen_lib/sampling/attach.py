@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Generator, Tensor
 
 from persongen_lib.backbones.backbone import Backbone
@@ -15,7 +14,7 @@ from persongen_lib.backbones.loading import load_backbone
 from persongen_lib.backbones.schedulers import scheduler_name
 from persongen_lib.core.checks import check_known, check_steps, check_words
 from persongen_lib.core.errors import UserError
-from persongen_lib.sampling.engine.noise import latent_shape
+from persongen_lib.sampling.engine.noise import drawn_noise, latent_shape
 from persongen_lib.sampling.engine.sampler import sample
 from persongen_lib.sampling.engine.strategy import Strategy, make_strategy
 
@@ -111,7 +110,7 @@ class Attached:
         count = len(templates) * num_images_per_prompt
         if latents is None:
             shape = (count, *latent_shape(backbone, height, width))
-            latents = _noise(shape, generator, backbone)
+            latents = drawn_noise(shape, generator, backbone)
         elif self._packs and latents.ndim == 3:
             factor = self.pipe.vae_scale_factor
             sides = [factor * side for side in latent_shape(backbone, height, width)[1:]]
@@ -120,7 +119,7 @@ class Attached:
         result = sample(
             backbone, strategy, templates, self.token, self.class_name, steps, latents=latents,
             output=OUTPUTS[output_type], scheduler=self._scheduler(), batch_size=count, height=height, width=width,
-            refine_noise=_noise(refine, generator, backbone) if strategy.refine_steps else None,
+            refine_noise=drawn_noise(refine, generator, backbone) if strategy.refine_steps else None,
             negative_prompt=negative_prompt or "", clip_skip=clip_skip, guidance_rescale=guidance_rescale,
         )  # fmt: skip
         self.pipe.maybe_free_model_hooks()
@@ -203,23 +202,3 @@ _ARGUMENTS = tuple(
     for name, parameter in inspect.signature(Attached.__call__).parameters.items()
     if parameter.kind is not parameter.VAR_KEYWORD and name != "self"
 )
-
-
-def _noise(shape: Sequence[int], generator: Any, backbone: Backbone) -> Tensor:
-    """Noise as diffusers' pipelines draw it; one generator per image draws along the images."""
-    from diffusers.utils.torch_utils import randn_tensor
-
-    many = isinstance(generator, list | tuple)
-    images = shape[-4]
-    if many and len(generator) != images:
-        raise UserError(f"give one generator, or {images}, one per image, not {len(generator)}")
-    if not many or len(shape) == 4:
-        drawn = list(generator) if many else generator
-        return randn_tensor(
-            tuple(shape), generator=drawn, device=backbone.device, dtype=backbone.dtype
-        ).float()
-    rest = (*shape[:-4], *shape[-3:])
-    draws = [
-        randn_tensor(rest, generator=one, device=backbone.device, dtype=backbone.dtype) for one in generator
-    ]
-    return torch.stack(draws, dim=len(shape) - 4).float()

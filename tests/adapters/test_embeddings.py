@@ -46,7 +46,7 @@ def test_a_file_of_one_text_encoder(tmp_path, shape, form):
         theirs(plain, "a photo of dog"),
     )
     count = 1 if len(shape) == 1 else shape[0]
-    start, stop = backbone.span("a photo of ", "<rex>", " dog")
+    ((start, stop),) = backbone.spans("a photo of ", "<rex>", " dog")
     assert stop - start == count
     ours(backbone, "mixed", token="<rex>", concept_scale=2, superclass_scale=2)
     backbone.unload_adapter()
