@@ -267,7 +267,8 @@ class LatentDiffusion(TokenizedWords):
 
     def decode(self, latents: Tensor) -> list[Image]:
         processor = self._pipeline.image_processor
-        return processor.numpy_to_pil(processor.pt_to_numpy(self.pixels(latents)))
+        with torch.no_grad():
+            return processor.numpy_to_pil(processor.pt_to_numpy(self.pixels(latents)))
 
     def pixels(self, latents: Tensor) -> Tensor:
         vae = self._pipeline.vae
