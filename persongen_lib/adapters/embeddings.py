@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from persongen_lib.adapters.forms import ENCODER_KEYS, ONE_VECTOR_SET
 from persongen_lib.adapters.host import Host
-from persongen_lib.adapters.opening import read_tensors
+from persongen_lib.adapters.opening import read_tensors, tensor_names
 from persongen_lib.core.checks import check_words
 from persongen_lib.core.errors import UserError
 
@@ -36,13 +36,19 @@ class LearnedWord:
         return (self.token, *(f"{self.token}_{number}" for number in range(1, count)))
 
 
+def placeholder_in(path: Path) -> str:
+    """The placeholder in a file of embeddings, or the file's name where it holds none."""
+    name, *more = tensor_names(path)
+    return path.stem if more or name in (*ENCODER_KEYS, ONE_VECTOR_SET) else name
+
+
 def read_embedding(path: Path, host: Host, token: str = "") -> LearnedWord:
     """The placeholder in a file.
 
     Args:
         path: A file with one tensor, (D,) or (number, D), or with one per text encoder.
         host: The model.
-        token: The placeholder; by default that of the file, or the file's name where it holds none.
+        token: The placeholder; "" for `placeholder_in`.
 
     Raises:
         UserError: The file can't be read, or is for a model with other text encoders.
@@ -53,11 +59,7 @@ def read_embedding(path: Path, host: Host, token: str = "") -> LearnedWord:
         raise UserError(
             f"{host.name} takes no learned embeddings: diffusers has none for a {host.pipeline_class}"
         )
-    if keys <= {*ENCODER_KEYS}:
-        word, by_key = path.stem, tensors
-    else:
-        (name,) = keys
-        word, by_key = (path.stem if name == ONE_VECTOR_SET else name), {"": tensors[name]}
+    by_key = tensors if keys <= {*ENCODER_KEYS} else {"": tensors[keys.pop()]}
     if set(by_key) != set(host.encoders.values()):
         raise UserError(
             f"{path} has embeddings for {', '.join(sorted(filter(None, by_key))) or 'one text encoder'}, but "
@@ -70,7 +72,7 @@ def read_embedding(path: Path, host: Host, token: str = "") -> LearnedWord:
         or len({len(v) for v in vectors.values()}) > 1
     ):
         raise UserError(f"{path} does not hold one or several vectors per text encoder")
-    word = check_words("the placeholder of learned embeddings", token or word)
+    word = check_words("the placeholder of learned embeddings", token or placeholder_in(path))
     if len(word.split()) > 1:
         raise UserError(
             f"the placeholder {word!r} of {path} is more than one word: give another, as in FILE:<sks>"

@@ -18,7 +18,7 @@ USUAL = ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors")
 """What diffusers calls files of LoRA and of learned embeddings."""
 ONE_VECTOR_SET = "emb_params"
 """The name of the tensor in A1111's files of embeddings."""
-ENCODER_KEYS = ("clip_l", "clip_g", "t5xxl")
+ENCODER_KEYS = ("clip_l", "clip_g", "t5")
 """The names of the tensors in files of embeddings for several text encoders."""
 
 

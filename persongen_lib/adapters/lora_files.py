@@ -43,11 +43,7 @@ def read_lora(path: Path, host: Host) -> dict[str, Tensor]:
         )
     with _told(path, host):
         state, alphas, metadata = _converted(pipeline, path, host)
-    weights = [name for name in raw if not name.endswith("alpha")]
-    if len(state) < len(weights):
-        raise UserError(
-            f"{path} is no LoRA for {host.name}: diffusers would read only {len(state)} of its {len(weights)} tensors"
-        )
+    _check_all_read(path, host, [name for name in raw if not name.endswith("alpha")], list(state))
     tensors: dict[str, Tensor] = {}
     for module, part in host.parts.items():
         own = _of_part(state, part)
@@ -58,6 +54,10 @@ def read_lora(path: Path, host: Host) -> dict[str, Tensor]:
             scaling = _scaling(module, _of_part(alphas, part), _of_part(metadata, part))
         tensors |= low_rank_tensors(module, host.modules[module], in_peft, scaling, str(path))
         state = {name: tensor for name, tensor in state.items() if not name.startswith(f"{part}.")}
+    if any(name.startswith("lora_") for name in state):
+        raise UserError(
+            f"{path} is in kohya's form, which diffusers does not read for a {host.pipeline_class}: convert it first"
+        )
     if state:
         raise UserError(
             f"{path} was made for another model than {host.name}, which has no {some(list(state), 2)}"
@@ -76,6 +76,17 @@ def check_kind(path: Path, names: Mapping[str, Any]) -> None:
         )
     if all(any(piece in name for name in names for piece in pieces) for pieces in (SGM, DIFFUSERS)):
         raise UserError(f"{path} names the layers of a UNet in two ways, of which diffusers reads only one")
+
+
+def _check_all_read(path: Path, host: Host, given: list[str], read: list[str]) -> None:
+    """A UserError where tensors of the text encoders, or of the denoiser, got lost when diffusers converted a file."""
+    for piece in ("text_encoder", "lora_te"), ("",):
+        tensors, kept = ([name for name in names if name.startswith(piece)] for names in (given, read))
+        if len(kept) < len(tensors):
+            raise UserError(
+                f"{path} is no LoRA for {host.name}: diffusers would read only {len(kept)} of its "
+                f"{len(tensors)} tensors"
+            )
 
 
 def _converted(pipeline: Any, path: Path, host: Host) -> tuple[dict[str, Tensor], dict, dict]:
@@ -124,6 +135,6 @@ def _told(path: Path, host: Host) -> Iterator[None]:
     """What diffusers raises for a file that it does not understand, in one sentence."""
     try:
         yield
-    except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:150]
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:150] or "its layers have other sizes"
         raise UserError(f"{path} is no LoRA that diffusers reads for {host.name}: {reason}") from None

@@ -72,6 +72,7 @@ class Backbone(ABC):
     Attributes:
         family: the name of the family of models.
         usual: how the family is usually sampled.
+        half: the 16-bit number type in which it is sampled on a GPU: "fp16" or, where that overflows, "bf16".
         name: the model's name.
         device: where the networks compute.
         dtype: the number type that the networks compute in.
@@ -88,6 +89,7 @@ class Backbone(ABC):
 
     family: ClassVar[str]
     usual: ClassVar[Usual] = Usual()
+    half: ClassVar[str] = "fp16"
     name: str
     device: torch.device
     dtype: torch.dtype
@@ -111,6 +113,22 @@ class Backbone(ABC):
     def state(self) -> tuple[Hashable, ...]:
         """What differs when prompts may be encoded otherwise than before, for what keeps encoded prompts."""
         return self.adapter, self.adapter_digest
+
+    @property
+    def guidance(self) -> float | None:
+        """The guidance that the network takes as a condition, beside that between branches; None for most models.
+
+        Setting it makes another model, whose weights are not known by name: runs in a store take it from
+        `load_backbone`.
+
+        Raises:
+            UserError: it is set for a model that takes none, or is no number from 0.
+        """
+        return None
+
+    @guidance.setter
+    def guidance(self, value: float) -> None:
+        raise UserError(f"{self.name} takes no guidance as a condition: leave guidance out")
 
     @abstractmethod
     def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:

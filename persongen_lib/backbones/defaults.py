@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.backbones.devices import usual_dtype
 from persongen_lib.backbones.families import family_of
 from persongen_lib.backbones.sources import locate
 from persongen_lib.core.paths import DATA
@@ -29,6 +30,11 @@ def sampling_defaults(source: str | Path) -> dict[str, Any]:
     """
     place = locate(source)
     return defaults_of(family_of(place), place.name)
+
+
+def sampling_dtype(source: str | Path, kind: str) -> str:
+    """The number type in which a model is usually sampled on devices of a type, such as "cpu" or "cuda"."""
+    return usual_dtype(kind, "" if kind == "cpu" else family_of(locate(source)).half)
 
 
 def defaults_of(family: type[Backbone], name: str = "") -> dict[str, Any]:

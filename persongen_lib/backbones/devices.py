@@ -40,9 +40,9 @@ def device_type(device: str = "auto") -> str:
     return resolve_device(device).type
 
 
-def usual_dtype(kind: str) -> str:
-    """How devices of a type usually sample: in fp32 on a CPU, in fp16 elsewhere."""
-    return "fp32" if kind == "cpu" else "fp16"
+def usual_dtype(kind: str, half: str) -> str:
+    """How devices of a type usually sample: in fp32 on a CPU, elsewhere in the model's 16-bit number type."""
+    return "fp32" if kind == "cpu" else half
 
 
 def dtype_named(name: str) -> torch.dtype:

@@ -25,6 +25,7 @@ class FlowTransformer(LatentDiffusion):
     """
 
     kind = "velocity"
+    half = "bf16"
     layers = {
         "cross_attention": _TEXT,
         "cross_attention_kv": (".add_k_proj.", ".add_v_proj."),

@@ -15,6 +15,7 @@ from persongen_lib.backbones.flow import FlowTransformer
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.lazy import functional as F
 from persongen_lib.core.lazy import torch
+from persongen_lib.core.specs import checked_guidance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,11 +33,8 @@ class Flux(FlowTransformer):
     Conditioning: encoder_hidden_states (rows, 512, D) of T5 (256 for schnell, as it was trained), pooled_projections
     (rows, P) of CLIP. Guidance between branches is true classifier-free guidance; beside it FLUX.1-dev, which is
     distilled, takes a guidance as a condition, `guidance`. Steps and `guidance` are those usual in diffusers; the
-    total of true guidance is that of XLabs' x-flux (`true_gs`).
-
-    Attributes:
-        guidance: the embedded guidance, the same for every branch, in sampling and in training; models without one
-            ignore it. Setting it makes another model, whose weights are not known by name: runs in a store refuse it.
+    total of true guidance is that of XLabs' x-flux (`true_gs`). `guidance` is the same for every branch, in sampling
+    and in training.
     """
 
     family = "flux"
@@ -56,13 +54,14 @@ class Flux(FlowTransformer):
         self._guidance = GUIDANCE
 
     @property
-    def guidance(self) -> float:
-        """The embedded guidance."""
-        return self._guidance
+    def guidance(self) -> float | None:
+        return self._guidance if self.modules["network"].config.guidance_embeds else None
 
     @guidance.setter
     def guidance(self, value: float) -> None:
-        self._guidance, self.weights = value, ""
+        if self.guidance is None:
+            raise UserError(f"{self.name} takes no guidance as a condition: leave guidance out")
+        self._guidance, self.weights = checked_guidance(value), ""
 
     @classmethod
     def network_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -97,9 +96,8 @@ class Flux(FlowTransformer):
         network, (height, width) = self.modules["network"], (side // PATCH for side in latents.shape[2:])
         rows, columns = (torch.arange(count, device=latents.device) for count in (height, width))
         places = torch.cartesian_prod(torch.zeros_like(rows[:1]), rows, columns)
-        embedded = (
-            latents.new_full((len(latents),), self.guidance) if network.config.guidance_embeds else None
-        )
+        guidance = self.guidance
+        embedded = None if guidance is None else latents.new_full((len(latents),), guidance)
         output = network(
             F.pixel_unshuffle(latents, PATCH).flatten(2).mT.to(self.dtype),
             timestep=timesteps / 1000,

@@ -15,10 +15,11 @@ from persongen_lib.backbones.amounts import images_at_once
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
 from persongen_lib.backbones.backbone import Conditioning, Weights
 from persongen_lib.backbones.noise import Kind
+from persongen_lib.backbones.offloading import check_reachable
 from persongen_lib.backbones.settings import LatentScale, check_network
 from persongen_lib.backbones.single_file import checkpoint_keys
 from persongen_lib.backbones.sources import Source
-from persongen_lib.backbones.tuners import adapters_at, tuner_layers, tuner_state
+from persongen_lib.backbones.tuners import adapters_at, check_not_fused, tuner_layers, tuner_state, unwrapped
 from persongen_lib.backbones.words import TokenizedWords
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
@@ -94,7 +95,9 @@ class LatentDiffusion(TokenizedWords):
 
     @property
     def modules(self):
-        parts = {module: getattr(self._pipeline, part) for module, part in self.original_parts.items()}
+        parts = {
+            module: unwrapped(getattr(self._pipeline, part)) for module, part in self.original_parts.items()
+        }
         return {module: part for module, part in parts.items() if part is not None}
 
     @property
@@ -168,6 +171,16 @@ class LatentDiffusion(TokenizedWords):
         )
         return Host(self.name, self.pipeline_class, self.modules, self.original_parts, encoders)
 
+    def load_adapter(self, adapter: Any, scale: float = 1.0) -> None:
+        check_reachable(self.modules.values())
+        check_not_fused(self.modules.values())
+        super().load_adapter(adapter, scale)
+
+    def unload_adapter(self) -> None:
+        if self.adapter is not None:
+            check_not_fused(self.modules.values())
+        super().unload_adapter()
+
     @classmethod
     def _pipeline_at(cls, place: Source, **options: Any) -> Any:
         import diffusers
@@ -176,7 +189,11 @@ class LatentDiffusion(TokenizedWords):
         if place.file is None:
             return made.from_pretrained(place.folder or place.repo, use_safetensors=True, **options)
         part = cls.checkpoint_part
-        if not part or not any(name.startswith(part) for name in checkpoint_keys(place.file)):
+        if not part:
+            raise UserError(
+                f"one checkpoint file of a {cls.pipeline_class} is not read: give a diffusers folder or a hub id"
+            )
+        if not any(name.startswith(part) for name in checkpoint_keys(place.file)):
             raise UserError(
                 f"{place.file} is no checkpoint of a whole {cls.pipeline_class}, which its configuration in "
                 f"{place.folder} is of: give the configuration of its own family, or a diffusers folder"
@@ -250,7 +267,8 @@ class LatentDiffusion(TokenizedWords):
 
     def decode(self, latents: Tensor) -> list[Image]:
         processor = self._pipeline.image_processor
-        return processor.numpy_to_pil(processor.pt_to_numpy(self.pixels(latents)))
+        with torch.no_grad():
+            return processor.numpy_to_pil(processor.pt_to_numpy(self.pixels(latents)))
 
     def pixels(self, latents: Tensor) -> Tensor:
         vae = self._pipeline.vae

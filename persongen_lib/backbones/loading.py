@@ -11,6 +11,7 @@ from persongen_lib.adapters import overlay
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.devices import dtype_named, resolve_device, usual_dtype
 from persongen_lib.backbones.families import family_of, family_of_pipeline
+from persongen_lib.backbones.offloading import check_reachable
 from persongen_lib.backbones.sources import Source, locate, unloadable, weights_digest
 from persongen_lib.backbones.variants import variant_of
 from persongen_lib.core.checks import check_path
@@ -30,17 +31,20 @@ def load_backbone(
     adapter: Any = None,
     variant: str | None = None,
     vae: str | Path | None = None,
+    guidance: float | None = None,
 ) -> Backbone:
     """Load a model, frozen and in evaluation mode, or wrap a pipeline, which stays as it is.
 
     Args:
         source: A short name (`list_backbones`), a diffusers folder, one .safetensors checkpoint with its configuration
             beside it (`config_folder`), a hub id, or a pipeline of diffusers in memory, with the adapters that it
-            holds at each time; it is where it is and what it is, so that only `original` and `adapter` go with it.
+            holds at each time; it is where it is and what it is, so that only `original`, `adapter` and `guidance` go
+            with it.
         original: A folder with the weights from before fine-tuning (unet/ or transformer/, text_encoder/), for a model
             whose own weights are personalized.
         device: "auto" takes a GPU if there is one; or "cpu", "cuda", "cuda:1" ...
-        dtype: "fp32", "bf16" or "fp16"; None takes fp32 on a CPU and fp16 elsewhere.
+        dtype: "fp32", "bf16" or "fp16"; None takes fp32 on a CPU, elsewhere bf16 for flow matching and fp16
+            for others.
         compile: Compile the denoiser.
         channels_last: Put convolutions in this memory format.
         vae_slicing: Decode images one by one.
@@ -49,6 +53,7 @@ def load_backbone(
             `unload_adapter`.
         variant: Of the weights' files, such as "fp16"; None takes the only one where a part has no other weights.
         vae: A folder with another autoencoder, or with a model whose autoencoder is taken.
+        guidance: The guidance that a distilled FLUX takes as a condition, from 0; None for the usual 3.5.
 
     Raises:
         UserError: What is unknown, can't be reached or can't be loaded.
@@ -60,18 +65,18 @@ def load_backbone(
                 "a pipeline in memory is sampled as it is: set device, dtype and the like on the pipeline itself"
             )
         backbone: Backbone = family_of_pipeline(source)(source, type(source).__name__)
-        return _completed(backbone, original, adapter)
+        return _completed(backbone, original, adapter, guidance)
     place = locate(source)
     where = resolve_device(device)
     if offload and where.type != "cuda":
         raise UserError(f"offload keeps parts of a model off a GPU: it needs a cuda device, not {where}")
-    if dtype is None:
-        dtype = usual_dtype(where.type)
-    if not isinstance(dtype, torch.dtype):
-        dtype = dtype_named(dtype)
     if place.file and variant is not None:
         raise UserError(f"{place.file} is one file and has no variants: leave variant out")
-    family, weights = family_of(place), weights_digest(source, original, variant, vae)
+    family, weights = family_of(place), weights_digest(source, original, variant, vae, guidance)
+    if dtype is None:
+        dtype = usual_dtype(where.type, family.half)
+    if not isinstance(dtype, torch.dtype):
+        dtype = dtype_named(dtype)
     options: dict[str, Any] = {"variant": variant} if variant else {}
     if place.repo:
         options["revision"] = weights_digest(source) or place.revision
@@ -83,13 +88,17 @@ def load_backbone(
         backbone = family.load(
             place, where, dtype, compile, channels_last, vae_slicing, offload, **options
         )  # fmt: skip
-        backbone = _completed(backbone, original, None)
-        backbone.weights = weights or weights_digest(source, original, variant, vae)
-    return _completed(backbone, None, adapter)
+        backbone = _completed(backbone, original, None, guidance)
+        backbone.weights = weights or weights_digest(source, original, variant, vae, guidance)
+    return _completed(backbone, None, adapter, None)
 
 
-def _completed(backbone: Backbone, original: str | Path | None, adapter: Any) -> Backbone:
-    """The same with the original weights and the adapter that are given."""
+def _completed(
+    backbone: Backbone, original: str | Path | None, adapter: Any, guidance: float | None
+) -> Backbone:
+    """The same with the original weights, the adapter and the embedded guidance that are given."""
+    if guidance is not None:
+        backbone.guidance = guidance
     if original is not None:
         backbone.set_original(_changed(backbone, check_path(original, "the original weights")))
     if adapter is not None:
@@ -124,6 +133,7 @@ def _autoencoder(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
 
 
 def _changed(backbone: Backbone, folder: Path) -> dict[str, torch.Tensor]:
+    check_reachable(backbone.modules.values())
     parts = {
         module: folder / part
         for module, part in backbone.original_parts.items()

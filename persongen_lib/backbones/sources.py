@@ -16,6 +16,7 @@ from persongen_lib.core.digests import file_digest
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json, short_hash
 from persongen_lib.core.paths import DATA
+from persongen_lib.core.specs import checked_guidance
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -99,6 +100,7 @@ def weights_digest(
     original: str | Path | None = None,
     variant: str | None = None,
     vae: str | Path | None = None,
+    guidance: float | None = None,
 ) -> str:
     """What a model's weights are known by: a digest of its files, or the commit of its repository on the hub.
 
@@ -119,11 +121,13 @@ def weights_digest(
             canonical_json([file_digest(place.file), _folder_digest(place.folder, weights=False)])
         )
     folders = {"original": original, "vae": vae}
-    beside = {
+    beside: dict[str, Any] = {
         what: _folder_digest(check_path(at, f"the {what}")) for what, at in folders.items() if at is not None
     }
     if variant is not None:
         beside["variant"] = variant
+    if guidance is not None:
+        beside["guidance"] = checked_guidance(guidance)
     return short_hash(canonical_json({"own": own, **beside})) if own and beside else own or ""
 
 

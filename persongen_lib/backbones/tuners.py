@@ -7,8 +7,16 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from persongen_lib.core.errors import UserError
+
 if TYPE_CHECKING:
     from torch import nn
+
+
+def unwrapped(module: Any) -> Any:
+    """The model in a PeftModel, whose layers of peft act without it, and anything else as it is."""
+    peft = sys.modules.get("peft")
+    return module.get_base_model() if peft is not None and isinstance(module, peft.PeftModel) else module
 
 
 def tuner_layers(modules: Iterable[nn.Module]) -> list[Any]:
@@ -33,6 +41,15 @@ def tuner_state(modules: Iterable[nn.Module]) -> Hashable:
         )
         for layer in tuner_layers(modules)
     )
+
+
+def check_not_fused(modules: Iterable[nn.Module]) -> None:
+    """Raise a UserError where adapters are fused into the weights that others would be added to or taken from."""
+    if any(layer.merged for layer in tuner_layers(modules)):
+        raise UserError(
+            "the pipeline's own adapters are fused into its weights: call pipe.unfuse_lora() before others are loaded "
+            "or unloaded"
+        )
 
 
 @contextmanager

@@ -53,14 +53,17 @@ def add_run_arguments(parser: ArgumentParser) -> None:
 
 
 def add_loading_arguments(parser: ArgumentParser) -> None:
-    """--variant, --vae and --original, which go with --backbone."""
+    """--variant, --vae, --original and --guidance, which go with --backbone."""
     parser.add_argument(
         "--variant", metavar="NAME", help="of the weights' files, such as fp16 (default: noticed)"
     )
     parser.add_argument("--vae", metavar="FOLDER", help="with another autoencoder, or a model that has it")
     parser.add_argument("--original", metavar="FOLDER", help="with the weights from before fine-tuning")
+    parser.add_argument(
+        "--guidance", type=float, metavar="NUMBER", help="that FLUX.1-dev takes as a condition (default: 3.5)"
+    )
 
 
-def loading_options(args: Namespace) -> dict[str, str]:
+def loading_options(args: Namespace) -> dict[str, Any]:
     """Those that were given, by name."""
     return {name: value for name in LOADING if (value := getattr(args, name)) is not None}

@@ -59,7 +59,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="a file of learned embeddings, such as rex.safetensors:<rex>; repeatable",
     )
     parser.add_argument("--class-name", metavar="WORD", help="what is in your pictures, such as dog")
-    parser.add_argument("--token", help="the placeholder word (default: the concept's, or sks)")
+    parser.add_argument(
+        "--token", help="the placeholder word (default: the concept's, the embedding's, or sks)"
+    )
     parser.add_argument(
         "--method",
         help=f"of the fine-tuning: {', '.join(list_methods())} (default: {DEFAULT_METHOD})",
@@ -162,6 +164,25 @@ def _adapters(args: Namespace) -> list[str] | None:
     return [*([args.adapter] if args.adapter else []), *more] or None
 
 
+def _placeholder(args: Namespace) -> str:
+    """The placeholder of the learned embeddings that are given; "" without any."""
+    from persongen_lib.adapters.embeddings import placeholder_in
+    from persongen_lib.adapters.given import given_adapters
+
+    adapters = [*args.lora, *args.embedding]
+    words = [
+        one.token or placeholder_in(found.path)
+        for one in (given_adapters(adapters) if adapters else ())
+        for found in one.files
+        if found.form == "embedding"
+    ]
+    if len(words) > 1:
+        raise UserError(
+            f"the embeddings are of {', '.join(words)}: say with --token which of them the prompts mean"
+        )
+    return "".join(words)
+
+
 def _source(args: Namespace, training: Runtime) -> tuple[Concept | None, FineTuneSpec | None]:
     """The concept, and the fine-tuning of it that is asked for; neither for the model as it is."""
     from persongen_lib.data.concepts import load_concept
@@ -215,7 +236,7 @@ def _spec(args: Namespace, concept: Concept | None, fine_tune: FineTuneSpec | No
         fine_tune=fine_tune,
         backbone=args.backbone,
         class_name=args.class_name,
-        token=args.token or "sks",
+        token=args.token or _placeholder(args) or "sks",
         loading=loading_options(args),
         scheduler=args.scheduler,
         height=args.height,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -13,8 +14,24 @@ from persongen_lib.core.checks import check_known, check_seed, check_steps, chec
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json, short_hash
 
-LOADING = ("original", "variant", "vae")
+LOADING = ("original", "variant", "vae", "guidance")
 """What `load_backbone` takes beside a model's name that is part of what a run is."""
+
+
+def checked_guidance(value: Any) -> float:
+    """A guidance that a network takes as a condition; UserError for what is no number from 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise UserError(f"guidance must be a number from 0, not {value!r}")
+    return float(value)
+
+
+def checked_loading(loading: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Options of loading by the names of `LOADING`; UserError for an unknown one or a wrong value."""
+    values = dict(loading or {})
+    check_known("option of loading", values, LOADING)
+    if "guidance" in values:
+        values["guidance"] = checked_guidance(values["guidance"])
+    return values
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,7 @@ class FineTuneSpec(Spec):
     parameters: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
     dtype: str = ""
-    loading: dict[str, str] = field(default_factory=dict)
+    loading: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `loading` only where something is."""
@@ -92,7 +109,7 @@ class FineTuneSpec(Spec):
         )
 
     def __post_init__(self) -> None:
-        check_known("option of loading", self.loading, LOADING)
+        checked_loading(self.loading)
         check_steps(self.num_steps, 1_000_000)
         check_seed(self.seed)
         for name in ("class_name", "token"):

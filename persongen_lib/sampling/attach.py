@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Generator, Tensor
 
 from persongen_lib.backbones.backbone import Backbone
@@ -15,7 +14,7 @@ from persongen_lib.backbones.loading import load_backbone
 from persongen_lib.backbones.schedulers import scheduler_name
 from persongen_lib.core.checks import check_known, check_steps, check_words
 from persongen_lib.core.errors import UserError
-from persongen_lib.sampling.engine.noise import latent_shape
+from persongen_lib.sampling.engine.noise import drawn_noise, latent_shape
 from persongen_lib.sampling.engine.sampler import sample
 from persongen_lib.sampling.engine.strategy import Strategy, make_strategy
 
@@ -69,6 +68,7 @@ class Attached:
         latents: Tensor | None = None,
         guidance_rescale: float = 0.0,
         clip_skip: int | None = None,
+        true_cfg_scale: float | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
         **others: Any,
@@ -80,13 +80,15 @@ class Attached:
             height: of the images in pixels; None for the model's own.
             width: of the images in pixels; None for the model's own.
             num_inference_steps: None for the pipeline's own default.
-            guidance_scale: the total that the strategy shares out, from 1; None for the pipeline's own default.
+            guidance_scale: the total that the strategy shares out, from 1; None for the pipeline's own default. Of
+                FLUX the guidance that the network takes as a condition, as in diffusers.
             negative_prompt: what guidance leads away from.
             num_images_per_prompt: images per prompt.
             generator: of the initial noise; one, or one per image.
-            latents: unit-variance noise (images, C, H, W) in place of a generator.
+            latents: unit-variance noise (images, C, H, W) in place of a generator; of FLUX packed, as in diffusers.
             guidance_rescale: from 0 to 1, the share of rescaled guidance.
             clip_skip: how many of the last layers of CLIP text encoders are left out.
+            true_cfg_scale: of FLUX, the total that the strategy shares out, from 1; None for 3.
             output_type: "pil", "np", "pt" or "latent".
             return_dict: whether diffusers' output class is returned, or a tuple.
             others: nothing else is understood.
@@ -103,23 +105,48 @@ class Attached:
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         templates = [self._template(one) for one in prompts]
         steps = check_steps(num_inference_steps or self._usual("num_inference_steps"))
-        total = self._usual("guidance_scale") if guidance_scale is None else guidance_scale
-        if not isinstance(total, int | float) or total < 1:
-            raise UserError(f"guidance_scale must be a number from 1, not {total!r}")
-        strategy = self.strategy.resolved(float(total), steps)
+        total = self._total(backbone, guidance_scale, true_cfg_scale)
+        strategy = self.strategy.resolved(total, steps)
         count = len(templates) * num_images_per_prompt
         if latents is None:
             shape = (count, *latent_shape(backbone, height, width))
-            latents = _noise(shape, generator, backbone)
+            latents = drawn_noise(shape, generator, backbone)
+        elif self._packs and latents.ndim == 3:
+            factor = self.pipe.vae_scale_factor
+            sides = [factor * side for side in latent_shape(backbone, height, width)[1:]]
+            latents = self.pipe._unpack_latents(latents, *sides, factor)
         refine = (strategy.refine_steps, steps, *latents.shape)
         result = sample(
             backbone, strategy, templates, self.token, self.class_name, steps, latents=latents,
             output=OUTPUTS[output_type], scheduler=self._scheduler(), batch_size=count, height=height, width=width,
-            refine_noise=_noise(refine, generator, backbone) if strategy.refine_steps else None,
+            refine_noise=drawn_noise(refine, generator, backbone) if strategy.refine_steps else None,
             negative_prompt=negative_prompt or "", clip_skip=clip_skip, guidance_rescale=guidance_rescale,
         )  # fmt: skip
         self.pipe.maybe_free_model_hooks()
-        return self._output(result.latents if output_type == "latent" else result.images, return_dict)
+        if output_type != "latent":
+            return self._output(result.images, return_dict)
+        made = result.latents
+        return self._output(self.pipe._pack_latents(made, *made.shape) if self._packs else made, return_dict)
+
+    @property
+    def _packs(self) -> bool:
+        """Whether the pipeline's latents are packed, two by two, as FLUX's are."""
+        return hasattr(self.pipe, "_pack_latents")
+
+    def _total(self, backbone: Backbone, guidance_scale: float | None, true_cfg_scale: float | None) -> float:
+        """The total of guidance between branches; what the network takes as a condition is set."""
+        name, total = "guidance_scale", guidance_scale
+        if "true_cfg_scale" in inspect.signature(self._own_class.__call__).parameters:
+            if guidance_scale is not None and backbone.guidance is not None:
+                backbone.guidance = guidance_scale
+            name, total = "true_cfg_scale", true_cfg_scale or backbone.usual.guidance_scale
+        elif true_cfg_scale is not None:
+            raise UserError(f"a {self._own_class.__name__} takes no true_cfg_scale: give guidance_scale")
+        if total is None:
+            total = self._usual("guidance_scale")
+        if not isinstance(total, int | float) or total < 1:
+            raise UserError(f"{name} must be a number from 1, not {total!r}")
+        return float(total)
 
     def _template(self, prompt: str) -> str:
         """The prompt with `{}` for "sks dog", or for "sks" where the class word does not follow."""
@@ -175,21 +202,3 @@ _ARGUMENTS = tuple(
     for name, parameter in inspect.signature(Attached.__call__).parameters.items()
     if parameter.kind is not parameter.VAR_KEYWORD and name != "self"
 )
-
-
-def _noise(shape: Sequence[int], generator: Any, backbone: Backbone) -> Tensor:
-    """Noise as diffusers' pipelines draw it; one generator per image draws along the images."""
-    from diffusers.utils.torch_utils import randn_tensor
-
-    many = isinstance(generator, list | tuple)
-    images = shape[-4]
-    if many and len(generator) != images:
-        raise UserError(f"give one generator, or {images}, one per image, not {len(generator)}")
-    if not many or len(shape) == 4:
-        drawn = list(generator) if many else generator
-        return randn_tensor(shape, generator=drawn, device=backbone.device, dtype=backbone.dtype).float()
-    rest = (*shape[:-4], *shape[-3:])
-    draws = [
-        randn_tensor(rest, generator=one, device=backbone.device, dtype=backbone.dtype) for one in generator
-    ]
-    return torch.stack(draws, dim=len(shape) - 4).float()

@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import torch
 from foreign import save_diffusers
+from safetensors.torch import save_file
 from tiny import tiny_pipeline
 
 from persongen_lib.cli.main import main
@@ -45,3 +47,30 @@ def test_wrong_adapters_are_one_sentence(place, capsys, more, said):
     assert main(command(*more)) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("persongen: ")]
     assert said in line
+
+
+def test_the_placeholder_is_that_of_the_embedding(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tiny_pipeline().save_pretrained("model")
+    vectors = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
+    save_file({"<rex>": vectors}, "one.safetensors")
+    save_file({"emb_params": vectors}, "tom.safetensors")
+    options = [
+        "--strategy=mixed",
+        "--class-name=dog",
+        "--backbone=model",
+        "--steps=2",
+        "--seeds=0",
+        "--device=cpu",
+    ]
+    for file, token in (
+        ("one.safetensors", "<rex>"),
+        ("one.safetensors:<ann>", "<ann>"),
+        ("tom.safetensors", "tom"),
+    ):
+        assert main(["sample", *options, f"--embedding={file}", f"--output={token}"]) == 0
+        assert json.loads((tmp_path / token / "spec.json").read_text())["token"] == token
+    both = ["--embedding=one.safetensors", "--embedding=tom.safetensors"]
+    assert main(["sample", *options, *both]) == 2
+    assert "the embeddings are of <rex>, tom: say with --token" in capsys.readouterr().err
+    assert main(["sample", *options, *both, "--token=tom"]) == 0

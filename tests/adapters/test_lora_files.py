@@ -19,12 +19,12 @@ from foreign import (
 from safetensors.torch import load_file, save_file
 from tiny import tiny_pipeline
 
-CLIP = pytest.mark.parametrize("family", ["sd", "sdxl"])
+EACH_WITH_FILES = pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
 UNET = ("down_blocks_1_attentions_0", "mid_block_attentions_0", "up_blocks_0_attentions_1")
 SGM = {"sd": UNET, "sdxl": ("input_blocks_3_1", "middle_block_1", "output_blocks_1_1")}
 
 
-@CLIP
+@EACH_WITH_FILES
 @pytest.mark.parametrize(
     "options",
     [{"r": 3, "lora_alpha": 6}, {"r": 3, "lora_alpha": 6, "rank_pattern": {"to_q": 2}, "alpha_pattern": {"to_v": 1.5}},
@@ -113,6 +113,56 @@ def test_every_layer_of_kohya_has_an_alpha_of_its_own(tmp_path):
     backbone = wrapped()
     backbone.load_adapter(tmp_path / "rex.safetensors")
     assert_used(backbone, theirs(merged("sd", layers)), theirs(tiny_pipeline()))
+
+
+def kohya_flux(folder):
+    """A file of sd-scripts for FLUX.1, and the products by layer; its queries, keys and values are one layer."""
+    pipe, generator = tiny_pipeline(family="flux"), torch.Generator().manual_seed(3)
+    block = pipe.transformer.transformer_blocks[0]
+    text = pipe.text_encoder.get_submodule("encoder.layers.1.self_attn.out_proj").weight
+    three = torch.cat([layer.weight for layer in (block.attn.to_q, block.attn.to_k, block.attn.to_v)])
+    weights = {
+        "lora_unet_double_blocks_0_img_attn_qkv": three,
+        "lora_unet_double_blocks_0_txt_attn_proj": block.attn.to_add_out.weight,
+        "lora_unet_single_blocks_0_linear2": pipe.transformer.single_transformer_blocks[0].proj_out.weight,
+        "lora_te1_text_model_encoder_layers_1_self_attn.out_proj": text,
+    }
+    tensors, products = {}, []
+    for at, (name, weight) in enumerate(weights.items()):
+        down = 0.3 * torch.randn(2, weight.shape[1], generator=generator)
+        up = 0.3 * torch.randn(len(weight), 2, generator=generator)
+        alpha = 1.0 + at
+        tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
+        tensors[f"{name}.alpha"] = torch.tensor(alpha)
+        products.append(alpha / 2 * up @ down)
+    names = [
+        *(
+            ("transformer", f"transformer_blocks.0.attn.{end}")
+            for end in ("to_q", "to_k", "to_v", "to_add_out")
+        ),
+        ("transformer", "single_transformer_blocks.0.proj_out"),
+        ("text_encoder", "encoder.layers.1.self_attn.out_proj"),
+    ]
+    save_file(tensors, folder / "rex.safetensors")
+    return tensors, dict(zip(names, [*products[0].chunk(3), *products[1:]], strict=True))
+
+
+def test_a_file_of_kohya_for_flux(tmp_path):
+    tensors, layers = kohya_flux(tmp_path)
+    path, backbone = tmp_path / "rex.safetensors", wrapped("flux")
+    backbone.load_adapter(path)
+    assert_used(backbone, theirs(merged("flux", layers)), theirs(tiny_pipeline(family="flux")))
+    assert_same(ours(backbone), theirs(with_file("flux", path)))
+    refused(path, "kohya's form, which diffusers does not read for a StableDiffusion3Pipeline", "sd3")
+    more = {name.replace("te1", "te2"): tensor.clone() for name, tensor in tensors.items() if "te1" in name}
+    for name, added, said in (
+        ("t5", more, "no LoRA"),
+        ("t5_without_alpha", {n: t for n, t in more.items() if "alpha" not in n}, "read only 2 of its 4"),
+        ("full_size", {"lora_unet_single_blocks_0_linear1.lora_down.weight": torch.ones(2, 32),
+                       "lora_unet_single_blocks_0_linear1.lora_up.weight": torch.ones(224, 2)}, "other sizes"),
+    ):  # fmt: skip
+        save_file({**tensors, **added}, tmp_path / f"{name}.safetensors")
+        refused(tmp_path / f"{name}.safetensors", said, "flux")
 
 
 def save_peft(folder, model, targets, **options):

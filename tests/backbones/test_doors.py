@@ -28,6 +28,7 @@ UNET = {
     "up_blocks.0.resnets.1.": "output_blocks.1.0.", "up_blocks.0.attentions.1.": "output_blocks.1.1.",
     "up_blocks.0.upsamplers.0.conv.": "output_blocks.1.2.conv.",
     "up_blocks.1.resnets.0.": "output_blocks.2.0.", "up_blocks.1.resnets.1.": "output_blocks.3.0.",
+    "add_embedding.linear_1.": "label_emb.0.0.", "add_embedding.linear_2.": "label_emb.0.2.",
 }  # fmt: skip
 VAE = {
     "conv_norm_out": "norm_out", "conv_shortcut": "nin_shortcut", "mid_block.resnets.0": "mid.block_1",
@@ -40,8 +41,32 @@ VAE = {
 }  # fmt: skip
 
 
+OPEN_CLIP = {
+    "text_model.embeddings.position_embedding.weight": "positional_embedding",
+    "text_model.embeddings.": "", "text_model.final_layer_norm": "ln_final",
+    "text_model.encoder.layers": "transformer.resblocks",
+    "layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj", "self_attn": "attn",
+    "text_projection.weight": "text_projection",
+}  # fmt: skip
+
+
+def open_clip(encoder):
+    """The tensors of a text encoder as OpenCLIP names them, with queries, keys and values in one."""
+    tensors, own = {}, encoder.state_dict()
+    for key, tensor in own.items():
+        name = key
+        for old, new in OPEN_CLIP.items():
+            name = name.replace(old, new)
+        if ".q_proj." in name:
+            parts = [key.replace(".q_proj.", f".{part}_proj.") for part in "qkv"]
+            name, tensor = name.replace(".q_proj.", ".in_proj_"), torch.cat([own[part] for part in parts])
+        if ".k_proj." not in name and ".v_proj." not in name:
+            tensors[name] = tensor.T if name == "text_projection" else tensor
+    return tensors
+
+
 def checkpoint(pipe):
-    """The tensors of a tiny Stable Diffusion under the names of its first release."""
+    """The tensors of a tiny Stable Diffusion, or of an XL, under the names of its first release."""
     tensors = {}
     for name, tensor in pipe.unet.state_dict().items():
         new = next(new + name.removeprefix(old) for old, new in UNET.items() if name.startswith(old))
@@ -53,8 +78,12 @@ def checkpoint(pipe):
         for old, new in VAE.items():
             name = name.replace(old, new)
         tensors[f"first_stage_model.{name}"] = tensor
+    second = getattr(pipe, "text_encoder_2", None)
+    place = "conditioner.embedders.0" if second else "cond_stage_model"
     for name, tensor in pipe.text_encoder.state_dict().items():
-        tensors[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = tensor
+        tensors[f"{place}.transformer.text_model.{name.removeprefix('text_model.')}"] = tensor
+    for name, tensor in open_clip(second).items() if second else ():
+        tensors[f"conditioner.embedders.1.model.{name}"] = tensor
     return {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
 
 
@@ -64,18 +93,36 @@ def pictures(backbone, strategy="base", **parameters):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    tiny_pipeline(vae="kl").save_pretrained(tmp_path / "model")
+def family():
+    return "sd"
+
+
+@pytest.fixture
+def pipe(family):
+    pipe = tiny_pipeline(vae="kl", family=family)
+    if family == "sdxl":  # whose text encoders diffusers tells apart by their widths
+        second, unet = pipe.text_encoder_2, pipe.unet
+        pipe.text_encoder_2 = type(second)(
+            type(second.config)(**{**second.config.to_dict(), "hidden_size": 40})
+        )
+        pipe.unet = type(unet).from_config({**unet.config, "cross_attention_dim": 32 + 40})
+    return pipe
+
+
+@pytest.fixture
+def folder(tmp_path, pipe):
+    pipe.save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
 
 @pytest.fixture
-def single(folder, tmp_path):
-    save_file(checkpoint(tiny_pipeline(vae="kl")), tmp_path / "single.safetensors")
+def single(folder, tmp_path, pipe):
+    save_file(checkpoint(pipe), tmp_path / "single.safetensors")
     shutil.copytree(folder, tmp_path / "single", ignore=shutil.ignore_patterns("*.safetensors"))
     return tmp_path / "single.safetensors"
 
 
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
 def test_one_checkpoint_is_the_model_of_its_folder(folder, single):
     from_file = load_backbone(single, device="cpu")
     torch.testing.assert_close(
@@ -108,6 +155,15 @@ def test_wrong_files_are_one_sentence(folder, single, tmp_path):
         load_backbone("owner/name.safetensors")
     with pytest.raises(UserError, match="no variants"):
         load_backbone(single, variant="fp16")
+
+
+@pytest.mark.parametrize("family", ["pixart", "sd3", "flux"])
+def test_families_whose_checkpoints_are_not_read(tmp_path, family):
+    pipe = tiny_pipeline(family=family)
+    pipe.save_pretrained(tmp_path / "model")
+    save_file({"model.diffusion_model.x": torch.ones(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=f"of a {type(pipe).__name__} is not read: give a diffusers folder"):
+        load_backbone(tmp_path / "model.safetensors", device="cpu")
 
 
 def test_a_variant_is_noticed_or_asked_for(folder, tmp_path):

@@ -8,10 +8,14 @@ import torch
 from own_pipeline import flow_latents
 from tiny import FLOWS, T5_LENGTH, tiny_backbone, tiny_pipeline
 
-from persongen_lib.backbones import FAMILIES, load_backbone, locate
+from persongen_lib.backbones import FAMILIES, load_backbone, locate, weights_digest
+from persongen_lib.backbones.defaults import sampling_dtype
 from persongen_lib.backbones.families import image_side
+from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
 from persongen_lib.sampling import initial_noise, make_strategy, sample, sample_spec
+from persongen_lib.sampling.engine.specs import computed_by
 
 EACH_FLOW = pytest.mark.parametrize("family", FLOWS)
 PROMPTS = ["a photo of sks dog in the snow"] * 2
@@ -101,6 +105,36 @@ def test_the_embedded_guidance_of_flux_is_a_parameter():
     torch.testing.assert_close(ours, pipeline._unpack_latents(theirs, 16, 16, 2), rtol=2e-4, atol=2e-4)
 
 
+def test_the_embedded_guidance_is_part_of_a_run(tmp_path):
+    tiny_pipeline(family="flux").save_pretrained(tmp_path / "flux")
+    tiny_pipeline().save_pretrained(tmp_path / "sd")
+    usual = load_backbone(tmp_path / "flux", device="cpu")
+    backbone = load_backbone(tmp_path / "flux", device="cpu", guidance=2)
+    assert (usual.guidance, backbone.guidance) == (3.5, 2.0)
+    assert usual.weights != backbone.weights == weights_digest(tmp_path / "flux", guidance=2.0)
+    specs = [
+        sample_spec("base", "a {}", 0, 2, backbone=str(tmp_path / "flux"), class_name="dog", loading=loading)
+        for loading in (None, {"guidance": 2}, {"guidance": 2.0})
+    ]
+    assert specs[0].hash != specs[1].hash == specs[2].hash
+    assert specs[1].weights == backbone.weights
+    command = ["sample", "--strategy=base", "--class-name=dog", "--steps=2", "--seeds=0", "--device=cpu"]
+    for model, guidance, code in (("flux", "2", 0), ("flux", "nan", 2), ("flux", "-1", 2), ("sd", "2", 2)):
+        more = [f"--backbone={tmp_path / model}", f"--guidance={guidance}", f"--runs={tmp_path / 'runs'}"]
+        assert main([*command, *more]) == code
+    assert load_backbone(tiny_pipeline(family="flux"), guidance=1).guidance == 1
+    with pytest.raises(UserError, match="takes no guidance as a condition"):
+        load_backbone(tiny_pipeline(), guidance=1)
+
+
+@EACH_FLOW
+def test_flows_are_sampled_in_bf16_on_a_gpu(tmp_path, family):
+    tiny_pipeline(family=family).save_pretrained(tmp_path)
+    assert [sampling_dtype(tmp_path, kind) for kind in ("cpu", "cuda")] == ["fp32", "bf16"]
+    spec = sample_spec("base", "a {}", 0, 2, backbone=str(tmp_path), class_name="dog")
+    assert computed_by(spec, Runtime.at(tmp_path / "runs", "cuda")).dtype == "bf16"
+
+
 def test_a_flux_without_embedded_guidance():
     """As FLUX.1-schnell: no guidance, no shift, 256 pieces of text at most."""
     from diffusers import FluxTransformer2DModel
@@ -112,6 +146,8 @@ def test_a_flux_without_embedded_guidance():
     assert_same(pipeline, initial_noise((3,), (4, 8, 8)))
     pipeline.tokenizer_2.model_max_length = 512
     assert wrapped(pipeline).max_length == 256
+    with pytest.raises(UserError, match="takes no guidance as a condition"):
+        wrapped(pipeline).guidance = 2.0
 
 
 @EACH_FLOW

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from tiny import tiny_backbone, tiny_pipeline
 
 from persongen_lib.backbones import load_backbone, resolve_device, sources, weights_digest
+from persongen_lib.backbones.defaults import sampling_dtype
 from persongen_lib.backbones.devices import device_type, usual_dtype
 from persongen_lib.backbones.sources import Source, hub_commit
 from persongen_lib.core.errors import UserError
@@ -139,7 +140,8 @@ def test_a_device_that_is_not_there_is_refused(device):
 
 def test_the_usual_dtype_of_a_device_that_is_elsewhere():
     names = ["cpu", "cuda", "cuda:1", "mps"]
-    assert [usual_dtype(device_type(name)) for name in names] == ["fp32", "fp16", "fp16", "fp16"]
+    assert [usual_dtype(device_type(name), "fp16") for name in names] == ["fp32", "fp16", "fp16", "fp16"]
+    assert [sampling_dtype("micro", device_type(name)) for name in names[:2]] == ["fp32", "fp16"]
     for name in ("meta", "nowhere"):
         with pytest.raises(UserError, match="is not there"):
             device_type(name)

@@ -53,7 +53,7 @@ def trained_lora(models, tmp_path_factory):
     """An adapter by a training, of rank 3 and alpha 12."""
     folder = tmp_path_factory.mktemp("trained")
     concept = load_concept(save_pictures(folder / "rex"), "dog")
-    rates = {"learning_rate": 0.02, "text_encoder_learning_rate": 0.02}
+    rates = {"learning_rate": 0.02, "text_encoder_learning_rate": 0.02}  # 0.1 makes rounding grow to 3 %
     spec = fine_tune_spec(
         concept, str(models / "sd"), "lora", 4, rank=3, alpha=12.0, prior_weight=0.0, **rates
     )  # fmt: skip
@@ -228,6 +228,38 @@ def test_diffusers_loads_embeddings(tmp_path, models, token):
     assert key == word and tensor.shape == (len(token.split()), 32)
     pipe.load_textual_inversion(str(folder), token=word)
     assert_same(pipe, models / "sd", adapter, token, f"a photo of {word} dog")
+
+
+@pytest.mark.parametrize(
+    ("family", "format"),
+    [(family, format) for family in ("sd", "sdxl") for format in ("lora", "kohya", "peft")]
+    + [(family, format) for family in FLOWS for format in ("lora", "peft")]
+    + [("pixart", "peft")],
+)
+def test_an_exported_lora_is_read_back(tmp_path, models, family, format):
+    model = models / family
+    adapter = save_adapter(tmp_path / "adapter", model, lora(tiny_backbone(family=family), text=False))
+    exported = export_adapter(adapter, tmp_path / "out", format)
+    expected = ours(model, adapter)
+    assert (expected - ours(model)).abs().max() > 0.01 * expected.abs().max()
+    torch.testing.assert_close(ours(model, exported), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        ours(model, (exported, 0.5)), ours(model, (adapter, 0.5)), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("token", ["sks", "snow cat"])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
+def test_exported_embeddings_are_read_back(tmp_path, models, family, token):
+    model = models / family
+    adapter = save_adapter(
+        tmp_path / "adapter", model, rows(tiny_backbone(family=family), token), "textual_inversion", token
+    )
+    exported = export_adapter(adapter, tmp_path / "out") / "learned_embeds.safetensors"
+    expected = ours(model, adapter, token)
+    assert (expected - ours(model, token=token)).abs().max() > 0.01 * expected.abs().max()
+    found = ours(model, f"{exported}:<rex>", "<rex>")
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("token", ["sks", "snow cat"])

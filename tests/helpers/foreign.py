@@ -3,13 +3,14 @@
 import diffusers
 import pytest
 import torch
-from tiny import tiny_pipeline
+from own_pipeline import flow_latents
+from tiny import FLOWS, tiny_pipeline
 
 from persongen_lib.backbones import FAMILIES
 from persongen_lib.core.errors import UserError
 from persongen_lib.sampling import initial_noise, make_strategy, sample
 
-NETWORK = ["to_q", "to_v", "to_out.0", "ff.net.2", "proj_in"]
+NETWORK = ["to_q", "to_v", "to_out.0", "ff.net.2", "proj_in", "add_k_proj", "proj_mlp"]
 TEXT = ["q_proj", "out_proj", "fc1"]
 
 
@@ -20,11 +21,14 @@ def wrapped(family="sd", seed=0):
 
 def theirs(pipe, prompt="a photo of sks dog"):
     """Latents of diffusers' own pipeline."""
+    noise = initial_noise((3,), (4, 8, 8))
+    if not hasattr(pipe, "unet") and not isinstance(pipe, diffusers.PixArtAlphaPipeline):
+        return flow_latents(pipe, [prompt], noise, 3, 5.0)
     pixart = isinstance(pipe, diffusers.PixArtAlphaPipeline)
     pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
     options = {"clean_caption": False, "use_resolution_binning": False} if pixart else {}
     return pipe(
-        prompt, latents=initial_noise((3,), (4, 8, 8)), num_inference_steps=3, guidance_scale=5.0,
+        prompt, latents=noise, num_inference_steps=3, guidance_scale=5.0,
         output_type="latent", **options,
     ).images  # fmt: skip
 
@@ -32,9 +36,10 @@ def theirs(pipe, prompt="a photo of sks dog"):
 def ours(backbone, strategy="base", token="sks", **parameters):
     noise = initial_noise((3,), backbone.latent_shape)
     made = make_strategy(strategy, **({"guidance_scale": 5} if strategy == "base" else {}), **parameters)
+    scheduler = "flow-euler" if backbone.family in FLOWS else "ddim"
     return sample(
-        backbone, made, "a photo of {}", token, "dog", 3, latents=noise, output="latents", scheduler="ddim"
-    ).latents
+        backbone, made, "a photo of {}", token, "dog", 3, latents=noise, output="latents", scheduler=scheduler
+    ).latents.cpu()
 
 
 def assert_same(found, expected):
@@ -66,14 +71,14 @@ def save_diffusers(folder, family, metadata=True, text=True, **options):
     from diffusers.utils import convert_state_dict_to_diffusers
 
     pipe = tiny_pipeline(family=family)
-    state = {"unet_lora_layers": learned(pipe.unet, target_modules=NETWORK, **options)}
-    parts = {"unet": pipe.unet}
-    for name in ("text_encoder", "text_encoder_2") if text else ():
-        if encoder := getattr(pipe, name, None):
-            parts[name] = encoder
-            state[f"{name}_lora_layers"] = convert_state_dict_to_diffusers(
-                learned(encoder, target_modules=TEXT, r=3, lora_alpha=4)
-            )
+    network = "transformer" if hasattr(pipe, "transformer") else "unet"
+    parts = {network: getattr(pipe, network)}
+    state = {f"{network}_lora_layers": learned(parts[network], target_modules=NETWORK, **options)}
+    for name in type(pipe)._lora_loadable_modules[1:] if text else ():
+        encoder = parts[name] = getattr(pipe, name)
+        state[f"{name}_lora_layers"] = convert_state_dict_to_diffusers(
+            learned(encoder, target_modules=TEXT, r=3, lora_alpha=4)
+        )
     about = _collate_lora_metadata(parts) if metadata else {}
     type(pipe).save_lora_weights(folder, **state, **about)
     return folder / "pytorch_lora_weights.safetensors"

@@ -24,8 +24,8 @@ from persongen_lib.finetune.engine.method import list_methods
 from persongen_lib.sampling.engine.strategy import list_strategies
 
 FILES = ("empty.yaml", "bomb.yaml", "deep.json", "self.yaml", "null.yaml", "postscript.png", "text.parquet",
-         "bytes.txt", "no_done", "bad_adapter", "bad_concept", "bad_rows", "/dev/null", "/proc",
-         ".", "nowhere")  # fmt: skip
+         "bytes.txt", "truncated.safetensors", "no_done", "bad_adapter", "bad_concept", "bad_rows", "/dev/null",
+         "/proc", ".", "nowhere")  # fmt: skip
 """Among them no folder outside of the playground that could be written to."""
 BLANK = ("", " ", "\t")
 JUNK = (*NAMES, *FILES, *BLANK, "-1", "0", "1", "2", "1.5", "1e999", "nan", "-inf", "9" * 5000, DEEP, "None", "null",
@@ -43,6 +43,7 @@ BASE = {
     ("export",): {"adapter": "adapter", "output": "exported", "device": "cpu"},
     ("evaluate",): {"folder": "sampled", "concept": "rex", "class_name": "dog", "metrics": "color", "device": "cpu"},
     ("study",): {"action": "status", "study": "study.yaml", "runs": "runs", "device": "cpu"},
+    ("plan",): {"backbone": "model"},
     ("recommend",): {"results": "phenomenon"},
     ("benchmark",): {"backbone": "model", "device": "cpu", "steps": "1", "pictures": "1", "repeats": "1",
                      "strategies": "base"},
@@ -59,6 +60,11 @@ GOOD = {
     "strategy": list_strategies(), "method": ("lora", "svdiff", "textual_inversion"), "scheduler": tuple(SCHEDULERS),
     "param": SETTINGS, "template": ("a photo of {}", "{}"), "prompts": ("live", "prompts.txt"), "seeds": ("0-1", "3"),
     "adapter": ("adapter",), "output": ("out.parquet", "out.csv", "somewhere"), "format": ("lora", "kohya", "pipeline"),
+    "lora": ("lora.safetensors", "lora.safetensors:0.5", "adapter", "adapter:0"),
+    "embedding": ("words.safetensors", "words.safetensors:<ann>"), "vae": ("model", "model/vae"),
+    "original": ("model",), "variant": ("fp16",), "guidance": ("2", "3.5"), "height": ("16", "24"),
+    "width": ("16", "24"),
+    "clip_skip": ("1",), "guidance_rescale": ("0.5",), "preview_every": ("1",), "negative_prompt": ("the beach",),
     "min_identity": ("0.5", "90"), "min_text": ("0.5", "90"), "identity_weight": ("0.2", "7"), "top": ("1", "-1"),
 }  # fmt: skip
 
@@ -104,6 +110,8 @@ def command_lines(draw) -> Line:
         if dest == "adapter" and command == ("sample",):
             for other in ("concept", "class_name", "backbone"):
                 given.pop(other, None)
+        if dest in ("lora", "embedding"):
+            given.pop("concept", None)
     for dest, action in actions.items():
         if action.required and dest not in given:
             given[dest] = draw(st.sampled_from(JUNK))
@@ -128,10 +136,23 @@ def nonsense_of(line: Line) -> list[str]:
     return wrong
 
 
-COUNTS = ("steps", "batch_size", "pictures", "samples", "repeats", "workers", "top", "checkpoint_every")
+COUNTS = (
+    "steps",
+    "batch_size",
+    "height",
+    "width",
+    "preview_every",
+    "pictures",
+    "samples",
+    "repeats",
+    "workers",
+    "top",
+    "checkpoint_every",
+)
 KNOWN = {"strategy": list_strategies(), "scheduler": SCHEDULERS, "dtype": ("fp32", "bf16", "fp16"),
-         "device": ("auto", "cpu", "cuda", "cuda:0"), "concept": ("rex",), "backbone": ("model",)}  # fmt: skip
-SHARES = ("min_identity", "min_text", "identity_weight")
+         "device": ("auto", "cpu", "cuda", "cuda:0"), "concept": ("rex",), "backbone": ("model",), "variant": (),
+         **{name: GOOD[name] for name in ("lora", "embedding", "vae", "original")}}  # fmt: skip
+SHARES = ("guidance_rescale", "min_identity", "min_text", "identity_weight")
 BAD_SETTINGS = (
     "guidance_scale=NaN",
     "switch_step=99",

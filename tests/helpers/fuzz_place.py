@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from foreign import save_diffusers
+from safetensors.torch import save_file
 from tiny import save_pictures, tiny_pipeline
 
 from persongen_lib.cli.main import main
@@ -46,6 +49,8 @@ def playground(folder: Path, patch) -> Place:
     patch.chdir(folder)
     tiny_pipeline().save_pretrained(folder / "model")
     save_pictures(folder / "rex")
+    save_diffusers(folder / "lora", "sd", r=2).rename("lora.safetensors")
+    save_file({"<rex>": torch.ones(2, 32)}, folder / "words.safetensors")
     patch.setattr(
         "persongen_lib.backbones.sources._known", lambda: {"model": {"source": str(folder / "model")}}
     )
@@ -83,6 +88,7 @@ def _hostile_files(folder: Path) -> None:
         (folder / name).write_text(DEEP)
     (folder / "postscript.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     (folder / "text.parquet").write_text("PAR1 no table PAR1")
+    (folder / "truncated.safetensors").write_bytes(b"\x40" + bytes(7) + b'{"a": ')
     (folder / "bytes.txt").write_bytes(b"\xff\xfe{}\x00")
     (folder / "bad_adapter/adapter.safetensors").write_bytes(b"\xff" * 64)
     (folder / "bad_adapter/adapter.json").write_text(json.dumps({"backbone": 7, "parameters": []}))

@@ -5,29 +5,41 @@ import importlib
 
 import pytest
 import torch
-from tiny import tiny_pipeline
+from tiny import FAMILIES, T5_LENGTH, tiny_pipeline
 
 from persongen_lib import attach, load_backbone
 from persongen_lib.backbones.tuners import tuner_layers
 from persongen_lib.core.errors import UserError
 from persongen_lib.sampling import make_strategy, sample
 
-EACH_FAMILY = pytest.mark.parametrize("family", ["sd", "sdxl", "pixart"])
+EACH_FAMILY = pytest.mark.parametrize("family", FAMILIES)
 PROMPT = "a photo of sks dog in the snow"
+
+
+def special(pipe):
+    """What the tiny pipelines' own calls need."""
+    if hasattr(pipe, "unet"):
+        return {}
+    if "PixArt" in type(pipe).__name__:
+        return {"clean_caption": False, "use_resolution_binning": False}
+    return {"max_sequence_length": T5_LENGTH}
+
+
+def guided(pipe):
+    return {"true_cfg_scale" if "Flux" in type(pipe).__name__ else "guidance_scale": 5.0}
 
 
 def own(pipe, prompt=PROMPT, seed=1, **options):
     """The pipeline's own picture, as numbers."""
-    more = (
-        {"clean_caption": False, "use_resolution_binning": False} if "PixArt" in type(pipe).__name__ else {}
-    )
-    given = {"num_inference_steps": 3, "guidance_scale": 5.0, "output_type": "pt", **options, **more}
+    given = {"num_inference_steps": 3, "output_type": "pt", **guided(pipe), **options, **special(pipe)}
+    if "Flux" in type(pipe).__name__:
+        given.setdefault("negative_prompt", "")
     return pipe(prompt, generator=torch.Generator().manual_seed(seed), **given).images
 
 
 def ours(pipe, strategy="base", seed=1, parameters=None, **options):
     attached = attach(pipe, strategy, token="sks", class_name="dog", **(parameters or {}))
-    given = {"num_inference_steps": 3, "guidance_scale": 5.0, "output_type": "pt", **options}
+    given = {"num_inference_steps": 3, "output_type": "pt", **guided(pipe), **options}
     return attached(PROMPT, generator=torch.Generator().manual_seed(seed), **given).images
 
 
@@ -127,12 +139,15 @@ def test_the_call_is_the_pipelines_own(family):
     options = {"height": 24, "width": 16, "negative_prompt": "the beach", "num_images_per_prompt": 2}
     torch.testing.assert_close(ours(pipe, **options), own(pipe, **options), atol=2e-4, rtol=0)
     attached = attach(pipe, "mixed", token="sks", class_name="dog")
-    more = {"clean_caption": False, "use_resolution_binning": False} if family == "pixart" else {}
-    theirs = pipe(PROMPT, num_inference_steps=2, **more)
+    theirs = pipe(PROMPT, num_inference_steps=2, **special(pipe))
     mine = attached("a photo of sks in the snow", num_inference_steps=2)
     assert type(mine) is type(theirs)
     assert mine.images[0].size == theirs.images[0].size
-    assert attached("sks", num_inference_steps=2, output_type="latent").images.shape == (1, 4, 8, 8)
+    latents = attached("sks", num_inference_steps=2, output_type="latent").images
+    assert (
+        latents.shape
+        == pipe(PROMPT, num_inference_steps=2, output_type="latent", **special(pipe)).images.shape
+    )
     assert attached.scheduler is pipe.scheduler
     assert attached.to("cpu") is attached
 
@@ -145,9 +160,23 @@ def test_guidance_scale_is_the_total_that_a_strategy_shares_out():
     )
 
 
+def test_the_guidance_scale_of_flux_is_a_condition_of_its_network():
+    pipe = tiny_pipeline(family="flux")
+    usual = ours(pipe)
+    options = {"guidance_scale": 1.5, "true_cfg_scale": 4.0}
+    made = ours(pipe, **options)
+    torch.testing.assert_close(made, own(pipe, **options), atol=2e-4, rtol=0)
+    assert not torch.allclose(made, ours(pipe, true_cfg_scale=4.0), atol=1e-4)
+    assert torch.equal(ours(pipe), usual)
+    noise = torch.randn(1, 24, 16, generator=torch.Generator().manual_seed(0))
+    options = {"latents": noise, "height": 24, "width": 16, "output_type": "latent"}
+    torch.testing.assert_close(ours(pipe, **options), own(pipe, **options), atol=2e-4, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({"true_cfg_scale": 2}, "takes no true_cfg_scale: give guidance_scale"),
         ({"eta": 0.5}, "unknown argument of a pipeline with mixed attached: eta"),
         ({"output_type": "gif"}, "unknown output_type"),
         ({"guidance_scale": 0}, "guidance_scale must be a number from 1"),

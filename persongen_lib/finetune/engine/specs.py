@@ -8,10 +8,10 @@ from typing import Any
 
 from persongen_lib.backbones.devices import device_type
 from persongen_lib.backbones.sources import weights_digest
-from persongen_lib.core.checks import check_known, check_steps, check_words
+from persongen_lib.core.checks import check_steps, check_words
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
-from persongen_lib.core.specs import LOADING, FineTuneSpec
+from persongen_lib.core.specs import FineTuneSpec, checked_loading
 from persongen_lib.data.concepts import Concept
 from persongen_lib.finetune.engine.defaults import usual_values
 from persongen_lib.finetune.engine.method import METHODS, make_method
@@ -27,7 +27,7 @@ def fine_tune_spec(
     num_steps: int | None = None,
     seed: int = 0,
     token: str | None = None,
-    loading: Mapping[str, str] | None = None,
+    loading: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> FineTuneSpec:
     """The spec of a fine-tuning; what is not given is the default of the backbone, its family or the method.
@@ -41,7 +41,7 @@ def fine_tune_spec(
         num_steps: Training steps, or None for the usual number.
         seed: Of the training.
         token: The placeholder, a rare word or several; None takes the concept's own, or else "sks".
-        loading: `original`, `variant` and `vae` of `load_backbone`.
+        loading: `original`, `variant`, `vae` and `guidance` of `load_backbone`.
         parameters: Of the method, in place of their defaults.
 
     Raises:
@@ -52,8 +52,7 @@ def fine_tune_spec(
     if token is None:
         token = concept.token or TOKEN
     check_words("token", token)
-    loading = dict(loading or {})
-    check_known("option of loading", loading, LOADING)
+    loading = checked_loading(loading)
     usual = usual_values(METHODS[method], backbone)
     usual_steps = usual.pop("num_steps")
     made = make_method(method, **{**usual, **parameters})

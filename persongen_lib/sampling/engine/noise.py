@@ -148,3 +148,32 @@ def check_noise(name: str, noise: Any, shape: Sequence[int | None]) -> None:
 
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def drawn_noise(shape: Sequence[int], generator: Any, backbone: Backbone) -> Tensor:
+    """Noise as diffusers' pipelines draw it.
+
+    Args:
+        shape: (images, C, H, W), or (steps, images, C, H, W).
+        generator: None, one for all images, or a list with one per image.
+        backbone: what draws it, in its dtype and on its device.
+
+    Raises:
+        UserError: another number of generators than images.
+    """
+    from diffusers.utils.torch_utils import randn_tensor
+
+    many = isinstance(generator, list | tuple)
+    images = shape[-4]
+    if many and len(generator) != images:
+        raise UserError(f"give one generator, or {images}, one per image, not {len(generator)}")
+    if not many or len(shape) == 4:
+        drawn = list(generator) if many else generator
+        return randn_tensor(
+            tuple(shape), generator=drawn, device=backbone.device, dtype=backbone.dtype
+        ).float()
+    rest = (*shape[:-4], *shape[-3:])
+    draws = [
+        randn_tensor(rest, generator=one, device=backbone.device, dtype=backbone.dtype) for one in generator
+    ]
+    return torch.stack(draws, dim=len(shape) - 4).float()

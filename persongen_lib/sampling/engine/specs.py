@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
-from persongen_lib.backbones.defaults import sampling_defaults
-from persongen_lib.backbones.devices import device_type, usual_dtype
+from persongen_lib.backbones.defaults import sampling_defaults, sampling_dtype
+from persongen_lib.backbones.devices import device_type
 from persongen_lib.backbones.schedulers import SCHEDULERS, scheduler_name
 from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.core.checks import (
-    check_known,
     check_once,
     check_steps,
     check_template,
@@ -20,7 +19,7 @@ from persongen_lib.core.checks import (
 )
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
-from persongen_lib.core.specs import LOADING, FineTuneSpec, Spec
+from persongen_lib.core.specs import FineTuneSpec, Spec, checked_loading
 from persongen_lib.sampling.engine.options import OPTIONS, check_options
 from persongen_lib.sampling.engine.strategy import STRATEGIES, Strategy, make_strategy
 
@@ -72,7 +71,7 @@ class SampleSpec(Spec):
     negative_prompt: str = ""
     clip_skip: int | None = None
     guidance_rescale: float = 0.0
-    loading: dict[str, str] = field(default_factory=dict)
+    loading: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
@@ -85,7 +84,7 @@ class SampleSpec(Spec):
         object.__setattr__(self, "seeds", parse_seeds(self.seeds))
         check_steps(self.num_steps)
         object.__setattr__(self, "scheduler", scheduler_name(self.scheduler))
-        check_known("option of loading", self.loading, LOADING)
+        checked_loading(self.loading)
         check_options(**{name: getattr(self, name) for name in OPTIONS})
         for name, value in self.parameters.items():
             if value != getattr(self.strategy, name):
@@ -149,7 +148,7 @@ def sample_spec(
     negative_prompt: str = "",
     clip_skip: int | None = None,
     guidance_rescale: float = 0.0,
-    loading: Mapping[str, str] | None = None,
+    loading: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> SampleSpec:
     """The spec of a sample run, with every parameter of the strategy filled in and checked.
@@ -172,7 +171,7 @@ def sample_spec(
         negative_prompt: what guidance leads away from.
         clip_skip: see `sample`; None for the model's usual layer.
         guidance_rescale: from 0 to 1, the share of rescaled guidance.
-        loading: `original`, `variant` and `vae` of `load_backbone`; of a fine-tuning its own.
+        loading: `original`, `variant`, `vae` and `guidance` of `load_backbone`; of a fine-tuning its own.
         parameters: of the strategy; those that are not given are the model's usual ones.
 
     Raises:
@@ -186,8 +185,7 @@ def sample_spec(
     if class_name is None:
         raise UserError("give class_name, a word such as 'dog', or a fine-tuning")
     backbone = backbone or "micro"
-    loading = dict(loading or {})
-    check_known("option of loading", loading, LOADING)
+    loading = checked_loading(loading)
     usual = sampling_defaults(backbone)
     num_steps = usual["num_steps"] if num_steps is None else check_steps(num_steps)
     made = default_strategy(strategy, usual, num_steps, **parameters)
@@ -202,7 +200,7 @@ def sample_spec(
         num_steps=num_steps,
         scheduler=usual_scheduler(made, usual) if scheduler is None else scheduler,
         weights=fine_tune.weights if fine_tune else weights_digest(backbone, **loading),
-        dtype=usual_dtype(device_type()),
+        dtype=sampling_dtype(backbone, device_type()),
         height=height,
         width=width,
         negative_prompt=negative_prompt,
@@ -217,7 +215,7 @@ def computed_by(spec: SampleSpec, runtime: Runtime) -> SampleSpec:
 
     The device need not be there, so that runs of another machine are found.
     """
-    dtype = runtime.dtype or usual_dtype(device_type(runtime.device))
+    dtype = runtime.dtype or sampling_dtype(spec.backbone, device_type(runtime.device))
     return spec if spec.dtype == dtype else replace(spec, dtype=dtype)
 
 

@@ -1,0 +1,30 @@
+"""Pipelines whose weights lie elsewhere than in their modules between calls, so that adapters can't change them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def check_reachable(modules: Iterable[nn.Module]) -> None:
+    """Raise a UserError for modules whose parameters are brought from a copy at each call, which adapters don't reach.
+
+    These are those of diffusers' sequential offloading, and of its group offloading with a stream or onto the disk.
+    """
+    for module in modules:
+        if any(weight.is_meta for weight in module.parameters()) or any(map(_kept_apart, module.modules())):
+            raise UserError(
+                "the pipeline keeps its weights apart from its modules (sequential or group offloading): use "
+                "pipe.enable_model_cpu_offload(), or load adapters by pipe.load_lora_weights"
+            )
+
+
+def _kept_apart(module: Any) -> bool:
+    hooks = getattr(module, "_diffusers_hook", None)
+    hook = hooks.get_hook("group_offloading") if hooks else None
+    return hook is not None and (hook.group.stream is not None or hook.group.offload_to_disk_path is not None)
