@@ -5,7 +5,7 @@ import importlib
 
 import pytest
 import torch
-from tiny import tiny_pipeline
+from tiny import FLOWS, T5_LENGTH, tiny_pipeline
 
 from persongen_lib import attach, load_backbone
 from persongen_lib.backbones.tuners import tuner_layers
@@ -135,6 +135,14 @@ def test_the_call_is_the_pipelines_own(family):
     assert attached("sks", num_inference_steps=2, output_type="latent").images.shape == (1, 4, 8, 8)
     assert attached.scheduler is pipe.scheduler
     assert attached.to("cpu") is attached
+
+
+@pytest.mark.parametrize("family", FLOWS)
+def test_flow_matching_pipelines_are_attached_too(family):
+    pipe, length = tiny_pipeline(family=family), {"max_sequence_length": T5_LENGTH}
+    guided = {"negative_prompt": "", "true_cfg_scale": 5.0, "guidance_scale": 3.5}
+    theirs = own(pipe, **length, **(guided if family == "flux" else {}))
+    torch.testing.assert_close(ours(pipe), theirs, atol=2e-4, rtol=0)
 
 
 def test_guidance_scale_is_the_total_that_a_strategy_shares_out():
