@@ -22,6 +22,8 @@ CONSTANTS = {
     "whether it is 0.98 or more": "the threshold of a copy, persongen_lib/evaluation/metrics/copying.py",
     "about 5 GB, downloaded once": "the size of a download",
     "the whole environment then takes about 7 GB": "the size of an installation",
+    "8, 12, 16 and 24 GB": "the memory of usual cards",
+    "Stable Diffusion 3.5": "the name of a model",
     "a quantile of 0 and of 0.9": "parameters, notebooks/explore.ipynb",
     "**0.5** is blind": "what an area under the ROC curve means",
 }

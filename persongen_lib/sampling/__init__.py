@@ -16,6 +16,7 @@ _NAMES = {
     "persongen_lib.sampling.engine.models": ["ready_backbone"],
     "persongen_lib.sampling.engine.noise": ["initial_noise", "refinement_noise"],
     "persongen_lib.sampling.engine.predictions": ["Encoder", "Predictions", "evaluate"],
+    "persongen_lib.sampling.engine.previews": ["Preview"],
     "persongen_lib.sampling.engine.prompts": ["Prompts"],
     "persongen_lib.sampling.engine.run": ["run_sample"],
     "persongen_lib.sampling.engine.sampler": ["Recorder", "Samples", "sample"],

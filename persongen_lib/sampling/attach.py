@@ -150,7 +150,7 @@ class Attached:
 
     def _template(self, prompt: str) -> str:
         """The prompt with `{}` for "sks dog", or for "sks" where the class word does not follow."""
-        words = rf"\b{re.escape(self.token)}(?:\s+{re.escape(self.class_name)})?\b"
+        words = rf"(?<!\w){re.escape(self.token)}(?:\s+{re.escape(self.class_name)})?(?!\w)"
         template, found = re.subn(words, "{}", prompt)
         if found != 1:
             raise UserError(

@@ -190,6 +190,17 @@ def test_what_is_not_understood_is_refused(options, said):
         attached(**{"prompt": PROMPT, **options})
 
 
+def test_a_learned_embedding_is_a_placeholder_like_any_word():
+    pipe = tiny_pipeline()
+    width = pipe.text_encoder.get_input_embeddings().embedding_dim
+    pipe.load_textual_inversion({"<rex>": torch.randn(width, generator=torch.Generator().manual_seed(3))})
+    prompt = "a photo of <rex> dog in the snow"
+    options = {"num_inference_steps": 2, "guidance_scale": 5.0, "output_type": "pt"}
+    attached = attach(pipe, "base", token="<rex>", class_name="dog")
+    mine = attached(prompt, generator=torch.Generator().manual_seed(1), **options).images
+    torch.testing.assert_close(mine, own(pipe, prompt, num_inference_steps=2), atol=2e-4, rtol=0)
+
+
 def test_other_pipelines_are_refused():
     from diffusers import DDIMPipeline, PNDMScheduler
 
