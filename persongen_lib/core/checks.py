@@ -93,6 +93,15 @@ def check_template(template: Any) -> str:
     return template
 
 
+def check_without(token: str, template: str) -> None:
+    """Raise a UserError for a template with the placeholder beside its `{}`, which would then stand there twice."""
+    if re.search(rf"(?<!\w){re.escape(token)}(?!\w)", template, re.IGNORECASE):
+        raise UserError(
+            f"the template {template!r} has the placeholder {token!r} beside {{}}, which stands for it and the class "
+            "word: remove it"
+        )
+
+
 def check_words(name: str, value: Any) -> str:
     """The value itself, when it is a word or a few words in one line, without braces and blanks around it."""
     plain = isinstance(value, str) and value == value.strip() != "" and value.isprintable()

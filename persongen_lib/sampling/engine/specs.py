@@ -14,6 +14,7 @@ from persongen_lib.core.checks import (
     check_once,
     check_steps,
     check_template,
+    check_without,
     check_words,
     parse_seeds,
 )
@@ -95,6 +96,8 @@ class SampleSpec(Spec):
         self.strategy.check_run(self.num_steps, self.scheduler)
         for name in ("class_name", "token"):
             check_words(name, getattr(self, name))
+        for prompt in self.prompts:
+            check_without(self.token, prompt)
 
     @property
     def parameters(self) -> dict[str, Any]:
