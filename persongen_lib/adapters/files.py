@@ -67,14 +67,19 @@ def check_base(folder: str | Path, name: str, weights: str) -> None:
         name: The model's name.
         weights: What the model's weights are known by; "" where that is not known.
     """
-    trained = (
-        read_adapter_spec(folder).weights if (check_path(folder, "the adapter") / SPEC).is_file() else ""
-    )
+    spec = _spec_if_there(folder)
+    trained = spec.weights if spec else ""
     if trained and weights and trained != weights:
         raise UserError(
             f"the adapter {folder} was trained on other weights ({trained}) than those of {name} ({weights}): "
             "load the model that it was trained on, or fine-tune again"
         )
+
+
+def trained_words(folder: str | Path) -> tuple[str, str] | None:
+    """The token and the class name that an adapter was trained with; None without adapter.json."""
+    spec = _spec_if_there(folder)
+    return (spec.token, spec.class_name) if spec else None
 
 
 def adapter_size(folder: str | Path) -> tuple[int, int]:
@@ -102,3 +107,7 @@ def read_adapter_spec(folder: str | Path) -> FineTuneSpec:
         raise UserError(f"{path} does not describe an adapter: {error}") from None
     except (OSError, ValueError):
         raise UserError(f"{folder} is no adapter folder: it has no readable {SPEC}") from None
+
+
+def _spec_if_there(folder: str | Path) -> FineTuneSpec | None:
+    return read_adapter_spec(folder) if (check_path(folder, "the adapter") / SPEC).is_file() else None

@@ -173,6 +173,11 @@ def allowed(
     ):
         check_measure(table, name, (ranges or {}).get(name))
     table = table[table["strategy"] != REFERENCE_RUN]
+    if table.empty:
+        raise UserError(
+            f"the table has no strategy but {REFERENCE_RUN}, which never names the subject and is only a reference: "
+            "add the rows of others, such as base"
+        )
     if preferences.method is not None:
         require(table, ("method",))
         check_known("fine-tuning method", [preferences.method], sorted(table["method"].dropna().unique()))
@@ -319,7 +324,7 @@ def _reason(row: pd.Series, rows: pd.DataFrame, preferences: Preferences) -> str
                 ("text", preferences.text),
                 ("leak", "leak"),
             )
-            if column in rows
+            if column in rows and pd.notna(row[column] - best[column])
         ]
         cost = row["evaluations"] / best["evaluations"]
         said.append(f"against {best.name}: {', '.join(parts)}, {cost:.2f} times the evaluations")

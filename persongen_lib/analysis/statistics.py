@@ -79,13 +79,15 @@ def bootstrap_interval(
         seed: Of the resamples.
 
     Returns:
-        Shape (3, columns), in the unit of `units`.
+        Shape (3, columns), in the unit of `units`; NaN without units.
 
     Raises:
         UserError: The confidence is not in (0, 1).
     """
     if not 0 < confidence < 1:
         raise UserError(f"the confidence must lie between 0 and 1, not {confidence}")
+    if not len(units):
+        return np.full((3, *units.shape[1:]), np.nan)
     mean, size = units.mean(axis=0), len(units)
     if size < 2:
         return np.stack([mean] * 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from persongen_lib.adapters import overlay
 from persongen_lib.adapters.adapted import combined
 from persongen_lib.adapters.embeddings import LearnedWord
-from persongen_lib.adapters.files import check_base
+from persongen_lib.adapters.files import check_base, trained_words
 from persongen_lib.adapters.given import Given, given_adapters, given_digest
 from persongen_lib.adapters.host import Host
 from persongen_lib.adapters.reading import read_contents
@@ -108,6 +109,8 @@ class Backbone(ABC):
         self._tables: dict[str, Tensor] = {}
         self._original: dict[str, Tensor] = {}
         self._between: dict[float, dict[str, Tensor]] = {}
+        self._trained: list[tuple[str, str]] = []
+        self._warned: set[str] = set()
 
     @property
     def state(self) -> tuple[Hashable, ...]:
@@ -283,7 +286,8 @@ class Backbone(ABC):
             UserError: an adapter that is damaged, was made for another model, or is not supported.
         """
         given, host = given_adapters(adapter, scale), self.adapter_host()
-        for folder in (found.path for one in given for found in one.files if found.form == "ours"):
+        folders = [found.path for one in given for found in one.files if found.form == "ours"]
+        for folder in folders:
             check_base(folder, self.name, self.weights)
         contents, digest = [read_contents(one, host) for one in given], given_digest(given)
         self.unload_adapter()
@@ -295,13 +299,30 @@ class Backbone(ABC):
             self.unload_adapter()
             raise UserError(f"{', '.join(str(one.path) for one in given)}: {error}") from None
         self.adapter, self.adapter_digest = given, digest
+        self._trained = [words for folder in folders if (words := trained_words(folder))]
 
     def unload_adapter(self) -> None:
         """The model as it was loaded, bit for bit."""
         overlay.install(self.modules, self._own)
         overlay.install(self.modules, self._tables)
         self._own, self._tables, self.adapter, self.adapter_digest = {}, {}, None, None
+        self._trained = []
         self._between.clear()
+
+    def warn_of_other_words(self, token: str, class_name: str) -> None:
+        """Warn once where adapters are loaded that were trained with other words, and none with these."""
+        if self._trained and (token, class_name) not in self._trained:
+            trained = " or ".join(repr(" ".join(words)) for words in dict.fromkeys(self._trained))
+            self.warn_once(
+                f"the adapter was trained with {trained}, not with {f'{token} {class_name}'!r}: "
+                "give the token and the class name that it was trained with"
+            )
+
+    def warn_once(self, text: str) -> None:
+        """A warning that is given once for as long as the model is loaded."""
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(text, stacklevel=5)
 
     def _learn(self, words: Sequence[LearnedWord]) -> dict[str, Tensor]:
         """Make room for learned words in the vocabulary until `unload_adapter`.

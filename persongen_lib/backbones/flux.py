@@ -86,7 +86,7 @@ class Flux(FlowTransformer):
     def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:
         if clip_skip is not None:
             raise UserError(f"{self.name} reads no hidden layer of CLIP: leave clip_skip out")
-        self._warn_of_unknown_words(prompts)
+        self._warn_of_words(prompts)
         states, pooled, _ = self._pipeline.encode_prompt(
             list(prompts), device=self.device, max_sequence_length=self.max_length
         )

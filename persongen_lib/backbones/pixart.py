@@ -32,7 +32,7 @@ class PixArtAlpha(LatentDiffusion):
             raise UserError(
                 "a pixart model reads prompts with T5, which skips no layers: leave clip_skip out"
             )
-        self._warn_of_unknown_words(prompts)
+        self._warn_of_words(prompts)
         states, mask, _, _ = self._pipeline.encode_prompt(
             list(prompts), False, device=self.device, max_sequence_length=self.max_length
         )

@@ -24,7 +24,7 @@ class StableDiffusion(LatentDiffusion):
     kohya_modules = {"network": "lora_unet", "text_encoder": "lora_te"}
 
     def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:
-        self._warn_of_unknown_words(prompts)
+        self._warn_of_words(prompts)
         with self._shortened(clip_skip):
             embeddings, _ = self._pipeline.encode_prompt(list(prompts), self.device, 1, False)
         return Conditioning({"encoder_hidden_states": embeddings})

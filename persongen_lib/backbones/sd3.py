@@ -54,7 +54,7 @@ class StableDiffusion3(FlowTransformer):
         return min(256, tokenizer.model_max_length) if tokenizer else 256
 
     def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:
-        self._warn_of_unknown_words(prompts)
+        self._warn_of_words(prompts)
         states, _, pooled, _ = self._pipeline.encode_prompt(
             list(prompts), None, None, device=self.device, do_classifier_free_guidance=False, clip_skip=clip_skip,
             max_sequence_length=self.t5_length,

@@ -42,7 +42,7 @@ class StableDiffusionXL(LatentDiffusion):
         return super().frozen()
 
     def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:
-        self._warn_of_unknown_words(prompts)
+        self._warn_of_words(prompts)
         if clip_skip is not None:
             layers = [self.modules[name].config.num_hidden_layers for name in self.tokenizers]
             check_clip_skip(clip_skip, min(layers) - 1)  # the last layer is always left out

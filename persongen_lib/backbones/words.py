@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,7 +36,6 @@ class TokenizedWords(Backbone):
 
     def __init__(self) -> None:
         super().__init__()
-        self._unknown: set[str] = set()
         self._tokenizers: dict[str, Any] = {}
 
     def token_rows(self, token: str) -> dict[str, list[int]]:
@@ -152,6 +152,25 @@ class TokenizedWords(Backbone):
         convert = getattr(self._pipeline, "maybe_convert_prompt", None)
         return convert(text, getattr(self._pipeline, tokenizer)) if convert else text
 
+    def _warn_of_words(self, prompts: Sequence[str]) -> None:
+        """Warn once of each word that the model does not know, and of each prompt that it does not read to its end."""
+        self._warn_of_unknown_words(prompts)
+        for names, length in self.sequences:
+            for prompt in dict.fromkeys(prompts):
+                self._warn_of_words_left_out(prompt, names[0], length)
+
+    def _warn_of_words_left_out(self, prompt: str, tokenizer: str, length: int) -> None:
+        room = length - len(getattr(self._pipeline, tokenizer)("").input_ids)
+        if len(self._ids(prompt, tokenizer)) <= room:
+            return
+        ends = [found.end() for found in _WORDS.finditer(prompt)]
+        last = next((end for end in ends if len(self._ids(prompt[:end], tokenizer)) > room), len(prompt))
+        words = _WORDS.findall(prompt[:last])
+        self.warn_once(
+            f"a text encoder of {self.name} reads only {room} pieces of words: of {reprlib.repr(prompt)}, "
+            f"it leaves out all from word {len(words)}, {words[-1]!r}, on"
+        )
+
     def _warn_of_unknown_words(self, prompts: Sequence[str]) -> None:
         for name in self.tokenizers.values():
             unknown = getattr(self._pipeline, name).unk_token_id
@@ -162,11 +181,7 @@ class TokenizedWords(Backbone):
                     prompt
                 ]
                 for word in dict.fromkeys(words):
-                    if word not in self._unknown:
-                        self._unknown.add(word)
-                        warnings.warn(
-                            f"{self.name} does not know the word {word!r}: use another one", stacklevel=4
-                        )
+                    self.warn_once(f"{self.name} does not know the word {word!r}: use another one")
 
 
 def check_clip_skip(clip_skip: Any, layers: int) -> int:

@@ -59,7 +59,7 @@ def run(args: Namespace) -> int:
     from persongen_lib.analysis.preferences import Preferences
     from persongen_lib.analysis.recommendation import recommend
     from persongen_lib.evaluation.metric import ranges
-    from persongen_lib.study.advice import expected, sample_command
+    from persongen_lib.study.advice import expected, sample_command, why_no_command
 
     preferences = Preferences(
         min_identity=args.min_identity,
@@ -79,7 +79,7 @@ def run(args: Namespace) -> int:
     for place, (_, option) in enumerate(found.iterrows(), 1):
         print(f"{place}. {one_line(option['label'])}: {expected(option, names)}")
         print(f"   {one_line(option['reason'])}")
-        print(f"   {sample_command(option)}")
+        print(f"   {one_line(why_no_command(option)) or sample_command(option)}")
     return 0
 
 

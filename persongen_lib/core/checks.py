@@ -7,7 +7,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -93,6 +93,15 @@ def check_template(template: Any) -> str:
     return template
 
 
+def check_without(token: str, template: str) -> None:
+    """Raise a UserError for a template with the placeholder beside its `{}`, which would then stand there twice."""
+    if re.search(rf"(?<!\w){re.escape(token)}(?!\w)", template, re.IGNORECASE):
+        raise UserError(
+            f"the template {template!r} has the placeholder {token!r} beside {{}}, which stands for it and the class "
+            "word: remove it"
+        )
+
+
 def check_words(name: str, value: Any) -> str:
     """The value itself, when it is a word or a few words in one line, without braces and blanks around it."""
     plain = isinstance(value, str) and value == value.strip() != "" and value.isprintable()
@@ -140,14 +149,14 @@ def check_path(value: Any, what: str) -> Path:
 
 
 def check_seed(seed: Any, what: str = "the seed") -> int:
-    """The seed itself, when it is one whole number from 0 to 2**63 - 1."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+    """The seed as an int, when it is one whole number from 0 to 2**63 - 1, NumPy's among them."""
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise UserError(f"{what} must be one whole number from 0 to 2**63 - 1, not {reprlib.repr(seed)}")
-    return seed
+    return int(seed)
 
 
 def check_steps(num_steps: Any, most: int = 1000, what: str = "the number of steps") -> int:
-    """The number itself, when it is a whole number from 1 to `most`.
+    """The number as an int, when it is a whole number from 1 to `most`, NumPy's among them.
 
     Args:
         num_steps: the value from outside.
@@ -157,16 +166,16 @@ def check_steps(num_steps: Any, most: int = 1000, what: str = "the number of ste
     Raises:
         UserError: no whole number, or one out of range.
     """
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or not 1 <= num_steps <= most:
+    if isinstance(num_steps, bool) or not isinstance(num_steps, Integral) or not 1 <= num_steps <= most:
         raise UserError(f"{what} must be a whole number from 1 to {most}, not {num_steps!r}")
-    return num_steps
+    return int(num_steps)
 
 
 def check_share(name: str, value: Any) -> float:
-    """The value itself, when it is a number from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+    """The value as a float, when it is a number from 0 to 1, NumPy's among them."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
         raise UserError(f"{name} must be a number from 0 to 1, not {reprlib.repr(value)}")
-    return value
+    return float(value)
 
 
 def parse_seeds(seeds: str | int | Iterable[int]) -> tuple[int, ...]:

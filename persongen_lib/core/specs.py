@@ -110,7 +110,7 @@ class FineTuneSpec(Spec):
 
     def __post_init__(self) -> None:
         checked_loading(self.loading)
-        check_steps(self.num_steps, 1_000_000)
-        check_seed(self.seed)
+        object.__setattr__(self, "num_steps", check_steps(self.num_steps, 1_000_000))
+        object.__setattr__(self, "seed", check_seed(self.seed))
         for name in ("class_name", "token"):
             check_words(name, getattr(self, name))

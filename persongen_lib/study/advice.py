@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from persongen_lib.backbones.defaults import sampling_defaults
+from persongen_lib.backbones.schedulers import scheduler_name
+from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.quoting import fenced, literal, markdown
 from persongen_lib.sampling.engine.specs import default_strategy
@@ -39,10 +41,27 @@ def sample_command(option: pd.Series, *more: str) -> str:
     usual, own = _defaults(backbone, name, option.get("num_steps"))
     for key, flag in RUN.items():
         if pd.notna(option.get(key)) and option[key] != usual.get(key):
-            words += [flag, str(option[key])]
+            words += [flag, str(_whole(option[key]))]
     for key, value in _changed(option, own).items():
         words += ["--param", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join([*words, *more])
+
+
+def why_no_command(option: pd.Series) -> str:
+    """Why there is nothing to type for a row of `recommend`, in a sentence; "" where there is.
+
+    The strategy of the row, its parameters, steps and scheduler are checked as sampling checks them.
+    """
+    try:
+        strategy = make_strategy(option["strategy"], **parameters_of(option))
+        steps, scheduler = (option[key] if pd.notna(option.get(key)) else None for key in RUN)
+        steps = None if steps is None else check_steps(_whole(steps))
+        scheduler = None if scheduler is None else scheduler_name(scheduler)
+        if steps and scheduler:
+            strategy.check_run(steps, scheduler)
+    except UserError as error:
+        return f"There is no command for this row of the table: {error}"
+    return ""
 
 
 def python_lines(option: pd.Series) -> str:
@@ -85,14 +104,16 @@ def advice(wanted: str, found: pd.DataFrame, names: Mapping[str, str], concept: 
         concept: The concept of the command, a name or a folder.
     """
     best = found.iloc[0]
-    command = sample_command(best, "--concept", concept, "--template", "a photo of a {} in the snow")
     reason = f"{best['reason'][0].upper()}{best['reason'][1:]}"
     following = "".join(f" Next: {row['label']} ({row['reason']})." for _, row in found[1:2].iterrows())
-    return (
+    said = (
         f"**{markdown(wanted)}: {markdown(best['label'])}.** "
         f"Expect {expected(best, names)} per image. {markdown(f'{reason}.{following}')}\n\n"
-        f"{fenced(command, 'bash')}\n\n{fenced(python_lines(best), 'python')}\n"
     )
+    if missing := why_no_command(best):
+        return f"{said}{markdown(missing)}.\n"
+    command = sample_command(best, "--concept", concept, "--template", "a photo of a {} in the snow")
+    return f"{said}{fenced(command, 'bash')}\n\n{fenced(python_lines(best), 'python')}\n"
 
 
 def parameters_of(option: pd.Series) -> dict[str, Any]:
@@ -110,6 +131,11 @@ def parameters_of(option: pd.Series) -> dict[str, Any]:
             f"the parameters of {option['strategy']!r} in the table must be an object of names and values"
         )
     return given
+
+
+def _whole(value: Any) -> Any:
+    """A whole number as an int, which stands as a float in a column with gaps."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _backbone(option: pd.Series) -> str:

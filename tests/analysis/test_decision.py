@@ -1,5 +1,7 @@
 """The decision framework on hand-made tables, where the right answer is known."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -173,3 +175,25 @@ def test_recommend_on_the_command_line(tmp_path, capsys):
     assert (
         "nothing is no results table: give a .parquet or .csv file or one of" in told and "phenomenon" in told
     )
+
+
+ONE = {
+    "label": "base", "strategy": "base", "parameters": "{}", "concept": "dog", "template": "a {}",
+    "evaluations": 100, "identity": 0.5, "prompt_right": 0.5, "leak": float("nan"),
+}  # fmt: skip
+
+
+def test_a_table_of_one_image_is_enough():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = recommend(pd.DataFrame([ONE])).iloc[0]
+        second = recommend(pd.DataFrame([ONE, {**ONE, "label": "b", "evaluations": 200}])).iloc[1]
+    assert found["utility"] == found["identity"] == found["identity_low"] == 0.5 and np.isnan(found["leak"])
+    assert "nan" not in second["reason"]
+
+
+def test_a_table_of_superclass_runs_alone_holds_no_option():
+    with pytest.raises(
+        UserError, match="no strategy but superclass, .* only a reference: add the rows of others"
+    ):
+        recommend(pd.DataFrame([{**ONE, "label": "superclass", "strategy": "superclass"}]))

@@ -313,6 +313,24 @@ def test_tokens_and_unknown_words(family):
         backbone.encode(["the xyz"])
 
 
+@pytest.mark.parametrize(
+    ("family", "rooms"), [("sd", [14]), ("sdxl", [14]), ("pixart", [119]), ("sd3", [14, 19]), ("flux", [19])]
+)
+def test_the_words_that_a_long_prompt_loses_are_warned_of_once(family, rooms):
+    backbone = tiny_backbone(family=family)
+    for room in rooms:
+        fits = " ".join(["a"] * (room - 1) + ["dog"])
+        said = f"reads only {room} pieces of words: of 'a a a.*word {room + 1}, 'photo', on"
+        with warnings.catch_warnings(record=True) as before:
+            warnings.simplefilter("always")
+            backbone.encode([fits])
+        assert not [one for one in before if f"only {room} " in str(one.message)]
+        with pytest.warns(UserWarning, match=said) as warned:
+            backbone.encode([f"{fits} photo snow", "a dog"])
+            backbone.encode([f"{fits} photo snow"])
+        assert len([one for one in warned if f"only {room} " in str(one.message)]) == 1
+
+
 def test_the_autoencoder_of_sdxl_stays_exact():
     backbone = StableDiffusionXL(tiny_pipeline(vae="kl", family="sdxl").to(torch.float16)).frozen()
     assert backbone.dtype == torch.float16

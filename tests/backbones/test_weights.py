@@ -1,6 +1,7 @@
 """What weights are known by, and what is refused on other weights or for values that are not finite."""
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from persongen_lib.backbones.devices import device_type, usual_dtype
 from persongen_lib.backbones.sources import Source, hub_commit
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.sampling import make_strategy, sample
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -123,6 +125,28 @@ def test_an_adapter_is_refused_on_weights_that_it_was_not_trained_on(tmp_path):
     for load in (backbone.load_adapter, lambda a: load_backbone(tmp_path / "model", device="cpu", adapter=a)):
         with pytest.raises(UserError, match="was trained on other weights .* fine-tune again"):
             load(other)
+
+
+def test_words_that_the_adapter_was_not_trained_with_are_warned_of_once(tmp_path):
+    backbone = tiny_backbone()
+    backbone.load_adapter(save_adapter(tmp_path / "own", backbone, ""))
+
+    def sampled(*words):
+        return sample(backbone, make_strategy("base"), "a photo of {}", *words, 1, 0, output="latents")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sampled("sks", "dog")
+    with pytest.warns(
+        UserWarning, match="trained with 'sks dog', not with 'sks cat': give the token"
+    ) as said:
+        sampled("sks", "cat")
+        sampled("sks", "cat")
+    assert len(said) == 1 and said[0].filename == __file__
+    backbone.unload_adapter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sampled("sks", "cat")
 
 
 def test_an_adapter_that_is_not_finite_is_refused(tmp_path):

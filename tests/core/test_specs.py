@@ -1,11 +1,13 @@
+import json
+
 import numpy as np
 import pytest
 
-from persongen_lib.core.checks import check_template, parse_seeds
+from persongen_lib.core.checks import check_seed, check_steps, check_template, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
 from persongen_lib.core.specs import FineTuneSpec
-from persongen_lib.sampling.engine.specs import SampleSpec
+from persongen_lib.sampling.engine.specs import SampleSpec, sample_spec
 from persongen_lib.sampling.engine.strategy import make_strategy
 
 FINE_TUNE = FineTuneSpec(
@@ -80,3 +82,24 @@ def test_wrong_templates(template):
 def test_wrong_steps(steps):
     with pytest.raises(UserError, match="number of steps"):
         SampleSpec.from_dict({**SAMPLE.to_dict(), "num_steps": steps})
+
+
+@pytest.mark.parametrize("whole", [np.int64, np.int32, np.uint8])
+def test_numbers_of_numpy_are_numbers(whole):
+    def specs(number, real):
+        tuned = FineTuneSpec("micro", "dreambooth", "rex", "dog", "sks", "", number(7), number(3))
+        sampled = sample_spec(
+            "masked", ["a {}"], number(2), number(5), tuned, height=number(64), width=number(64),
+            guidance_rescale=real(0.5), switch_step=number(1), concept_scale=real(1.5),
+        )  # fmt: skip
+        return tuned, sampled
+
+    plain, given = specs(int, float), specs(whole, np.float32)
+    assert given == plain
+    assert [json.dumps(one.to_dict()) for one in given] == [json.dumps(one.to_dict()) for one in plain]
+    assert [one.hash for one in given] == [one.hash for one in plain]
+    for value in (np.bool_(True), np.float64(2.0), np.int64(-1), np.array([1])):
+        with pytest.raises(UserError, match="whole number"):
+            check_steps(value)
+        with pytest.raises(UserError, match="whole number"):
+            check_seed(value)

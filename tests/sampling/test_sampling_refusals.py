@@ -66,6 +66,15 @@ def test_other_signs_are_text(template):
     assert Prompts(template, "sks", "dog")["concept"] == f"{before}sks dog{after}"
 
 
+@pytest.mark.parametrize("template", ["a photo of sks {}", "{} and SKS", "a sks-like {}"])
+def test_the_placeholder_beside_the_concept_is_refused(template, backbone):
+    said = "has the placeholder 'sks' beside {}.*: remove it"
+    refused(said, run, backbone, template=template, num_steps=1)
+    refused(said, sample_spec, "base", [template], 0, class_name="dog")
+    assert Prompts(template, "zwx", "dog")["superclass"] == template.replace("{}", "dog")
+    assert Prompts("a photo of sksy {}", "sks", "dog")
+
+
 @pytest.mark.parametrize("family", ["sd", "sdxl", "pixart"])
 def test_a_concept_past_the_end_of_the_text_is_refused(family):
     backbone = tiny_backbone(family=family)

@@ -16,7 +16,7 @@ from persongen_lib.cli import sample as sample_cli
 from persongen_lib.cli.arguments import parse_parameters
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
-from persongen_lib.study.advice import advice, python_lines, sample_command
+from persongen_lib.study.advice import advice, python_lines, sample_command, why_no_command
 
 SNOW = "a photo of a {} in the snow"
 
@@ -150,7 +150,7 @@ def test_the_command_names_the_fine_tuning_method_unless_it_is_the_usual_one():
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_names_in_advice_are_quoted(name):
     row = option(
-        "mixed", {"superclass_weights": name}, backbone=name, label=name, reason=name, evaluations=50
+        "mixed", {"superclass_weights": "original"}, backbone=name, label=name, reason=name, evaluations=50
     )
     text = advice(name, pd.DataFrame([row, row]), {}, concept=name)
     tokens = MarkdownIt("gfm-like").parse(text)
@@ -164,10 +164,14 @@ def test_hostile_names_in_advice_are_quoted(name):
     assert {child.type for child in tokens[1].children} <= kinds
     command, lines = (token.content for token in tokens if token.type == "fence")
     words = shlex.split(command)
-    assert words.count(name) == 2 and f"superclass_weights={name}" in words
+    assert words.count(name) == 2
     calls = [node for node in ast.walk(ast.parse(lines)) if isinstance(node, ast.Call)]
     assert {call.func.id for call in calls} == {"load_backbone", "make_strategy"}
-    assert any(keyword.value.value == name for call in calls for keyword in call.keywords)
+    assert any(argument.value == name for call in calls for argument in call.args)
+    wrong = option("mixed", {"superclass_weights": name}, label="mixed", reason="why", evaluations=50)
+    tokens = MarkdownIt("gfm-like").parse(advice("wanted", pd.DataFrame([wrong]), {}))
+    assert [token.type for token in tokens if token.level == 0] == ["paragraph_open", "paragraph_close"] * 2
+    assert {child.type for child in tokens[4].children} <= kinds
 
 
 @pytest.mark.parametrize(
@@ -178,3 +182,34 @@ def test_parameters_of_a_table_that_are_none(parameters):
     for said in (sample_command, python_lines):
         with pytest.raises(UserError, match="must be an object of names and values"):
             said(row)
+        assert "must be an object of names and values" in why_no_command(row)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "parameters", "about", "why"),
+    [
+        ("mixed", {"concept_scale": "rm -rf"}, {}, "concept_scale of mixed must be a number"),
+        ("mixed", {"concept_scale": float("nan")}, {}, "concept_scale of mixed must be a number"),
+        ("base", {"superclass_scale": 1.0}, {}, "unknown parameter of strategy base: superclass_scale"),
+        ("nobody", {}, {}, "unknown strategy: nobody"),
+        ("base", {}, {"num_steps": 2.5}, "number of steps must be a whole number"),
+        ("base", {}, {"scheduler": "rm"}, "unknown scheduler: rm"),
+        ("base", {"guidance_scale": [7.0, 3.5]}, {"num_steps": 3, "scheduler": "ddim"}, "list of 3 numbers"),
+    ],
+)
+def test_a_row_that_no_command_can_sample_has_none(strategy, parameters, about, why, tmp_path, capsys):
+    text = json.dumps(parameters)
+    wrong = {"label": "wrong", "strategy": strategy, "parameters": text, "identity": 0.9, **about}
+    right = {"label": "right", "strategy": "base", "parameters": "{}", "identity": 0.5}
+    right |= {name: {"num_steps": 50, "scheduler": "ddim"}[name] for name in about}
+    both = [
+        {"concept": "dog", "template": SNOW, "evaluations": 100, "prompt_right": 0.5, **row}
+        for row in (wrong, right)
+    ]
+    path = tmp_path / "own.csv"
+    pd.DataFrame(both).to_csv(path, index=False)
+    assert cli.main(["recommend", "--results", str(path)]) == 0
+    first, second = capsys.readouterr().out.split("2. right")
+    assert "There is no command for this row of the table: " in first and why in first
+    assert "persongen sample" not in first and "persongen sample --strategy base" in second
+    assert why_no_command(pd.Series(right)) == ""

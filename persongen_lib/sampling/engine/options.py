@@ -11,18 +11,21 @@ from persongen_lib.sampling.engine.prompts import check_negative_prompt
 OPTIONS = ("height", "width", "negative_prompt", "clip_skip", "guidance_rescale")
 
 
-def check_options(
+def checked_options(
     height: Any = None,
     width: Any = None,
     negative_prompt: Any = "",
     clip_skip: Any = None,
     guidance_rescale: Any = 0.0,
-) -> None:
-    """A UserError for an option that no model can meet; see `sample`."""
-    for name, side in (("height", height), ("width", width)):
-        if side is not None:
-            check_steps(side, LARGEST_SIDE, what=f"the {name} in pixels")
-    check_negative_prompt(negative_prompt)
-    if clip_skip is not None:
-        check_steps(clip_skip, what="clip_skip")
-    check_share("guidance_rescale", guidance_rescale)
+) -> dict[str, Any]:
+    """The options by name, as plain numbers and text; UserError for one that no model can meet, see `sample`."""
+    sides = {
+        name: None if side is None else check_steps(side, LARGEST_SIDE, what=f"the {name} in pixels")
+        for name, side in (("height", height), ("width", width))
+    }
+    return {
+        **sides,
+        "negative_prompt": check_negative_prompt(negative_prompt),
+        "clip_skip": None if clip_skip is None else check_steps(clip_skip, what="clip_skip"),
+        "guidance_rescale": check_share("guidance_rescale", guidance_rescale),
+    }

@@ -8,7 +8,7 @@ from typing import Any
 from persongen_lib.core.checks import check_inside, check_known, check_seed, check_template
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.objects import read_object
-from persongen_lib.sampling.engine.options import OPTIONS, check_options
+from persongen_lib.sampling.engine.options import OPTIONS, checked_options
 
 KEYS = ("file", "prompt_index", "template", "prompt", "seed", "evaluations")
 NUMBERS = ("prompt_index", "seed", "evaluations")
@@ -40,7 +40,7 @@ def picture_row(line: str, where: str) -> dict[str, Any]:
         for name in NUMBERS:
             if name in row:
                 check_seed(row[name], name)
-        check_options(**{name: row[name] for name in OPTIONS if name in row})
+        checked_options(**{name: row[name] for name in OPTIONS if name in row})
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return row

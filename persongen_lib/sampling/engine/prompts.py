@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from persongen_lib.backbones.backbone import Backbone
-from persongen_lib.core.checks import check_template, check_words
+from persongen_lib.core.checks import check_template, check_without, check_words
 from persongen_lib.core.errors import UserError
 
 BRANCHES = ("null", "concept", "superclass", "empty")
@@ -41,6 +41,7 @@ class Prompts:
         check_template(self.template)
         check_words("token", self.token)
         check_words("class_name", self.class_name)
+        check_without(self.token, self.template)
         check_negative_prompt(self.negative_prompt)
 
     def __getitem__(self, branch: str) -> str:

@@ -133,6 +133,7 @@ def sample(
     prompts = read_prompts(template, token, class_name, negative_prompt, clip_skip)
     for one in prompts:
         one.check(backbone)
+    backbone.warn_of_other_words(token, class_name)
     seeds, noise = starting_noise(backbone, seeds, latents, len(prompts), height, width)
     solver = backbone.solver(scheduler, num_steps, noise.shape[2:])
     prompts = [one for one in prompts for _ in range(len(noise) // len(prompts))]

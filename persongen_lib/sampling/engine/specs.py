@@ -14,13 +14,14 @@ from persongen_lib.core.checks import (
     check_once,
     check_steps,
     check_template,
+    check_without,
     check_words,
     parse_seeds,
 )
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec, Spec, checked_loading
-from persongen_lib.sampling.engine.options import OPTIONS, check_options
+from persongen_lib.sampling.engine.options import OPTIONS, checked_options
 from persongen_lib.sampling.engine.strategy import STRATEGIES, Strategy, make_strategy
 
 
@@ -82,10 +83,11 @@ class SampleSpec(Spec):
         check_once("prompt", [" ".join(check_template(prompt).split()) for prompt in prompts])
         object.__setattr__(self, "prompts", prompts)
         object.__setattr__(self, "seeds", parse_seeds(self.seeds))
-        check_steps(self.num_steps)
+        object.__setattr__(self, "num_steps", check_steps(self.num_steps))
         object.__setattr__(self, "scheduler", scheduler_name(self.scheduler))
         checked_loading(self.loading)
-        check_options(**{name: getattr(self, name) for name in OPTIONS})
+        for name, value in checked_options(**{name: getattr(self, name) for name in OPTIONS}).items():
+            object.__setattr__(self, name, value)
         for name, value in self.parameters.items():
             if value != getattr(self.strategy, name):
                 raise UserError(
@@ -95,6 +97,8 @@ class SampleSpec(Spec):
         self.strategy.check_run(self.num_steps, self.scheduler)
         for name in ("class_name", "token"):
             check_words(name, getattr(self, name))
+        for prompt in self.prompts:
+            check_without(self.token, prompt)
 
     @property
     def parameters(self) -> dict[str, Any]:
