@@ -150,7 +150,7 @@ def check_path(value: Any, what: str) -> Path:
 
 def check_seed(seed: Any, what: str = "the seed") -> int:
     """The seed as an int, when it is one whole number from 0 to 2**63 - 1, NumPy's among them."""
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 2**63:
         raise UserError(f"{what} must be one whole number from 0 to 2**63 - 1, not {reprlib.repr(seed)}")
     return int(seed)
 
@@ -166,14 +166,14 @@ def check_steps(num_steps: Any, most: int = 1000, what: str = "the number of ste
     Raises:
         UserError: no whole number, or one out of range.
     """
-    if isinstance(num_steps, bool) or not isinstance(num_steps, Integral) or not 1 <= num_steps <= most:
+    if isinstance(num_steps, bool) or not isinstance(num_steps, Integral) or not 1 <= int(num_steps) <= most:
         raise UserError(f"{what} must be a whole number from 1 to {most}, not {num_steps!r}")
     return int(num_steps)
 
 
 def check_share(name: str, value: Any) -> float:
     """The value as a float, when it is a number from 0 to 1, NumPy's among them."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
         raise UserError(f"{name} must be a number from 0 to 1, not {reprlib.repr(value)}")
     return float(value)
 
