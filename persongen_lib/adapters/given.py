@@ -35,8 +35,14 @@ class Given:
 
     @property
     def files(self) -> tuple[Found, ...]:
-        """The files that are loaded; UserError if there is no adapter, or if it is not clear which."""
-        return found_in(self.path)
+        """The files that are loaded; UserError if there is none, if it is not clear which, or if none has a token."""
+        found = found_in(self.path)
+        if self.token and all(file.form != "embedding" for file in found):
+            raise UserError(
+                f"{self.path} holds no learned embeddings, and so has no placeholder {self.token!r}: a scale is a "
+                "number such as 0.8"
+            )
+        return found
 
 
 def given_adapters(adapter: Any, scale: float = 1.0) -> tuple[Given, ...]:

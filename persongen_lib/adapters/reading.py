@@ -50,10 +50,6 @@ def read_contents(given: Given, host: Host) -> Contents:
             tensors |= read_adapter(found.path)
         else:
             tensors |= read_peft(found, host) if found.form == "peft" else read_lora(found.path, host)
-    if given.token and not words:
-        raise UserError(
-            f"{given.path} holds no learned embeddings, and so has no placeholder {given.token!r}"
-        )
     if words and not tensors and given.scale != 1:
         raise UserError(f"learned embeddings have no scale: load {given.path} without one")
     return Contents(given.path, given.scale, tensors, tuple(words))

@@ -67,6 +67,7 @@ def assembled(pipeline: str, modules: dict[str, Any], name: str) -> LatentDiffus
         name: the name of the backbone.
     """
     import diffusers
+    from torch._subclasses.fake_tensor import unset_fake_temporarily
 
     from persongen_lib.backbones.families import FAMILIES
 
@@ -76,8 +77,10 @@ def assembled(pipeline: str, modules: dict[str, Any], name: str) -> LatentDiffus
         part: _tokenizer(getattr(modules[encoder].config, "max_position_embeddings", 77))
         for encoder, part in family.tokenizers.items()
     }
+    with unset_fake_temporarily():  # its constructor reads values
+        flow = diffusers.FlowMatchEulerDiscreteScheduler()
     scheduler = (
-        diffusers.FlowMatchEulerDiscreteScheduler()
+        flow
         if family.kind == "velocity"
         else diffusers.DDIMScheduler(
             beta_start=0.00085,

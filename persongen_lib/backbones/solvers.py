@@ -85,10 +85,13 @@ class Solver:
         if name != "ddim":
             scheduler.set_begin_index(0)
         scheduler.is_scale_input_called = True
-        times, levels = scheduler.timesteps.tolist(), _levels(scheduler, name)
-        distinct = len({before.noise for before, _ in levels}) == len(times) == num_steps
-        if not distinct or max(times) > own.config.num_train_timesteps - (kind == "epsilon"):
-            raise UserError(f"{name} can't take {num_steps} steps with this model: give fewer steps")
+        too_many = UserError(f"{name} can't take {num_steps} steps with this model: give fewer steps")
+        times = scheduler.timesteps.tolist()
+        if max(times) > own.config.num_train_timesteps - (kind == "epsilon"):
+            raise too_many
+        levels = _levels(scheduler, name)
+        if not len({before.noise for before, _ in levels}) == len(times) == num_steps:
+            raise too_many
         self.name, self._base = name, base_name(name)
         self.steps = [
             Step(before.signal, before.noise, index, num_steps, times[index], after, kind)

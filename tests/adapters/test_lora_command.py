@@ -33,6 +33,10 @@ def test_pictures_of_a_lora(place):
         made[scale] = image.read_bytes(), json.loads((folder / "spec.json").read_text())["adapter"]
     assert len({image for image, _ in made.values()}) == len({digest for _, digest in made.values()}) == 3
     assert main(command("--lora", "my_lora.safetensors", output="out0.5")) == 2
+    assert (
+        main(command("--lora", "my_lora.safetensors:0,5", output="other")) == 2
+        and not (place / "other").exists()
+    )
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_preferences_that_make_no_sense(field, values, message):
         (lambda table: table.assign(parameters="[1]"), "must be a JSON object"),
         (lambda table: table.assign(parameters="["), "must be a JSON object"),
         (lambda table: table.assign(label="base"), "label 'base' has more than one strategy"),
-        (lambda table: table.assign(strategy="superclass"), "no strategy of the table is left"),
+        (lambda table: table.assign(strategy="superclass"), "the table has no strategy but superclass"),
         (lambda table: table.drop(columns="prompt_right").assign(context_right="yes"), "must have numbers"),
     ],
 )
