@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from persongen_lib.adapters.forms import ENCODER_KEYS, ONE_VECTOR_SET
 from persongen_lib.adapters.host import Host
-from persongen_lib.adapters.opening import read_tensors, tensor_names
+from persongen_lib.adapters.opening import read_tensors, tensor_shapes
 from persongen_lib.core.checks import check_words
 from persongen_lib.core.errors import UserError
 
@@ -38,7 +38,7 @@ class LearnedWord:
 
 def placeholder_in(path: Path) -> str:
     """The placeholder in a file of embeddings, or the file's name where it holds none."""
-    name, *more = tensor_names(path)
+    name, *more = tensor_shapes(path)
     return path.stem if more or name in (*ENCODER_KEYS, ONE_VECTOR_SET) else name
 
 

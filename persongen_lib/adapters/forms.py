@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from persongen_lib.adapters.files import SPEC, WEIGHTS
-from persongen_lib.adapters.opening import PICKLED, refuse_pickled, tensor_names
+from persongen_lib.adapters.opening import PICKLED, refuse_pickled, tensor_shapes
 from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.manifest import checked
@@ -68,7 +68,7 @@ def found_in(path: Path) -> tuple[Found, ...]:
     if files:
         raise UserError(f"{path} holds several files: name one of {some([file.name for file in files])}")
     for file in sorted(path.iterdir()):
-        if file.suffix in PICKLED:
+        if file.suffix.lower() in PICKLED:
             refuse_pickled(file)
     raise UserError(
         f"{path} is no adapter: it has no {WEIGHTS}, no file of LoRA and none of learned embeddings"
@@ -79,7 +79,7 @@ def _file(path: Path) -> Found:
     beside = {WEIGHTS: SPEC, PEFT_WEIGHTS: CONFIG}.get(path.name, "")
     if beside and (path.parent / beside).is_file():
         return found_in(path.parent)[0]
-    names = tensor_names(path)
-    one_word = len(names) == 1 and "." not in names[0]
+    names = tensor_shapes(path)
+    one_word = len(names) == 1 and "." not in next(iter(names))
     is_embedding = one_word or set(names) <= {*ENCODER_KEYS}
     return Found("embedding" if is_embedding else "lora", path)

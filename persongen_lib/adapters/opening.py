@@ -18,26 +18,26 @@ def refuse_pickled(path: Path) -> None:
     raise UserError(f"{path} is a pickled file, which could run code: give one in the form of .safetensors")
 
 
-def tensor_names(path: Path) -> tuple[str, ...]:
-    """The names of the tensors in a file.
+def tensor_shapes(path: Path) -> dict[str, list[int]]:
+    """The shapes of the tensors in a file by name, from its header.
 
     Raises:
         UserError: The file is pickled, damaged, empty, or in no form of safetensors.
     """
     with _opened(path) as file:
-        names = tuple(file.keys())
-    if not names:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    if not shapes:
         raise UserError(f"{path} is empty: it holds no tensors")
-    return names
+    return shapes
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors in a file.
 
     Raises:
-        UserError: As `tensor_names`, or not all values are finite.
+        UserError: As `tensor_shapes`, or not all values are finite.
     """
-    names = tensor_names(path)
+    names = tensor_shapes(path)
     with _opened(path) as file:
         tensors = {name: file.get_tensor(name) for name in names}
     for name, tensor in tensors.items():
@@ -49,7 +49,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def _opened(path: Path):
     from safetensors import SafetensorError, safe_open
 
-    if path.suffix in PICKLED:
+    if path.suffix.lower() in PICKLED:
         refuse_pickled(path)
     try:
         return safe_open(path, "pt")

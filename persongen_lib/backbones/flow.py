@@ -25,6 +25,7 @@ class FlowTransformer(LatentDiffusion):
     """
 
     kind = "velocity"
+    load_options = {"feature_extractor": None, "image_encoder": None}
     half = "bf16"
     layers = {
         "cross_attention": _TEXT,

@@ -40,7 +40,6 @@ class Flux(FlowTransformer):
     family = "flux"
     usual = Usual(num_steps=28, scheduler="flow-euler", guidance_scale=3.0)
     pipeline_class = "FluxPipeline"
-    load_options = {"feature_extractor": None, "image_encoder": None}
     original_parts = {
         "network": "transformer", "text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2",
     }  # fmt: skip

@@ -27,7 +27,6 @@ class StableDiffusion3(FlowTransformer):
     family = "sd3"
     usual = Usual(num_steps=40, scheduler="flow-euler", guidance_scale=4.5)
     pipeline_class = "StableDiffusion3Pipeline"
-    load_options = {"feature_extractor": None, "image_encoder": None}
     original_parts = {
         "network": "transformer", "text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2",
         "text_encoder_3": "text_encoder_3",

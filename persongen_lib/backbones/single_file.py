@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from persongen_lib.adapters.opening import PICKLED, tensor_shapes
 from persongen_lib.core.errors import UserError
 
 SUFFIX = ".safetensors"
-PICKLED = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 INDEX = "model_index.json"
 
 
@@ -23,21 +23,9 @@ def checkpoint_keys(path: Path) -> dict[str, list[int]]:
     Raises:
         UserError: a file that is missing, pickled, truncated, or no checkpoint of a whole model.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         raise UserError(f"there is no file {path}: give the path of a {SUFFIX} checkpoint")
-    if path.suffix.lower() != SUFFIX:
-        raise UserError(
-            f"{path} is not loaded, for files other than {SUFFIX} may run code: give a {SUFFIX} checkpoint"
-        )
-    try:
-        with safe_open(path, "pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
-        raise UserError(
-            f"{path} is no readable {SUFFIX} file: it is truncated or damaged, get it again"
-        ) from None
+    shapes = tensor_shapes(path)
     if any("lora" in name for name in shapes):
         raise UserError(f"{path} is a LoRA file and no whole model: give it as adapter, beside its model")
     return shapes

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from persongen_lib.backbones.single_file import PICKLED, SUFFIX, config_folder, names_a_file
+from persongen_lib.adapters.opening import PICKLED
+from persongen_lib.backbones.single_file import SUFFIX, config_folder, names_a_file
 from persongen_lib.core.checks import check_path
 from persongen_lib.core.digests import file_digest
 from persongen_lib.core.errors import UserError

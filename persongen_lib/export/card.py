@@ -15,7 +15,7 @@ from persongen_lib.export.license import full_name, license_fields, license_of
 from persongen_lib.export.tuned import BASE, Tuned
 
 OWN_LOADER = """from persongen_lib import load_backbone, make_strategy, sample
-backbone = load_backbone({backbone})
+backbone = load_backbone({backbone}{options})
 backbone.load_adapter("FOLDER")
 sample(backbone, make_strategy("base"), "a photo of {{}}", {token}, {class_name}, seeds=[0]).images[0]"""
 
@@ -85,7 +85,12 @@ def model_card(
         "parameters": ", ".join(f"{name} {value}" for name, value in spec.parameters.items()) or "none",
         **({"made with": _made_with(provenance)} if provenance else {}),
     }
+    options = "".join(
+        f", {name}={literal(value) if isinstance(value, str) else value!r}"
+        for name, value in spec.loading.items()
+    )
     own_loader = OWN_LOADER.format(
+        options=options,
         backbone=literal(spec.backbone if place.repo or place.family else BASE),
         token=literal(spec.token),
         class_name=literal(spec.class_name),

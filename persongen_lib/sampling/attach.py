@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Generator, Tensor
 
 from persongen_lib.backbones.backbone import Backbone
@@ -84,7 +85,7 @@ class Attached:
                 FLUX the guidance that the network takes as a condition, as in diffusers.
             negative_prompt: what guidance leads away from.
             num_images_per_prompt: images per prompt.
-            generator: of the initial noise; one, or one per image.
+            generator: of the initial noise and of the noise that a stochastic scheduler adds; one, or one per image.
             latents: unit-variance noise (images, C, H, W) in place of a generator; of FLUX packed, as in diffusers.
             guidance_rescale: from 0 to 1, the share of rescaled guidance.
             clip_skip: how many of the last layers of CLIP text encoders are left out.
@@ -104,7 +105,9 @@ class Attached:
         backbone = load_backbone(self.pipe)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         templates = [self._template(one) for one in prompts]
-        steps = check_steps(num_inference_steps or self._usual("num_inference_steps"))
+        steps = check_steps(
+            self._usual("num_inference_steps") if num_inference_steps is None else num_inference_steps
+        )
         total = self._total(backbone, guidance_scale, true_cfg_scale)
         strategy = self.strategy.resolved(total, steps)
         count = len(templates) * num_images_per_prompt
@@ -115,12 +118,15 @@ class Attached:
             factor = self.pipe.vae_scale_factor
             sides = [factor * side for side in latent_shape(backbone, height, width)[1:]]
             latents = self.pipe._unpack_latents(latents, *sides, factor)
+        many = isinstance(generator, list | tuple)
+        generators = list(generator) if many else [generator or torch.default_generator] * count
         refine = (strategy.refine_steps, steps, *latents.shape)
         result = sample(
             backbone, strategy, templates, self.token, self.class_name, steps, latents=latents,
             output=OUTPUTS[output_type], scheduler=self._scheduler(), batch_size=count, height=height, width=width,
             refine_noise=drawn_noise(refine, generator, backbone) if strategy.refine_steps else None,
-            negative_prompt=negative_prompt or "", clip_skip=clip_skip, guidance_rescale=guidance_rescale,
+            negative_prompt="" if negative_prompt is None else negative_prompt, clip_skip=clip_skip,
+            guidance_rescale=guidance_rescale, generators=generators,
         )  # fmt: skip
         self.pipe.maybe_free_model_hooks()
         if output_type != "latent":
@@ -139,7 +145,8 @@ class Attached:
         if "true_cfg_scale" in inspect.signature(self._own_class.__call__).parameters:
             if guidance_scale is not None and backbone.guidance is not None:
                 backbone.guidance = guidance_scale
-            name, total = "true_cfg_scale", true_cfg_scale or backbone.usual.guidance_scale
+            usual = backbone.usual.guidance_scale
+            name, total = "true_cfg_scale", usual if true_cfg_scale is None else true_cfg_scale
         elif true_cfg_scale is not None:
             raise UserError(f"a {self._own_class.__name__} takes no true_cfg_scale: give guidance_scale")
         if total is None:

@@ -1,16 +1,18 @@
 """Models that arrive as one file, as a variant, or with another autoencoder, and files that are none."""
 
+import json
 import shutil
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import tiny_pipeline
+from tiny import save_pictures, tiny_pipeline
 
-from persongen_lib import load_backbone, sample_spec
+from persongen_lib import Runtime, Store, fine_tune_spec, load_backbone, load_concept, sample_spec
 from persongen_lib.backbones import weights_digest
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
+from persongen_lib.finetune import finetune
 from persongen_lib.sampling import make_strategy, sample
 
 RESNET = {
@@ -142,8 +144,8 @@ def test_wrong_files_are_one_sentence(folder, single, tmp_path):
     sdxl = tiny_pipeline(family="sdxl")
     sdxl.save_pretrained(tmp_path / "other")
     for name, said in (
-        ("model.ckpt", "may run code"),
-        ("short.safetensors", "truncated or damaged"),
+        ("model.ckpt", "pickled file, which could run code"),
+        ("short.safetensors", "damaged or in another form"),
         ("lora.safetensors", "LoRA file"),
         ("alone.safetensors", "configuration of .* is not on this machine: put"),
         ("other.safetensors", "no checkpoint of a whole StableDiffusionXLPipeline"),
@@ -194,6 +196,19 @@ def test_another_autoencoder(folder, tmp_path):
     assert with_vae.weights == weights_digest(folder, vae=tmp_path / "other") != weights_digest(folder)
     with pytest.raises(UserError, match="holds no autoencoder"):
         load_backbone(folder, vae=tmp_path / "other" / "unet")
+
+
+def test_a_fine_tuning_makes_its_class_images_with_the_model_that_it_trains(folder, tmp_path):
+    tiny_pipeline(vae="kl", seed=1).save_pretrained(tmp_path / "other")
+    concept = load_concept(save_pictures(tmp_path / "rex"), "dog")
+    spec = fine_tune_spec(
+        concept, str(folder), "lora", 1, loading={"vae": str(tmp_path / "other")}, num_class_images=2,
+        class_num_steps=2,
+    )  # fmt: skip
+    store = Store(tmp_path / "runs")
+    finetune(spec, concept, Runtime(store, "cpu"), validate=())
+    (made,) = store.root.glob("class_images/*/spec.json")
+    assert json.loads(made.read_text())["weights"] == spec.weights != weights_digest(folder)
 
 
 def test_the_command_samples_one_file_with_original_weights(folder, single, tmp_path, capsys):

@@ -1,8 +1,8 @@
 """The user's own pipeline: left as it is, its adapters noticed, and called as usual with a strategy attached."""
 
 import copy
-import importlib
 
+import diffusers
 import pytest
 import torch
 from tiny import FAMILIES, T5_LENGTH, tiny_pipeline
@@ -11,6 +11,11 @@ from persongen_lib import attach, load_backbone
 from persongen_lib.backbones.tuners import tuner_layers
 from persongen_lib.core.errors import UserError
 from persongen_lib.sampling import make_strategy, sample
+from persongen_lib.sampling.pipelines import (
+    PersongenPixArtAlphaPipeline,
+    PersongenStableDiffusionPipeline,
+    PersongenStableDiffusionXLPipeline,
+)
 
 EACH_FAMILY = pytest.mark.parametrize("family", FAMILIES)
 PROMPT = "a photo of sks dog in the snow"
@@ -179,6 +184,8 @@ def test_the_guidance_scale_of_flux_is_a_condition_of_its_network():
         ({"true_cfg_scale": 2}, "takes no true_cfg_scale: give guidance_scale"),
         ({"eta": 0.5}, "unknown argument of a pipeline with mixed attached: eta"),
         ({"output_type": "gif"}, "unknown output_type"),
+        ({"num_inference_steps": 0}, "the number of steps must be a whole number"),
+        ({"negative_prompt": []}, "negative"),
         ({"guidance_scale": 0}, "guidance_scale must be a number from 1"),
         ({"prompt": "a photo of a cat"}, "exactly once"),
         ({"generator": [torch.Generator(), torch.Generator()]}, "one generator"),
@@ -199,6 +206,32 @@ def test_a_learned_embedding_is_a_placeholder_like_any_word():
     attached = attach(pipe, "base", token="<rex>", class_name="dog")
     mine = attached(prompt, generator=torch.Generator().manual_seed(1), **options).images
     torch.testing.assert_close(mine, own(pipe, prompt, num_inference_steps=2), atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("EulerAncestralDiscreteScheduler", {}),
+        ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["one", "each", "none"])
+def test_a_stochastic_schedulers_noise_is_of_the_given_generators(name, changes, kind):
+    pipe = tiny_pipeline(prediction_type="epsilon")
+    pipe.scheduler = getattr(diffusers, name).from_config(pipe.scheduler.config, **changes)
+
+    def made(called):
+        torch.manual_seed(5)
+        generators = {
+            "one": torch.Generator().manual_seed(3),
+            "each": [torch.Generator().manual_seed(seed) for seed in (3, 4)],
+            "none": None,
+        }
+        options = {"num_inference_steps": 4, "guidance_scale": 5.0, "output_type": "latent"}
+        return called(PROMPT, num_images_per_prompt=2, generator=generators[kind], **options).images
+
+    attached = attach(pipe, "base", token="sks", class_name="dog")
+    torch.testing.assert_close(made(attached), made(pipe), atol=2e-4, rtol=0)
 
 
 def test_other_pipelines_are_refused():
@@ -230,14 +263,16 @@ def test_the_recipe_for_comfyuis_dual_guider_is_mixed():
 
 
 @pytest.mark.parametrize(
-    ("family", "file"),
-    [("sd", "stable_diffusion"), ("sdxl", "stable_diffusion_xl"), ("pixart", "pixart_alpha")],
+    ("family", "own_class"),
+    [
+        ("sd", PersongenStableDiffusionPipeline),
+        ("sdxl", PersongenStableDiffusionXLPipeline),
+        ("pixart", PersongenPixArtAlphaPipeline),
+    ],
 )
-def test_a_custom_pipeline_of_diffusers_samples_by_a_strategy(family, file, tmp_path):
+def test_a_pipelines_class_samples_by_a_strategy(family, own_class, tmp_path):
     pipe = tiny_pipeline(family=family)
     pipe.save_pretrained(tmp_path / "model")
-    module = importlib.import_module(f"persongen_lib.sampling.pipelines.{file}")
-    (own_class,) = (value for name, value in vars(module).items() if name.startswith("Persongen"))
     custom = own_class.from_pretrained(tmp_path / "model")
     options = {"num_inference_steps": 2, "output_type": "pt", "generator": torch.Generator().manual_seed(1)}
     mine = custom(PROMPT, token="sks", class_name="dog", **options).images

@@ -149,6 +149,7 @@ def class_examples(
         backbone=spec.backbone,
         class_name=spec.class_name,
         token="sks",
+        loading=spec.loading,
         guidance_scale=method.class_guidance_scale,
     )
     folder = run_sample(

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +29,20 @@ def fake_tensors(mode: FakeTensorMode | None = None) -> Iterator[FakeTensorMode]
     mode = mode or FakeTensorMode(allow_non_fake_inputs=True)
     with (
         mode,
-        patch.object(nn.Module, "_apply", _apply),
-        patch.object(spectral, "decomposed", partial(torch.linalg.svd, full_matrices=False)),
+        _replaced(nn.Module, "_apply", _apply),
+        _replaced(spectral, "decomposed", partial(torch.linalg.svd, full_matrices=False)),
     ):
         yield mode
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    own = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, own)
 
 
 def _apply(self: nn.Module, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:

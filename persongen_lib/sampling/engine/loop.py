@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from persongen_lib.backbones.solvers import Solver, Step
-from persongen_lib.sampling.engine.noise import step_generators
+from persongen_lib.sampling.engine.noise import copied
 from persongen_lib.sampling.engine.predictions import Branch, Encoder, Predictions
 from persongen_lib.sampling.engine.prompts import Prompts
 from persongen_lib.sampling.engine.rescale import rescaled
@@ -60,7 +60,7 @@ def trajectory(
     noise: Tensor,
     refine_noise: Tensor | None = None,
     first: int = 0,
-    seeds: Sequence[int] = (),
+    generators: Sequence[torch.Generator] = (),
     guidance_rescale: float = 0.0,
 ) -> Iterator[StepRecord]:
     """Sample from noise, yielding a record per step; the last record's `next_latents` are the result.
@@ -73,10 +73,10 @@ def trajectory(
         noise: (rows, C, H, W) of unit variance.
         refine_noise: (refine_steps, steps, rows, C, H, W) where the strategy refines.
         first: the number of the first row's image in the run.
-        seeds: one per row, of the noise that a stochastic solver adds: the same on the trajectory beside this one.
+        generators: one per row, of the noise that a stochastic solver adds: the same on the trajectory beside this one.
         guidance_rescale: the share of rescaled guidance, see `rescaled`.
     """
-    own, its = (solver.fresh(step_generators(seeds, noise.shape[1:])) for _ in range(2))
+    own, its = solver.fresh(generators), solver.fresh(copied(generators))
     latents = its_latents = own.start(noise)
     memory: dict[str, Tensor] = {}
     its_memory: dict[str, Tensor] = {}

@@ -30,6 +30,12 @@ def step_generators(seeds: Sequence[int], shape: Sequence[int]) -> list[torch.Ge
     return generators
 
 
+def copied(generators: Sequence[torch.Generator]) -> list[torch.Generator]:
+    """Generators that give the same numbers from now on; one that stands for several rows has one copy."""
+    own = {id(one): one.clone_state() for one in generators}
+    return [own[id(one)] for one in generators]
+
+
 def refinement_noise(seeds: Sequence[int], shape: Sequence[int], refine_steps: int, num_steps: int) -> Tensor:
     """What each picture's generator gives after its initial noise.
 

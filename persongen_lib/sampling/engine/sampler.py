@@ -16,7 +16,12 @@ from persongen_lib.core.checks import check_known, check_share, check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.failures import enough_memory
 from persongen_lib.sampling.engine.loop import StepRecord, trajectory
-from persongen_lib.sampling.engine.noise import check_noise, refinement_noise, starting_noise
+from persongen_lib.sampling.engine.noise import (
+    check_noise,
+    refinement_noise,
+    starting_noise,
+    step_generators,
+)
 from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.previews import Preview, Previews, check_previews
 from persongen_lib.sampling.engine.prompts import read_prompts
@@ -79,6 +84,7 @@ def sample(
     guidance_rescale: float = 0.0,
     preview_every: int | None = None,
     on_preview: Callable[[Preview], object] | None = None,
+    generators: Sequence[torch.Generator] | None = None,
 ) -> Samples:
     """Sample images; each depends on its own noise alone, not on the batch that it is computed in.
 
@@ -106,6 +112,8 @@ def sample(
         guidance_rescale: from 0 to 1, the share of rescaled guidance (Lin et al., arXiv 2305.08891).
         preview_every: how many steps lie between previews; they change nothing.
         on_preview: is called with each `Preview`.
+        generators: one per image, of the noise that a stochastic scheduler adds; by default each
+            image's generator of the initial noise goes on (that of seeds 0, 1, 2 ... where only latents are given).
 
     Raises:
         UserError: a wrong value, or latents or pictures that are not finite.
@@ -147,7 +155,9 @@ def sample(
             refine = refinement_noise(seeds[here], noise.shape[1:], strategy.refine_steps, num_steps)
         run = trajectory(
             encoder, strategy, prompts[here], solver, noise[here].to(backbone.device),
-            None if refine is None else refine.to(backbone.device), start, seeds[here], guidance_rescale,
+            None if refine is None else refine.to(backbone.device), start,
+            step_generators(seeds[here], noise.shape[1:]) if generators is None else generators[here],
+            guidance_rescale,
         )  # fmt: skip
         evaluations = 0
         with enough_memory("lower batch_size, or sample smaller pictures"):

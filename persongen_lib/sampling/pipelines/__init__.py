@@ -1,1 +1,0 @@
-"""Pipelines of diffusers that sample by a strategy, one file per family."""
