@@ -118,8 +118,8 @@ class Attached:
             factor = self.pipe.vae_scale_factor
             sides = [factor * side for side in latent_shape(backbone, height, width)[1:]]
             latents = self.pipe._unpack_latents(latents, *sides, factor)
-        many = isinstance(generator, list | tuple)
-        generators = list(generator) if many else [generator or torch.default_generator] * count
+        one = torch.default_generator if generator is None else generator
+        generators = [one] * count if isinstance(one, Generator) else list(one)
         refine = (strategy.refine_steps, steps, *latents.shape)
         result = sample(
             backbone, strategy, templates, self.token, self.class_name, steps, latents=latents,
