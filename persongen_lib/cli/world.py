@@ -232,12 +232,14 @@ def _measure(args: argparse.Namespace) -> int:
 
 
 def _trial(args: argparse.Namespace) -> int:
+    from persongen_lib.backbones.devices import resolve_device
     from persongen_lib.core.paths import DATA
     from persongen_lib.core.runtime import Runtime
     from persongen_lib.world.models.oracle import load_oracle
     from persongen_lib.world.training.figures import add_generator_figures
     from persongen_lib.world.training.trial import generator_name, trial
 
+    resolve_device(args.device)
     models, figures = Path(args.models or DATA / "models"), Path(args.figures)
     oracles = {name: load_oracle(models / f"micro-{name}") for name in ("oracle", "judge")}
     name = generator_name(args.backbone)

@@ -9,7 +9,7 @@ from persongen_lib.core.paths import DATA
 from persongen_lib.world.draw.scene import CLASSES
 from persongen_lib.world.language.captions import parse
 from persongen_lib.world.language.vocabulary import clip_tokenizer
-from persongen_lib.world.models.oracle import load_oracle
+from persongen_lib.world.models.oracle import FOLDER, JUDGE, load_oracle
 from persongen_lib.world.models.segmenter import load_segmenter
 from persongen_lib.world.training import accuracy, held_out, measure
 from persongen_lib.world.training.samples import frechet, frechet_to_renders, sample_accuracy
@@ -26,15 +26,29 @@ def backbone():
     return load_backbone("micro", device="cpu")
 
 
-def test_the_oracle_reads_held_out_renders_and_decoded_ones(oracle, backbone):
+@pytest.fixture(scope="module", params=[FOLDER, JUDGE], ids=["oracle", "judge"])
+def reader(request):
+    return load_oracle(request.param)
+
+
+def test_oracle_and_judge_read_held_out_renders_and_decoded_ones(reader, backbone):
     for through in (None, backbone):
-        shares = accuracy.oracle_accuracy(oracle, through, 200)
+        shares = accuracy.oracle_accuracy(reader, through, 200)
         assert shares["class"] >= 0.94 and shares["context"] >= 0.97 and shares["accessory"] >= 0.85
 
 
-def test_the_identity_encoder_tells_individuals_apart(oracle, backbone):
-    assert accuracy.identity_auc(oracle, None, 8)["auc"] >= 0.93
-    assert accuracy.identity_auc(oracle, backbone, 8)["auc"] >= 0.9
+def test_the_identity_encoders_tell_individuals_apart(reader, backbone):
+    assert accuracy.identity_auc(reader, None, 8)["auc"] >= 0.93
+    assert accuracy.identity_auc(reader, backbone, 8)["auc"] >= 0.9
+
+
+def test_the_judge_reads_other_styles_and_agrees_with_the_oracle(oracle, backbone):
+    judge = load_oracle(JUDGE)
+    shares = accuracy.oracle_accuracy(judge, None, 200, styled=True)
+    assert shares["class"] >= 0.9 and shares["context"] >= 0.95 and shares["accessory"] >= 0.85
+    agreed = accuracy.reader_agreement(oracle, judge, backbone, 200)
+    assert all(agreed[head]["kappa"] > 0.85 for head in ("class", "context", "accessory"))
+    assert agreed["identity"]["rank_correlation"] > 0.3
 
 
 def test_the_segmenter_finds_subjects_and_their_color_words(backbone):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from persongen_lib.core.checks import check_known, check_once
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.objects import read_object
 
 
 def score(key: Path, answers: Path) -> tuple[str, str, dict]:
@@ -45,10 +45,11 @@ def score(key: Path, answers: Path) -> tuple[str, str, dict]:
 
 def _read_key(path: Path) -> dict:
     try:
-        key = json.loads(path.read_text(encoding="utf-8"))
+        key = read_object(path.read_text(encoding="utf-8"), str(path))
     except (OSError, ValueError):
         key = None
-    if not isinstance(key, dict) or set(key) != {"generator", "kind", "fields", "answers"}:
+    names = {"generator": str, "kind": str, "fields": dict, "answers": dict}
+    if key is None or {name: type(value) for name, value in key.items()} != names:
         raise UserError(
             f"{path} is no key of `persongen world trial`: give the file that it wrote beside the sheets"
         )

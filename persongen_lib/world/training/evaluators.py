@@ -26,7 +26,7 @@ CLIP_PLAN = Plan(
 SEGMENTER_PLAN = Plan(steps=700, batch_size=48, learning_rate=2e-3, flat=0.3)
 ORACLE_PLAN = Plan(steps=2_200, batch_size=96, learning_rate=2e-3, flat=0.3, weight_decay=0.05)
 JUDGE_PLAN = Plan(
-    steps=4_000, batch_size=256, learning_rate=1e-3, flat=0.3, weight_decay=0.05, warmup=200, seed=1
+    steps=2_000, batch_size=96, learning_rate=1e-3, flat=0.3, weight_decay=0.05, warmup=200, seed=1
 )
 DECODED_SHARE, BLURRED_SHARE = 0.6, 0.2
 """Of the pictures that are kept decoded, and of all."""

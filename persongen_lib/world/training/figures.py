@@ -29,7 +29,7 @@ def read_figures(path: Path) -> dict:
 
 
 def merged(before: dict, figures: dict) -> dict:
-    """Figures of some models in the place of those that were there before."""
+    """Figures of some models in the place of those that were there before, trials of a generator among them."""
     generators = before.get("generators", {}) | figures["generators"]
     return before | figures | {"generators": generators}
 
@@ -41,7 +41,7 @@ def add_generator_figures(path: Path, generator: str, found: dict) -> None:
         UserError: The file has no figures of the generator.
     """
     figures = read_figures(path)
-    if generator not in figures.get("generators", {}):
+    if not isinstance(figures.get("generators", {}).get(generator), dict):
         raise UserError(
             f"{path} has no figures of {generator}: measure it first with `persongen world measure --only {generator}`"
         )
