@@ -113,7 +113,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="also save each new picture as predicted after every so many steps (default: no previews)",
     )
     parser.add_argument(
-        "--batch-size", type=int, default=8, metavar="N", help="pictures at a time (default: 8)"
+        "--batch-size", type=int, metavar="N", help="pictures at a time (default: 8 on a CPU, more on a GPU)"
     )
     parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: fp32 on a CPU, fp16 on a GPU)")
     parser.add_argument("--output", metavar="DIR", help="copy the pictures and their metadata there")
@@ -132,7 +132,8 @@ def run(args: Namespace) -> int:
     concept, fine_tune = _source(args, training)
     adapter = _adapters(args)
     spec = resolved(_spec(args, concept, fine_tune), runtime, adapter=adapter)
-    check_steps(args.batch_size, what="the batch size")
+    if args.batch_size is not None:
+        check_steps(args.batch_size, what="the batch size")
     if args.preview_every is not None:
         check_steps(args.preview_every, what="--preview-every")
     if args.output:
