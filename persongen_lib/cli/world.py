@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 MOST_PICTURES = 1_000_000
-MODELS = ("autoencoder", "generator", "clip", "oracle", "segmenter")
+MODELS = ("autoencoder", "generator", "clip", "oracle", "judge", "segmenter")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

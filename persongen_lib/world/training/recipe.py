@@ -15,11 +15,12 @@ from persongen_lib.core.errors import UserError
 from persongen_lib.world.draw.dataset import render_dataset, render_masks
 from persongen_lib.world.models.autoencoder import new_autoencoder
 from persongen_lib.world.models.forms.form import FORMS
+from persongen_lib.world.models.networks import JudgeNetwork, OracleNetwork
 from persongen_lib.world.training import alignment, autoencoder, diffusion, evaluators
 from persongen_lib.world.training.export import (
     export_clip,
     export_generator,
-    export_oracle,
+    export_reader,
     export_segmenter,
     import_autoencoder,
     trained,
@@ -28,7 +29,8 @@ from persongen_lib.world.training.latents import decode_latents, encode_pictures
 from persongen_lib.world.training.notes import read_notes
 from persongen_lib.world.training.trainer import Plan, train
 
-DATA_SEED = 1
+DATA_SEED, JUDGE_SEED = 1, 2
+"""Of the pictures that all but the judge are trained on, and of the judge's."""
 MOST = {"pictures": 10_000_000, "workers": 256, "steps": 10_000_000, "batch_size": 65_536}
 """The largest numbers that a recipe takes."""
 GPU_CHECKPOINT = 500
@@ -101,7 +103,10 @@ class Recipe:
         return [place for place in places if (place / "model_index.json").is_file()]
 
     def train(self, model: str) -> None:
-        """Train one of autoencoder, generator, clip, oracle, segmenter, and export what a user loads."""
+        """Train one of autoencoder, generator, clip, oracle, judge, segmenter, and export what a user loads."""
+        if model == "judge":
+            self._judge()
+            return
         render_dataset(self.data, self.pictures, DATA_SEED, self.workers)
         if model == "autoencoder":
             if self.start_from:
@@ -141,8 +146,23 @@ class Recipe:
             self._run(model, evaluators.SEGMENTER_PLAN, partial(evaluators.SegmenterTask, data, str(decoded)))
             export_segmenter(self.folder / model, self.output / "micro-segmenter")
         else:
-            self._run(model, evaluators.ORACLE_PLAN, partial(evaluators.OracleTask, data, str(decoded)))
-            export_oracle(self.folder / model, self.output / "micro-oracle")
+            task_of = partial(evaluators.ReaderTask, OracleNetwork, data, str(decoded))
+            self._run(model, evaluators.ORACLE_PLAN, task_of)
+            export_reader(OracleNetwork, self.folder / model, self.output / "micro-oracle")
+
+    def _judge(self) -> None:
+        """Train the second judge on pictures of its own, in many drawing styles."""
+        device = str(resolve_device(self.device))
+        data, latents, decoded = (
+            self.folder / f"styled-{name}" for name in ("pictures", "latents.npy", "decoded.npy")
+        )
+        render_dataset(data, self.pictures, JUDGE_SEED, self.workers, styled=True)
+        network = self._autoencoder(device)
+        encode_pictures(data, network, latents, device)
+        decode_latents(latents, network, decoded, device)
+        task_of = partial(evaluators.ReaderTask, JudgeNetwork, str(data), str(decoded))
+        self._run("judge", evaluators.JUDGE_PLAN, task_of)
+        export_reader(JudgeNetwork, self.folder / "judge", self.output / "micro-judge")
 
     def _run(self, name: str, plan: Plan, task_of, before: dict | None = None) -> None:
         changes = {"steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
