@@ -228,7 +228,7 @@ def test_a_concept_that_is_not_fine_tuned_has_a_button_that_does_it(explorer):
     assert "evaluations" in explorer.message.value and "not yet" not in explorer.concept.options[1][0]
 
 
-@pytest.mark.filterwarnings("ignore:.*does not know the word")
+@pytest.mark.filterwarnings("ignore:.*does not know the word", "ignore:.*it leaves out all from word")
 def test_what_a_user_writes_is_never_markup(explorer):
     explorer.prompt.value = explorer.prompt.options[-1]
     explorer.template.value = 'a {} <img src=x onerror="alert(1)">'
