@@ -85,7 +85,7 @@ class SampleSpec(Spec):
         object.__setattr__(self, "seeds", parse_seeds(self.seeds))
         object.__setattr__(self, "num_steps", check_steps(self.num_steps))
         object.__setattr__(self, "scheduler", scheduler_name(self.scheduler))
-        checked_loading(self.loading)
+        object.__setattr__(self, "loading", checked_loading(self.loading))
         for name, value in checked_options(**{name: getattr(self, name) for name in OPTIONS}).items():
             object.__setattr__(self, name, value)
         for name, value in self.parameters.items():
