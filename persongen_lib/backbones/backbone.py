@@ -83,6 +83,7 @@ class Backbone(ABC):
         modules: the modules that fine-tuning may change, by name; "network" is the denoiser.
         original_parts: the subfolder of each of these modules in a model folder.
         scheduler: the model's own scheduler, a diffusers one.
+        vae_tiling: whether the autoencoder computes large images in tiles.
         adapter: the loaded adapters with their scales, or None.
         adapter_digest: the digest of their files and scales, or None.
         weights: what its own weights are known by (`weights_digest`); "" where they are not those of a place.
@@ -100,6 +101,7 @@ class Backbone(ABC):
     modules: Mapping[str, nn.Module]
     original_parts: ClassVar[Mapping[str, str]]
     scheduler: Any
+    vae_tiling: bool = False
 
     def __init__(self) -> None:
         self.adapter: tuple[Given, ...] | None = None

@@ -134,6 +134,7 @@ class LatentDiffusion(TokenizedWords):
         compile: bool = False,
         channels_last: bool = False,
         vae_slicing: bool = False,
+        vae_tiling: bool = False,
         offload: bool = False,
         **options: Any,
     ) -> Self:
@@ -146,6 +147,7 @@ class LatentDiffusion(TokenizedWords):
             compile: compile the denoiser.
             channels_last: put convolutions in this memory format.
             vae_slicing: decode images one by one.
+            vae_tiling: encode and decode large images in tiles.
             offload: keep on the GPU only the part that computes.
             options: further options of the pipeline's `from_pretrained`: `revision`, `variant`, `vae`.
         """
@@ -160,9 +162,15 @@ class LatentDiffusion(TokenizedWords):
                 module.to(memory_format=torch.channels_last)
         if vae_slicing:
             pipeline.vae.enable_slicing()
+        if vae_tiling:
+            pipeline.vae.enable_tiling()
         if compile:
             backbone.modules["network"].compile()
         return backbone
+
+    @property
+    def vae_tiling(self):
+        return bool(getattr(self._pipeline.vae, "use_tiling", False))
 
     def adapter_host(self) -> Host:
         learns = hasattr(self._pipeline, "load_textual_inversion")

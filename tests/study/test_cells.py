@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffusers import StableDiffusionPipeline
 from PIL import Image
 from tiny import save_pictures, tiny_pipeline
 
@@ -79,6 +78,8 @@ def test_a_label_may_begin_with_its_own_strategy():
 
 
 def test_what_a_model_is_loaded_with_is_part_of_its_runs(model, tmp_path):
+    from diffusers import StableDiffusionPipeline
+
     save_pictures(tmp_path / "rex")
     tiny_pipeline(seed=7).save_pretrained(tmp_path / "other")
     plain = Cell(

@@ -41,6 +41,7 @@ def run_sample(
     batch_size: int = 8,
     kind: str = "sample",
     preview_every: int | None = None,
+    offload: bool = False,
 ) -> Path:
     """The folder of a finished run, sampled now if it is not there yet, or not intact.
 
@@ -56,6 +57,7 @@ def run_sample(
         batch_size: images per network call and branch.
         kind: the run's kind in the store.
         preview_every: how many steps lie between previews; None for none.
+        offload: keep on the GPU only the part that computes, of a backbone that is loaded here.
 
     Raises:
         UserError: as `resolved`, `ready_backbone` and `sample`.
@@ -67,7 +69,7 @@ def run_sample(
         store.remove(kind, spec)
 
     def work(folder: Path) -> dict[str, Any]:
-        model = ready_backbone(spec, runtime, backbone, adapter)
+        model = ready_backbone(spec, runtime, backbone, adapter, offload)
         _sample_missing(spec, model, folder, batch_size, preview_every)
         return {
             "device": str(model.device),
