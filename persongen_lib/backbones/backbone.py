@@ -13,9 +13,9 @@ from persongen_lib.adapters import overlay
 from persongen_lib.adapters.adapted import combined
 from persongen_lib.adapters.embeddings import LearnedWord
 from persongen_lib.adapters.files import check_base, trained_words
-from persongen_lib.adapters.given import Given, given_adapters, given_digest
+from persongen_lib.adapters.given import Given, given_adapters, given_digest, placeholders
 from persongen_lib.adapters.host import Host
-from persongen_lib.adapters.reading import read_contents
+from persongen_lib.adapters.reading import read_contents, told
 from persongen_lib.backbones.attention import AttentionControl, Rows
 from persongen_lib.backbones.noise import NoiseModel
 from persongen_lib.backbones.solvers import Solver, Step
@@ -288,6 +288,7 @@ class Backbone(ABC):
             UserError: an adapter that is damaged, was made for another model, or is not supported.
         """
         given, host = given_adapters(adapter, scale), self.adapter_host()
+        placeholders(given)
         folders = [found.path for one in given for found in one.files if found.form == "ours"]
         for folder in folders:
             check_base(folder, self.name, self.weights)
@@ -299,7 +300,7 @@ class Backbone(ABC):
             self._own = overlay.install(self.modules, combined(self.modules, [*pairs, (rows, 1.0)]))
         except UserError as error:
             self.unload_adapter()
-            raise UserError(f"{', '.join(str(one.path) for one in given)}: {error}") from None
+            raise told(error, contents, host) from None
         self.adapter, self.adapter_digest = given, digest
         self._trained = [words for folder in folders if (words := trained_words(folder))]
 

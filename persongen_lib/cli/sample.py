@@ -179,16 +179,10 @@ def _adapters(args: Namespace) -> list[str] | None:
 
 def _placeholder(args: Namespace) -> str:
     """The placeholder of the learned embeddings that are given; "" without any."""
-    from persongen_lib.adapters.embeddings import placeholder_in
-    from persongen_lib.adapters.given import given_adapters
+    from persongen_lib.adapters.given import given_adapters, placeholders
 
     adapters = [*args.lora, *args.embedding]
-    words = [
-        one.token or placeholder_in(found.path)
-        for one in (given_adapters(adapters) if adapters else ())
-        for found in one.files
-        if found.form == "embedding"
-    ]
+    words = placeholders(given_adapters(adapters)) if adapters else ()
     if len(words) > 1:
         raise UserError(
             f"the embeddings are of {', '.join(words)}: say with --token which of them the prompts mean"
