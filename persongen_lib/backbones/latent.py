@@ -273,6 +273,23 @@ class LatentDiffusion(TokenizedWords):
         with adapters_at(modules, 0.0 if weights == "original" else weights), super().using(weights):
             yield
 
+    def by_pipeline(
+        self, pipeline: Any, prompt: str, noise: Tensor, num_steps: int, guidance_scale: float
+    ) -> Tensor:
+        """Latents (rows, C, H, W) that a pipeline of the family samples from one prompt by its own call.
+
+        Args:
+            pipeline: the pipeline.
+            prompt: the prompt of all rows.
+            noise: of unit variance, (rows, C, H, W).
+            num_steps: the number of steps.
+            guidance_scale: of guidance away from the empty prompt, above 1.
+        """
+        return pipeline(
+            prompt, num_images_per_prompt=len(noise), num_inference_steps=num_steps, latents=noise,
+            guidance_scale=guidance_scale, output_type="latent", **self.call_options,
+        ).images  # fmt: skip
+
     def decode(self, latents: Tensor) -> list[Image]:
         processor = self._pipeline.image_processor
         with torch.no_grad():

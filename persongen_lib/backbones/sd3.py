@@ -52,6 +52,10 @@ class StableDiffusion3(FlowTransformer):
         tokenizer = self._pipeline.tokenizer_3
         return min(256, tokenizer.model_max_length) if tokenizer else 256
 
+    @property
+    def call_options(self):
+        return {"max_sequence_length": self.t5_length}
+
     def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:
         self._warn_of_words(prompts)
         states, _, pooled, _ = self._pipeline.encode_prompt(
