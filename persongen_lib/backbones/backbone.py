@@ -79,6 +79,7 @@ class Backbone(ABC):
         dtype: the number type that the networks compute in.
         latent_shape: (C, H, W) of one image's latents.
         patch: latents of other sizes must have a height and width that are multiples of it.
+        most_latents: the longest side of latents that the denoiser has places for; None for any.
         image_size: the side of an image in pixels.
         modules: the modules that fine-tuning may change, by name; "network" is the denoiser.
         original_parts: the subfolder of each of these modules in a model folder.
@@ -97,6 +98,7 @@ class Backbone(ABC):
     dtype: torch.dtype
     latent_shape: tuple[int, int, int]
     patch: int = 1
+    most_latents: int | None = None
     image_size: int
     modules: Mapping[str, nn.Module]
     original_parts: ClassVar[Mapping[str, str]]
@@ -239,6 +241,14 @@ class Backbone(ABC):
     def training_timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
         """Training timesteps (rows,) as they are drawn in training, on the CPU."""
         return torch.randint(self.noise_model.num_timesteps, (rows,), generator=generator)
+
+    def check_size(self, height: int, width: int) -> None:
+        """A UserError for latents with a side that is longer than `most_latents`."""
+        if self.most_latents is not None and max(height, width) > self.most_latents:
+            pixels = self.most_latents * self.image_size // self.latent_shape[1]
+            raise UserError(
+                f"{self.name} makes images of at most {pixels} pixels a side: give a smaller size"
+            )
 
     def predict(self, latents: Tensor, step: Step, conditioning: Conditioning) -> Tensor:
         """Predictions (rows, C, H, W) of the step's kind.

@@ -114,11 +114,11 @@ class Plan:
         """The stages of a fine-tuning, by the plan's method or one with other parameters."""
         method = method or self.made
         memory, side = self._model(frozen_precision(method, self.dtype)), self._side(method)
-        at_once, own = images_at_once(side, side), memory.backbone.image_size
+        at_once = images_at_once(side, side)
         stages = []
         if method.prior_weight:
-            batch = images_at_once(own, own, MOST_AT_ONCE)
-            adds = max(memory.prediction(2 * batch, own, own), self._decoding(memory, batch))
+            batch = images_at_once(side, side, MOST_AT_ONCE)
+            adds = max(memory.prediction(2 * batch, side, side), memory.decoding(batch, side, side))
             stages.append(Stage("class pictures", self._with(memory) | {"activations": adds}))
         stages.append(
             Stage(
