@@ -16,6 +16,7 @@ from persongen_lib.data.concepts import Concept
 from persongen_lib.finetune.engine.defaults import usual_values
 from persongen_lib.finetune.engine.method import METHODS, make_method
 from persongen_lib.finetune.engine.precision import usual_precision
+from persongen_lib.finetune.engine.views import check_resolution
 
 TOKEN = "sks"
 
@@ -65,6 +66,7 @@ def fine_tune_spec(
         raise UserError(
             f"the token {token!r} shares the word {shared.pop()!r} with the class name: take a rare word, as 'sks'"
         )
+    check_resolution(made, backbone)
     num_steps = usual_steps if num_steps is None else num_steps
     if made.warmup_steps and made.warmup_steps >= check_steps(num_steps, 1_000_000):
         raise UserError(

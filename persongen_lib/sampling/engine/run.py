@@ -42,6 +42,7 @@ def run_sample(
     batch_size: int | None = None,
     kind: str = "sample",
     preview_every: int | None = None,
+    offload: bool = False,
 ) -> Path:
     """The folder of a finished run, sampled now if it is not there yet, or not intact.
 
@@ -57,6 +58,7 @@ def run_sample(
         batch_size: images per network call and branch; None for what suits the device and the images' size.
         kind: the run's kind in the store.
         preview_every: how many steps lie between previews; None for none.
+        offload: keep on the GPU only the part that computes, of a backbone that is loaded here.
 
     Raises:
         UserError: as `resolved`, `ready_backbone` and `sample`.
@@ -68,7 +70,7 @@ def run_sample(
         store.remove(kind, spec)
 
     def work(folder: Path) -> dict[str, Any]:
-        model = ready_backbone(spec, runtime, backbone, adapter)
+        model = ready_backbone(spec, runtime, backbone, adapter, offload)
         batch = batch_size or _usual_batch(model)
         _sample_missing(spec, model, folder, batch, preview_every)
         return {
