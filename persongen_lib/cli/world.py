@@ -103,6 +103,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="all figures; those of other models stay in it (default: world-quality.json)",
     )
+    measure.add_argument(
+        "--device", default="cpu", help="where generators sample: auto, cpu, cuda ... (default: cpu)"
+    )
     measure.add_argument("--cards", action="store_true", help="write the models' cards from the figures too")
 
 
@@ -176,7 +179,7 @@ def _measure(args: argparse.Namespace) -> int:
     models = Path(args.models or DATA / "models")
     output = Path(args.output)
     before, scales = read_figures(output), parse_scales(args.guidance_scales)
-    figures = merged(before, measure(models, scales, args.samples, args.compared, args.only))
+    figures = merged(before, measure(models, scales, args.samples, args.compared, args.only, args.device))
     write_json(output, figures)
     if args.cards:
         write_cards(models, figures)

@@ -192,6 +192,7 @@ def measure(
     samples: int = 400,
     compared: int = 2000,
     names: Sequence[str] | None = None,
+    device: str = "cpu",
 ) -> dict:
     """The figures of embedded models, as one nested dictionary.
 
@@ -202,6 +203,7 @@ def measure(
         samples: Samples per guidance scale, at least 48: every class with every kind of prompt.
         compared: Samples whose features are compared with renders, at the best of the scales, at least 2.
         names: The models to measure, of `measurable`; None measures all.
+        device: Where generators sample: "auto", "cpu", "cuda" ...
 
     Raises:
         UserError: A model folder is missing, a name is not known, or a number is out of range.
@@ -235,7 +237,7 @@ def measure(
         }
     for name in names:
         if name not in EVALUATORS:
-            backbone = load_backbone(models / name, device="cpu")
+            backbone = load_backbone(models / name, device=device)
             quality = generator_quality(backbone, oracle, segmenter, guidance_scales, samples, compared)
             figures["generators"][name] = quality | {"autoencoder": autoencoder_psnr(backbone)}
     return figures
