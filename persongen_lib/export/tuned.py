@@ -54,7 +54,7 @@ class Tuned:
     def prompt(self, token: str) -> str:
         """What the pictures were captioned with, for a token."""
         template = self.spec.parameters.get("template", "a photo of {}")
-        return Prompts(template, token, self.spec.class_name)["concept"]
+        return Prompts(template, token, self.spec.class_name, in_place=self.spec.in_place)["concept"]
 
     def load_base(self) -> str:
         """Python lines that load the base model into `pipe`."""
