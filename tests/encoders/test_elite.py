@@ -101,7 +101,9 @@ def test_the_adapter_holds_the_words_and_projections_of_the_formulas(imported, p
     tensors = load_file(case.learn(pictures, tmp_path) / "adapter.safetensors")
     word, local = expected_words(case, pictures)
     rows = {name: tensor for name, tensor in tensors.items() if name.endswith("]")}
-    assert set(rows) == {f"{t}[{r}]" for t, numbers in case.backbone.token_rows("sks").items() for r in numbers}
+    assert set(rows) == {
+        f"{t}[{r}]" for t, numbers in case.backbone.token_rows("sks").items() for r in numbers
+    }
     torch.testing.assert_close(torch.cat(list(dict.fromkeys(rows.values()))), word, rtol=1e-4, atol=1e-5)
     for name in cross_attention(case.network):
         flat = name.replace(".", "_")
@@ -118,7 +120,9 @@ def test_the_adapter_holds_the_words_and_projections_of_the_formulas(imported, p
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("scale", [0.0, 0.8])
 @torch.no_grad()
-def test_sampling_is_that_of_the_formulas_in_diffusers_own_pipeline(imported, pictures, tmp_path, family, scale):
+def test_sampling_is_that_of_the_formulas_in_diffusers_own_pipeline(
+    imported, pictures, tmp_path, family, scale
+):
     case = imported(family)
     backbone = tiny_backbone(family=family)
     backbone.load_adapter(case.learn(pictures, tmp_path, local_scale=scale))
@@ -161,7 +165,9 @@ def test_without_local_words_nothing_is_added_and_a_full_mask_keeps_all(imported
     for adapter in (folder, rest):
         backbone = tiny_backbone()
         backbone.load_adapter(adapter)
-        results.append(sample(backbone, make_strategy("base"), PROMPT, "sks", "dog", 3, [1], output="latents"))
+        results.append(
+            sample(backbone, make_strategy("base"), PROMPT, "sks", "dog", 3, [1], output="latents")
+        )
     assert torch.equal(results[0].latents, results[1].latents)
     keys = tensors["network.mid_block.attentions.0.transformer_blocks.0.attn2.extra_k"]
     assert keys.shape[0] == 2 * 64
@@ -204,7 +210,10 @@ def test_every_strategy_runs_on_it_at_its_usual_cost(imported, pictures, tmp_pat
 def test_only_prompts_with_the_placeholder_attend_to_the_local_words(imported, pictures, tmp_path):
     case = imported("sd")
     prompts = ["", "a photo of dog in the snow", "a photo of sks in the snow"]
-    latents, timesteps = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.full((3,), 500)
+    latents, timesteps = (
+        torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)),
+        torch.full((3,), 500),
+    )
     outputs = []
     for scale in (0.0, 0.8):
         backbone = tiny_backbone()

@@ -45,7 +45,10 @@ def released_weights(network, width, out, seed):
 
 def save_mappers(folder, network, text_width, local_width):
     """GLOBAL.pt and LOCAL.pt of random mappers for a denoiser; the paths and the states."""
-    states = [released_weights(network, WIDTH, text_width, 1), released_weights(network, WIDTH, local_width, 2)]
+    states = [
+        released_weights(network, WIDTH, text_width, 1),
+        released_weights(network, WIDTH, local_width, 2),
+    ]
     paths = [folder / "global_mapper.pt", folder / "local_mapper.pt"]
     for path, state in zip(paths, states, strict=True):
         torch.save(state, path)

@@ -32,6 +32,11 @@ class EncodingMethod(Parameters):
     usual_steps: ClassVar[int] = 1
     in_place: ClassVar[bool] = False
 
+    @classmethod
+    @abstractmethod
+    def suits(cls, backbone: str | Path) -> bool:
+        """Whether there is an encoder for a model, by its name, without further parameters."""
+
     @abstractmethod
     def completed(self, backbone: str | Path) -> Self:
         """The same with what follows from the model's name and from files, such as their digest.

@@ -105,6 +105,11 @@ class Method(TrainingOptions):
     def prepare(self, trainable: Trainable, spec: FineTuneSpec) -> None:
         """Add to `trainable` what this method trains, each with its learning rate."""
 
+    @classmethod
+    def suits(cls, backbone: str | Path) -> bool:
+        """Whether a model can be fine-tuned so: any model can be trained."""
+        return True
+
     def completed(self, backbone: str | Path) -> Self:
         """The method itself, which needs nothing beside its parameters."""
         return self
@@ -128,6 +133,11 @@ METHODS: Registry[Method | EncodingMethod] = Registry("fine-tuning method", "per
 def list_methods() -> tuple[str, ...]:
     """Names of all fine-tuning methods."""
     return METHODS.names()
+
+
+def methods_for(backbone: str | Path) -> tuple[str, ...]:
+    """Names of the methods that suit a model: those with an encoder only where there is one for it."""
+    return tuple(name for name in METHODS.names() if METHODS[name].suits(backbone))
 
 
 def make_method(name: str, **parameters: Any) -> Method | EncodingMethod:

@@ -50,37 +50,46 @@ class Elite(EncodingMethod):
         if not 0 <= self.local_scale <= 10:
             raise UserError(f"local_scale of elite must be from 0 to 10, not {self.local_scale:g}")
 
+    @classmethod
+    def suits(cls, backbone):
+        return _beside(backbone) is not None
+
     def completed(self, backbone):
         from persongen_lib.encoders.folder import encoder_digest
 
-        mappers = self.mappers or _beside(backbone)
-        digest = encoder_digest(Path(mappers))
+        folder = self._folder(backbone)
+        digest = encoder_digest(folder)
         if self.digest not in ("", digest):
             raise UserError(
-                f"the encoder in {mappers} is another one than that of the fine-tuning: make the spec anew"
+                f"the encoder in {folder} is another one than that of the fine-tuning: make the spec anew"
             )
-        return replace(self, mappers=self.mappers, digest=digest)
+        return replace(self, digest=digest)
 
     def encode(self, spec, backbone, concept):
         from persongen_lib.encoders.adapter import adapter_of
         from persongen_lib.encoders.elite import load_encoder
 
-        folder = Path(self.completed(spec.backbone).mappers or _beside(spec.backbone))
+        folder = self.completed(spec.backbone)._folder(spec.backbone)
         encoder = load_encoder(folder)
         masks = _masks(concept, encoder, folder)
         return adapter_of(encoder, backbone, spec.token, concept.images, masks, self.local_scale)
 
+    def _folder(self, backbone: str | Path) -> Path:
+        """The folder of the encoder; UserError if there is none for the model."""
+        folder = Path(self.mappers) if self.mappers else _beside(backbone)
+        if folder is None:
+            raise UserError(
+                f"no encoder of elite is known for {backbone}: give mappers, the folder that `persongen import-elite` "
+                "or `persongen world train elite` wrote"
+            )
+        return folder
 
-def _beside(backbone: str | Path) -> str:
-    """The folder of the encoder beside a model's folder."""
-    place = locate(backbone)
-    folder = place.folder and place.folder.resolve().with_name(f"{place.folder.resolve().name}-elite")
-    if folder is None or not folder.is_dir():
-        raise UserError(
-            f"no encoder of elite is known for {place.name}: give mappers, the folder that `persongen import-elite` or "
-            "`persongen world train elite` wrote"
-        )
-    return str(folder)
+
+def _beside(backbone: str | Path) -> Path | None:
+    """The folder of the encoder beside a model's folder; None if there is none."""
+    model = locate(backbone).folder
+    folder = model and model.resolve().with_name(f"{model.resolve().name}-elite")
+    return folder if folder and folder.is_dir() else None
 
 
 def _masks(concept: Concept, encoder: EliteEncoder, folder: Path) -> Sequence[Image]:

@@ -3,8 +3,8 @@
 Our differences from Wei et al., arXiv 2302.13848: the target shows the individual of the reference in another scene
 (the paper reconstructs the reference itself), one global word is trained instead of five, the vision tower is small
 and trained together with the global part instead of a CLIP tower (the CLIP model of the micro-world judges), helped by
-a contrastive loss over individuals, and some rows of a batch are plain captions, which keep what the new projections
-make of other prompts.
+a contrastive loss over individuals, words are drawn to the embedding of their class word instead of to 0, and some
+rows of a batch are plain captions, which keep what the new projections make of other prompts.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ GLOBAL_LEVELS = 1
 HIDDEN = {"global": 256, "local": 160}
 SMALL = 0.15
 """The scale of words at the beginning."""
-WORD_WEIGHT, VALUE_WEIGHT = 0.01, 1e-4
-"""Of the mean absolute values of words and of local values beside the loss, as in the paper."""
+WORD_WEIGHT, VALUE_WEIGHT = 0.02, 1e-4
+"""Of the words' mean squared distance from their class words, and of the local values' mean absolute value."""
 IDENTITY_WEIGHT, IDENTITY_WIDTH = 0.05, 64
 """Of the contrastive loss over individuals (the global part), and the width of its embedding."""
 PRIOR_SHARE = 0.25
@@ -112,6 +112,8 @@ class EliteTask:
         self.encoder, self.network = modules["text_encoder"], modules["network"]
         table = self.encoder.get_input_embeddings()
         self.width = table.weight.shape[1]
+        classes = [next(iter(self.backbone.token_rows(name).values()))[0] for name in CLASSES]
+        self.classes = table.weight[classes].detach()
         (numbers,) = self.backbone.token_rows(placeholder).values()
         self.placeholder = numbers[0]
         self.words: Tensor | None = None
@@ -172,7 +174,8 @@ class EliteTask:
             output = self.network(signal * x0 + deviation * noise, timesteps, states).sample
         errors = (output.float() - (signal * noise - deviation * x0)).square()
         if self.part == "global":
-            words, diffusion = self.words.float().abs().mean(), errors.mean()
+            apart = self.words.float() - self.classes[self.labels[references, 0]]
+            words, diffusion = apart.square().mean(), errors.mean()
             identity = self._identity(model["identity"], features, references, targets)
             loss = diffusion + WORD_WEIGHT * words + IDENTITY_WEIGHT * identity
             return loss, {"diffusion": diffusion.item(), "words": words.item(), "identity": identity.item()}
