@@ -42,7 +42,7 @@ GLOBAL_LEVELS = 1
 HIDDEN = {"global": 256, "local": 160}
 SMALL = 0.15
 """The scale of words at the beginning."""
-WORD_WEIGHT, VALUE_WEIGHT = 0.02, 1e-4
+WORD_WEIGHT, VALUE_WEIGHT = 0.1, 1e-4
 """Of the words' mean squared distance from their class words, and of the local values' mean absolute value."""
 IDENTITY_WEIGHT, IDENTITY_WIDTH = 0.05, 64
 """Of the contrastive loss over individuals (the global part), and the width of its embedding."""
