@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from persongen_lib.adapters import overlay
 from persongen_lib.adapters.adapted import combined
 from persongen_lib.adapters.embeddings import LearnedWord
+from persongen_lib.adapters.extra import has_extra, make_room, take_room
 from persongen_lib.adapters.files import check_base, trained_words
 from persongen_lib.adapters.given import Given, given_adapters, given_digest, placeholders
 from persongen_lib.adapters.host import Host
@@ -113,7 +114,8 @@ class Backbone(ABC):
         self._tables: dict[str, Tensor] = {}
         self._original: dict[str, Tensor] = {}
         self._between: dict[float, dict[str, Tensor]] = {}
-        self._trained: list[tuple[str, str]] = []
+        self._trained: list[tuple[str, str, bool]] = []
+        self._room: dict[str, nn.Module] = {}
         self._warned: set[str] = set()
 
     @property
@@ -303,33 +305,47 @@ class Backbone(ABC):
         for folder in folders:
             check_base(folder, self.name, self.weights)
         contents, digest = [read_contents(one, host) for one in given], given_digest(given)
+        trained = [words for folder in folders if (words := trained_words(folder))]
+        if len({in_place for *_, in_place in trained}) > 1:
+            raise UserError(
+                "some of these adapters put the placeholder before the class word and some in its place: "
+                "load adapters of one kind"
+            )
         self.unload_adapter()
         try:
             rows = self._learn([word for one in contents for word in one.words])
+            self._extend([one.tensors for one in contents if has_extra(one.tensors)])
             pairs = [(one.tensors, one.scale) for one in contents]
             self._own = overlay.install(self.modules, combined(self.modules, [*pairs, (rows, 1.0)]))
         except UserError as error:
             self.unload_adapter()
             raise told(error, contents, host) from None
         self.adapter, self.adapter_digest = given, digest
-        self._trained = [words for folder in folders if (words := trained_words(folder))]
+        self._trained = trained
 
     def unload_adapter(self) -> None:
         """The model as it was loaded, bit for bit."""
         overlay.install(self.modules, self._own)
         overlay.install(self.modules, self._tables)
+        take_room(self._room)
         self._own, self._tables, self.adapter, self.adapter_digest = {}, {}, None, None
-        self._trained = []
+        self._trained, self._room = [], {}
         self._between.clear()
 
     def warn_of_other_words(self, token: str, class_name: str) -> None:
         """Warn once where adapters are loaded that were trained with other words, and none with these."""
-        if self._trained and (token, class_name) not in self._trained:
-            trained = " or ".join(repr(" ".join(words)) for words in dict.fromkeys(self._trained))
+        words = {(own, name): None for own, name, _ in self._trained}
+        if words and (token, class_name) not in words:
+            trained = " or ".join(repr(" ".join(one)) for one in words)
             self.warn_once(
                 f"the adapter was trained with {trained}, not with {f'{token} {class_name}'!r}: "
                 "give the token and the class name that it was trained with"
             )
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the loaded adapters' placeholder stands in the place of the class word, and not before it."""
+        return any(in_place for *_, in_place in self._trained)
 
     def warn_once(self, text: str) -> None:
         """A warning that is given once for as long as the model is loaded."""
@@ -346,6 +362,20 @@ class Backbone(ABC):
         if words:
             raise UserError(f"{self.name} takes no learned embeddings")
         return {}
+
+    def _extend(self, extra: Sequence[Mapping[str, Tensor]]) -> None:
+        """Make room in the denoiser for an adapter's extra keys and values until `unload_adapter`.
+
+        Args:
+            extra: the tensors of each adapter that has some.
+
+        Raises:
+            UserError: they do not fit the model, or there are several such adapters.
+        """
+        if len(extra) > 1:
+            raise UserError("only one adapter with extra keys and values can be loaded at a time")
+        for tensors in extra:
+            self._room = make_room(self.modules, tensors)
 
     def check_original(self) -> None:
         """Raise a UserError where there are no weights from before fine-tuning."""

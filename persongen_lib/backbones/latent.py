@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -11,16 +12,19 @@ from PIL import ImageOps
 from PIL.Image import Image, Resampling
 
 from persongen_lib.adapters.host import Host
+from persongen_lib.adapters.overlay import misfit
+from persongen_lib.adapters.rows import split_row
 from persongen_lib.backbones.amounts import images_at_once
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
 from persongen_lib.backbones.backbone import Conditioning, Weights
+from persongen_lib.backbones.extra_attention import ExtraAttention, marked
 from persongen_lib.backbones.noise import Kind
 from persongen_lib.backbones.offloading import check_reachable
 from persongen_lib.backbones.settings import LatentScale, check_network
 from persongen_lib.backbones.single_file import checkpoint_keys
 from persongen_lib.backbones.sources import Source
 from persongen_lib.backbones.tuners import adapters_at, check_not_fused, tuner_layers, tuner_state, unwrapped
-from persongen_lib.backbones.words import TokenizedWords
+from persongen_lib.backbones.words import MARKS, TokenizedWords
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.lazy import torch
@@ -92,6 +96,7 @@ class LatentDiffusion(TokenizedWords):
         self.patch = config.get("patch_size") or 1
         self.image_size = height * pipeline.vae_scale_factor
         self._weights_seen: Hashable = None
+        self._extra: ExtraAttention | None = None
 
     @property
     def modules(self):
@@ -187,7 +192,22 @@ class LatentDiffusion(TokenizedWords):
     def unload_adapter(self) -> None:
         if self.adapter is not None:
             check_not_fused(self.modules.values())
+        if self._extra is not None:
+            self._extra.remove()
+        self._extra, self._placeholders = None, set()
         super().unload_adapter()
+
+    def _extend(self, extra: Sequence[Mapping[str, Tensor]]) -> None:
+        super()._extend(extra)
+        if not extra:
+            return
+        for path in self._room:
+            if not self.is_in("cross_attention_kv", f"{path.removeprefix('network.')}.to_k"):
+                raise misfit(path)
+        places = [split_row(name) for name in extra[0]]
+        reader = f"{next(iter(self.tokenizers))}."
+        self._placeholders = {row for table, row in filter(None, places) if table.startswith(reader)}
+        self._extra = ExtraAttention({layer: partial(_constant, layer) for layer in self._room.values()})
 
     @classmethod
     def _pipeline_at(cls, place: Source, **options: Any) -> Any:
@@ -238,10 +258,11 @@ class LatentDiffusion(TokenizedWords):
         for condition, values in self.size_conditions(*latents.shape[2:]).items():
             columns = [latents.new_full((len(latents),), value, dtype=self.dtype) for value in values]
             added[condition] = torch.stack(columns, 1)
-        network = self.modules["network"]
-        output = network(
-            latents.to(self.dtype), timestep=timesteps, added_cond_kwargs=added, return_dict=False, **text
-        )[0]
+        network, marks = self.modules["network"], text.pop(MARKS, None)
+        with marked(self._extra, marks):
+            output = network(
+                latents.to(self.dtype), timestep=timesteps, added_cond_kwargs=added, return_dict=False, **text
+            )[0]
         return output[:, : self.latent_shape[0]].float()
 
     def size_conditions(self, height: int, width: int) -> dict[str, Sequence[float]]:
@@ -356,6 +377,11 @@ class LatentDiffusion(TokenizedWords):
     def pixels_per_latent(self) -> int:
         """Pixels of an image's side per entry of its latents' side."""
         return self._pipeline.vae_scale_factor
+
+
+def _constant(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """The extra keys and values of a layer, (1, n, inner width)."""
+    return layer.extra_k[None], layer.extra_v[None]
 
 
 def overflows(vae: torch.nn.Module) -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 MOST_PICTURES = 1_000_000
 MODELS = ("autoencoder", "generator", "clip", "oracle", "judge", "segmenter")
+ALONE = ("elite",)
+"""Trained for a finished generator, and so not among "all"."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "train", help="train one of the embedded models, or all; goes on where it was killed"
     )
     train.add_argument(
-        "model", choices=(*MODELS, "all"), metavar="MODEL", help=f"one of {', '.join(MODELS)}, or all"
+        "model",
+        choices=(*MODELS, *ALONE, "all"),
+        metavar="MODEL",
+        help=f"one of {', '.join((*MODELS, *ALONE))}, or all (but {', '.join(ALONE)})",
     )
     train.add_argument(
         "--folder",
@@ -73,7 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--start-from",
         metavar="DIR",
-        help="models, as data/models, whose autoencoder is kept and generator trained on (default: none)",
+        help="models, as data/models, whose autoencoder is kept and generator trained on, or, of elite, trained for "
+        "(default: none)",
     )
     train.add_argument("--output", metavar="DIR", help="the trained models (default: FOLDER/models)")
 

@@ -98,6 +98,7 @@ class FineTuneSpec(Spec):
         weights: what the model's weights are known by (`weights_digest`), so that a changed model is a different run.
         dtype: of the network's arithmetic: "fp32", "bf16" or "fp16".
         loading: what the model is loaded with beside its name, by the names of `LOADING`.
+        in_place: whether the placeholder stands in the place of the class word in prompts, and not before it.
 
     Raises:
         UserError: a number of steps, a seed, a class name or a token that is not allowed.
@@ -115,13 +116,15 @@ class FineTuneSpec(Spec):
     weights: str = ""
     dtype: str = ""
     loading: dict[str, Any] = field(default_factory=dict)
+    in_place: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `loading` only where something is."""
-        values = super().to_dict()
-        return (
-            values if self.loading else {name: value for name, value in values.items() if name != "loading"}
-        )
+        """Plain JSON values; `loading` and `in_place` only where something is."""
+        return {
+            name: value
+            for name, value in super().to_dict().items()
+            if value or name not in ("loading", "in_place")
+        }
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loading", checked_loading(self.loading))

@@ -9,6 +9,7 @@ from typing import Any
 
 from persongen_lib.backbones.amounts import MOST_AT_ONCE, images_at_once
 from persongen_lib.core.checks import check_known, check_steps
+from persongen_lib.core.errors import UserError
 from persongen_lib.finetune.engine.defaults import usual_values
 from persongen_lib.finetune.engine.method import METHODS, Method, make_method
 from persongen_lib.finetune.engine.precision import PRECISIONS, frozen_precision
@@ -70,6 +71,8 @@ class Plan:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not issubclass(METHODS[self.method], Method):
+            raise UserError(f"{self.method} trains nothing for a concept, so there is no training to plan")
         usual = usual_values(METHODS[self.method], self.backbone)
         usual.pop("num_steps")
         self.made = make_method(self.method, **{**usual, **self.parameters})

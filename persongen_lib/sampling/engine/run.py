@@ -184,7 +184,7 @@ def _sample_batch(
             "file": name,
             "prompt_index": index,
             "template": template,
-            "prompt": Prompts(template, spec.token, spec.class_name)["concept"],
+            "prompt": Prompts(template, spec.token, spec.class_name, in_place=backbone.in_place)["concept"],
             "seed": seed,
             "evaluations": result.evaluations,
             **spec.options,

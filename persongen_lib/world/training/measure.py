@@ -22,6 +22,7 @@ from persongen_lib.world.models.networks import HEADS, preprocess
 from persongen_lib.world.models.oracle import Oracle, load_oracle
 from persongen_lib.world.models.segmenter import Segmenter, load_segmenter
 from persongen_lib.world.training import held_out
+from persongen_lib.world.training.encoder_quality import encoder_quality
 from persongen_lib.world.training.samples import generator_quality
 
 
@@ -180,10 +181,15 @@ def read_figures(path: Path) -> dict:
 EVALUATORS = ("micro-oracle", "micro-segmenter", "micro-clip")
 
 
+ENCODER = "-elite"
+"""What the name of an encoder's folder adds to its generator's."""
+
+
 def measurable(models: Path) -> tuple[str, ...]:
-    """The names of the models that can be measured in a folder: the evaluators, and the generators that are there."""
+    """The names of the models that can be measured in a folder: evaluators, and generators and encoders found there."""
     generators = [f"micro-{family}" for family in FORMS.names()]
-    return (*EVALUATORS, *(name for name in generators if (models / name).is_dir()))
+    found = [*generators, *(f"{name}{ENCODER}" for name in generators)]
+    return (*EVALUATORS, *(name for name in found if (models / name).is_dir()))
 
 
 def measure(
@@ -221,7 +227,7 @@ def measure(
     names = names or measurable(models)
     oracle, segmenter = load_oracle(models / "micro-oracle"), load_segmenter(models / "micro-segmenter")
     through = load_backbone(models / "micro-sd", device="cpu")
-    figures: dict = {"generators": {}}
+    figures: dict = {"generators": {}, "encoders": {}}
     if "micro-oracle" in names:
         figures["oracle"] = {"renders": oracle_accuracy(oracle), "decoded": oracle_accuracy(oracle, through)}
         figures["identity"] = {"renders": identity_auc(oracle), "decoded": identity_auc(oracle, through)}
@@ -236,7 +242,10 @@ def measure(
             "decoded": clip_accuracy(models / "micro-clip", through),
         }
     for name in names:
-        if name not in EVALUATORS:
+        if name.endswith(ENCODER):
+            backbone = load_backbone(models / name.removesuffix(ENCODER), device=device)
+            figures["encoders"][name] = encoder_quality(models / name, backbone, oracle)
+        elif name not in EVALUATORS:
             backbone = load_backbone(models / name, device=device)
             quality = generator_quality(backbone, oracle, segmenter, guidance_scales, samples, compared)
             figures["generators"][name] = quality | {"autoencoder": autoencoder_psnr(backbone)}
@@ -245,5 +254,5 @@ def measure(
 
 def merged(before: dict, figures: dict) -> dict:
     """Figures of some models in the place of those that were there before."""
-    generators = before.get("generators", {}) | figures["generators"]
-    return before | figures | {"generators": generators}
+    several = {key: before.get(key, {}) | figures[key] for key in ("generators", "encoders")}
+    return before | figures | {key: of for key, of in several.items() if of}
