@@ -12,7 +12,7 @@ from PIL import ImageOps
 from PIL.Image import Image, Resampling
 
 from persongen_lib.adapters.host import Host
-from persongen_lib.adapters.overlay import misfit
+from persongen_lib.adapters.overlay import Misfit
 from persongen_lib.adapters.rows import split_row
 from persongen_lib.backbones.amounts import images_at_once
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
@@ -203,7 +203,7 @@ class LatentDiffusion(TokenizedWords):
             return
         for path in self._room:
             if not self.is_in("cross_attention_kv", f"{path.removeprefix('network.')}.to_k"):
-                raise misfit(path)
+                raise Misfit(path)
         places = [split_row(name) for name in extra[0]]
         reader = f"{next(iter(self.tokenizers))}."
         self._placeholders = {row for table, row in filter(None, places) if table.startswith(reader)}
