@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from persongen_lib.adapters.extra import ExtraKeys
 from persongen_lib.adapters.kind import Kind
 from persongen_lib.adapters.low_rank import MAGNITUDE, LowRank
 from persongen_lib.adapters.overlay import known_as, known_parameter
@@ -16,7 +17,7 @@ from persongen_lib.core.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-KINDS: tuple[Kind, ...] = (WholeTensors(), LowRank(), SpectralShifts(), TableRows())
+KINDS: tuple[Kind, ...] = (WholeTensors(), LowRank(), SpectralShifts(), TableRows(), ExtraKeys())
 """In the order in which they change parameters; a tensor is of the last kind that owns its name."""
 
 

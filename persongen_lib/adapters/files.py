@@ -69,17 +69,21 @@ def check_base(folder: str | Path, name: str, weights: str) -> None:
     """
     spec = _spec_if_there(folder)
     trained = spec.weights if spec else ""
-    if trained and weights and trained != weights:
+    if spec and trained and weights and trained != weights:
         raise UserError(
-            f"the adapter {folder} was trained on other weights ({trained}) than those of {name} ({weights}): "
+            f"the adapter {folder} was trained on other weights ({spec.backbone}, {trained}) than those of {name} "
+            f"({weights}): "
             "load the model that it was trained on, or fine-tune again"
         )
 
 
-def trained_words(folder: str | Path) -> tuple[str, str] | None:
-    """The token and the class name that an adapter was trained with; None without adapter.json."""
+def trained_words(folder: str | Path) -> tuple[str, str, bool] | None:
+    """The token and the class name that an adapter was trained with, and whether the first takes the second's place.
+
+    None without adapter.json.
+    """
     spec = _spec_if_there(folder)
-    return (spec.token, spec.class_name) if spec else None
+    return (spec.token, spec.class_name, spec.in_place) if spec else None
 
 
 def adapter_size(folder: str | Path) -> tuple[int, int]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from persongen_lib.adapters import overlay
 from persongen_lib.adapters.adapted import combined
 from persongen_lib.adapters.embeddings import LearnedWord
+from persongen_lib.adapters.extra import has_extra, make_room, take_room
 from persongen_lib.adapters.files import check_base, trained_words
-from persongen_lib.adapters.given import Given, given_adapters, given_digest
+from persongen_lib.adapters.given import Given, given_adapters, given_digest, placeholders
 from persongen_lib.adapters.host import Host
-from persongen_lib.adapters.reading import read_contents
+from persongen_lib.adapters.reading import read_contents, told
 from persongen_lib.backbones.attention import AttentionControl, Rows
 from persongen_lib.backbones.noise import NoiseModel
 from persongen_lib.backbones.solvers import Solver, Step
@@ -79,10 +80,12 @@ class Backbone(ABC):
         dtype: the number type that the networks compute in.
         latent_shape: (C, H, W) of one image's latents.
         patch: latents of other sizes must have a height and width that are multiples of it.
+        most_latents: the longest side of latents that the denoiser has places for; None for any.
         image_size: the side of an image in pixels.
         modules: the modules that fine-tuning may change, by name; "network" is the denoiser.
         original_parts: the subfolder of each of these modules in a model folder.
         scheduler: the model's own scheduler, a diffusers one.
+        vae_tiling: whether the autoencoder computes large images in tiles.
         adapter: the loaded adapters with their scales, or None.
         adapter_digest: the digest of their files and scales, or None.
         weights: what its own weights are known by (`weights_digest`); "" where they are not those of a place.
@@ -96,10 +99,12 @@ class Backbone(ABC):
     dtype: torch.dtype
     latent_shape: tuple[int, int, int]
     patch: int = 1
+    most_latents: int | None = None
     image_size: int
     modules: Mapping[str, nn.Module]
     original_parts: ClassVar[Mapping[str, str]]
     scheduler: Any
+    vae_tiling: bool = False
 
     def __init__(self) -> None:
         self.adapter: tuple[Given, ...] | None = None
@@ -109,7 +114,8 @@ class Backbone(ABC):
         self._tables: dict[str, Tensor] = {}
         self._original: dict[str, Tensor] = {}
         self._between: dict[float, dict[str, Tensor]] = {}
-        self._trained: list[tuple[str, str]] = []
+        self._trained: list[tuple[str, str, bool]] = []
+        self._room: dict[str, nn.Module] = {}
         self._warned: set[str] = set()
 
     @property
@@ -238,6 +244,14 @@ class Backbone(ABC):
         """Training timesteps (rows,) as they are drawn in training, on the CPU."""
         return torch.randint(self.noise_model.num_timesteps, (rows,), generator=generator)
 
+    def check_size(self, height: int, width: int) -> None:
+        """A UserError for latents with a side that is longer than `most_latents`."""
+        if self.most_latents is not None and max(height, width) > self.most_latents:
+            pixels = self.most_latents * self.image_size // self.latent_shape[1]
+            raise UserError(
+                f"{self.name} makes images of at most {pixels} pixels a side: give a smaller size"
+            )
+
     def predict(self, latents: Tensor, step: Step, conditioning: Conditioning) -> Tensor:
         """Predictions (rows, C, H, W) of the step's kind.
 
@@ -286,37 +300,52 @@ class Backbone(ABC):
             UserError: an adapter that is damaged, was made for another model, or is not supported.
         """
         given, host = given_adapters(adapter, scale), self.adapter_host()
+        placeholders(given)
         folders = [found.path for one in given for found in one.files if found.form == "ours"]
         for folder in folders:
             check_base(folder, self.name, self.weights)
         contents, digest = [read_contents(one, host) for one in given], given_digest(given)
+        trained = [words for folder in folders if (words := trained_words(folder))]
+        if len({in_place for *_, in_place in trained}) > 1:
+            raise UserError(
+                "some of these adapters put the placeholder before the class word and some in its place: "
+                "load adapters of one kind"
+            )
         self.unload_adapter()
         try:
             rows = self._learn([word for one in contents for word in one.words])
+            self._extend([one.tensors for one in contents if has_extra(one.tensors)])
             pairs = [(one.tensors, one.scale) for one in contents]
             self._own = overlay.install(self.modules, combined(self.modules, [*pairs, (rows, 1.0)]))
         except UserError as error:
             self.unload_adapter()
-            raise UserError(f"{', '.join(str(one.path) for one in given)}: {error}") from None
+            raise told(error, contents, host) from None
         self.adapter, self.adapter_digest = given, digest
-        self._trained = [words for folder in folders if (words := trained_words(folder))]
+        self._trained = trained
 
     def unload_adapter(self) -> None:
         """The model as it was loaded, bit for bit."""
         overlay.install(self.modules, self._own)
         overlay.install(self.modules, self._tables)
+        take_room(self._room)
         self._own, self._tables, self.adapter, self.adapter_digest = {}, {}, None, None
-        self._trained = []
+        self._trained, self._room = [], {}
         self._between.clear()
 
     def warn_of_other_words(self, token: str, class_name: str) -> None:
         """Warn once where adapters are loaded that were trained with other words, and none with these."""
-        if self._trained and (token, class_name) not in self._trained:
-            trained = " or ".join(repr(" ".join(words)) for words in dict.fromkeys(self._trained))
+        words = {(own, name): None for own, name, _ in self._trained}
+        if words and (token, class_name) not in words:
+            trained = " or ".join(repr(" ".join(one)) for one in words)
             self.warn_once(
                 f"the adapter was trained with {trained}, not with {f'{token} {class_name}'!r}: "
                 "give the token and the class name that it was trained with"
             )
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the loaded adapters' placeholder stands in the place of the class word, and not before it."""
+        return any(in_place for *_, in_place in self._trained)
 
     def warn_once(self, text: str) -> None:
         """A warning that is given once for as long as the model is loaded."""
@@ -333,6 +362,20 @@ class Backbone(ABC):
         if words:
             raise UserError(f"{self.name} takes no learned embeddings")
         return {}
+
+    def _extend(self, extra: Sequence[Mapping[str, Tensor]]) -> None:
+        """Make room in the denoiser for an adapter's extra keys and values until `unload_adapter`.
+
+        Args:
+            extra: the tensors of each adapter that has some.
+
+        Raises:
+            UserError: they do not fit the model, or there are several such adapters.
+        """
+        if len(extra) > 1:
+            raise UserError("only one adapter with extra keys and values can be loaded at a time")
+        for tensors in extra:
+            self._room = make_room(self.modules, tensors)
 
     def check_original(self) -> None:
         """Raise a UserError where there are no weights from before fine-tuning."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -11,16 +12,19 @@ from PIL import ImageOps
 from PIL.Image import Image, Resampling
 
 from persongen_lib.adapters.host import Host
+from persongen_lib.adapters.overlay import Misfit
+from persongen_lib.adapters.rows import split_row
 from persongen_lib.backbones.amounts import images_at_once
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
 from persongen_lib.backbones.backbone import Conditioning, Weights
+from persongen_lib.backbones.extra_attention import ExtraAttention, marked
 from persongen_lib.backbones.noise import Kind
 from persongen_lib.backbones.offloading import check_reachable
 from persongen_lib.backbones.settings import LatentScale, check_network
 from persongen_lib.backbones.single_file import checkpoint_keys
 from persongen_lib.backbones.sources import Source
 from persongen_lib.backbones.tuners import adapters_at, check_not_fused, tuner_layers, tuner_state, unwrapped
-from persongen_lib.backbones.words import TokenizedWords
+from persongen_lib.backbones.words import MARKS, TokenizedWords
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.lazy import torch
@@ -92,6 +96,7 @@ class LatentDiffusion(TokenizedWords):
         self.patch = config.get("patch_size") or 1
         self.image_size = height * pipeline.vae_scale_factor
         self._weights_seen: Hashable = None
+        self._extra: ExtraAttention | None = None
 
     @property
     def modules(self):
@@ -134,6 +139,7 @@ class LatentDiffusion(TokenizedWords):
         compile: bool = False,
         channels_last: bool = False,
         vae_slicing: bool = False,
+        vae_tiling: bool = False,
         offload: bool = False,
         **options: Any,
     ) -> Self:
@@ -146,6 +152,7 @@ class LatentDiffusion(TokenizedWords):
             compile: compile the denoiser.
             channels_last: put convolutions in this memory format.
             vae_slicing: decode images one by one.
+            vae_tiling: encode and decode large images in tiles.
             offload: keep on the GPU only the part that computes.
             options: further options of the pipeline's `from_pretrained`: `revision`, `variant`, `vae`.
         """
@@ -160,9 +167,15 @@ class LatentDiffusion(TokenizedWords):
                 module.to(memory_format=torch.channels_last)
         if vae_slicing:
             pipeline.vae.enable_slicing()
+        if vae_tiling:
+            pipeline.vae.enable_tiling()
         if compile:
             backbone.modules["network"].compile()
         return backbone
+
+    @property
+    def vae_tiling(self):
+        return bool(getattr(self._pipeline.vae, "use_tiling", False))
 
     def adapter_host(self) -> Host:
         learns = hasattr(self._pipeline, "load_textual_inversion")
@@ -179,7 +192,22 @@ class LatentDiffusion(TokenizedWords):
     def unload_adapter(self) -> None:
         if self.adapter is not None:
             check_not_fused(self.modules.values())
+        if self._extra is not None:
+            self._extra.remove()
+        self._extra, self._placeholders = None, set()
         super().unload_adapter()
+
+    def _extend(self, extra: Sequence[Mapping[str, Tensor]]) -> None:
+        super()._extend(extra)
+        if not extra:
+            return
+        for path in self._room:
+            if not self.is_in("cross_attention_kv", f"{path.removeprefix('network.')}.to_k"):
+                raise Misfit(path)
+        places = [split_row(name) for name in extra[0]]
+        reader = f"{next(iter(self.tokenizers))}."
+        self._placeholders = {row for table, row in filter(None, places) if table.startswith(reader)}
+        self._extra = ExtraAttention({layer: partial(_constant, layer) for layer in self._room.values()})
 
     @classmethod
     def _pipeline_at(cls, place: Source, **options: Any) -> Any:
@@ -230,10 +258,11 @@ class LatentDiffusion(TokenizedWords):
         for condition, values in self.size_conditions(*latents.shape[2:]).items():
             columns = [latents.new_full((len(latents),), value, dtype=self.dtype) for value in values]
             added[condition] = torch.stack(columns, 1)
-        network = self.modules["network"]
-        output = network(
-            latents.to(self.dtype), timestep=timesteps, added_cond_kwargs=added, return_dict=False, **text
-        )[0]
+        network, marks = self.modules["network"], text.pop(MARKS, None)
+        with marked(self._extra, marks):
+            output = network(
+                latents.to(self.dtype), timestep=timesteps, added_cond_kwargs=added, return_dict=False, **text
+            )[0]
         return output[:, : self.latent_shape[0]].float()
 
     def size_conditions(self, height: int, width: int) -> dict[str, Sequence[float]]:
@@ -264,6 +293,23 @@ class LatentDiffusion(TokenizedWords):
             self._weights_seen = seen
         with adapters_at(modules, 0.0 if weights == "original" else weights), super().using(weights):
             yield
+
+    def by_pipeline(
+        self, pipeline: Any, prompt: str, noise: Tensor, num_steps: int, guidance_scale: float
+    ) -> Tensor:
+        """Latents (rows, C, H, W) that a pipeline of the family samples from one prompt by its own call.
+
+        Args:
+            pipeline: the pipeline.
+            prompt: the prompt of all rows.
+            noise: of unit variance, (rows, C, H, W).
+            num_steps: the number of steps.
+            guidance_scale: of guidance away from the empty prompt, above 1.
+        """
+        return pipeline(
+            prompt, num_images_per_prompt=len(noise), num_inference_steps=num_steps, latents=noise,
+            guidance_scale=guidance_scale, output_type="latent", **self.call_options,
+        ).images  # fmt: skip
 
     def decode(self, latents: Tensor) -> list[Image]:
         processor = self._pipeline.image_processor
@@ -331,6 +377,11 @@ class LatentDiffusion(TokenizedWords):
     def pixels_per_latent(self) -> int:
         """Pixels of an image's side per entry of its latents' side."""
         return self._pipeline.vae_scale_factor
+
+
+def _constant(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """The extra keys and values of a layer, (1, n, inner width)."""
+    return layer.extra_k[None], layer.extra_v[None]
 
 
 def overflows(vae: torch.nn.Module) -> bool:

@@ -36,7 +36,9 @@ class PixArtAlpha(LatentDiffusion):
         states, mask, _, _ = self._pipeline.encode_prompt(
             list(prompts), False, device=self.device, max_sequence_length=self.max_length
         )
-        return Conditioning({"encoder_hidden_states": states, "encoder_attention_mask": mask})
+        return self._marked(
+            prompts, Conditioning({"encoder_hidden_states": states, "encoder_attention_mask": mask})
+        )
 
     def size_conditions(self, height: int, width: int) -> dict[str, Sequence[float]]:
         if not self.modules["network"].use_additional_conditions:

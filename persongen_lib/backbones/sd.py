@@ -27,7 +27,7 @@ class StableDiffusion(LatentDiffusion):
         self._warn_of_words(prompts)
         with self._shortened(clip_skip):
             embeddings, _ = self._pipeline.encode_prompt(list(prompts), self.device, 1, False)
-        return Conditioning({"encoder_hidden_states": embeddings})
+        return self._marked(prompts, Conditioning({"encoder_hidden_states": embeddings}))
 
     @contextmanager
     def _shortened(self, clip_skip: int | None) -> Iterator[None]:

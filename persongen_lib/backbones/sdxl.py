@@ -52,7 +52,7 @@ class StableDiffusionXL(LatentDiffusion):
         if self._pipeline.config.force_zeros_for_empty_prompt:
             null = torch.tensor([prompt == "" for prompt in prompts], device=self.device)
             states, pooled = states.masked_fill(null[:, None, None], 0), pooled.masked_fill(null[:, None], 0)
-        return Conditioning({"encoder_hidden_states": states, "text_embeds": pooled})
+        return self._marked(prompts, Conditioning({"encoder_hidden_states": states, "text_embeds": pooled}))
 
     def size_conditions(self, height: int, width: int) -> dict[str, Sequence[float]]:
         size = [side * self._pipeline.vae_scale_factor for side in (height, width)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from persongen_lib.adapters import overlay
 from persongen_lib.adapters.embeddings import LearnedWord
-from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.backbones.backbone import Backbone, Conditioning
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.lazy import torch
@@ -19,6 +19,8 @@ from persongen_lib.core.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+MARKS = "placeholder_marks"
+"""The tensor of a conditioning, (rows, length) on the CPU, that says where the placeholder of an adapter stands."""
 _WORDS = re.compile(r"\w+|[^\w\s]+")
 
 
@@ -37,6 +39,7 @@ class TokenizedWords(Backbone):
     def __init__(self) -> None:
         super().__init__()
         self._tokenizers: dict[str, Any] = {}
+        self._placeholders: set[int] = set()
 
     def token_rows(self, token: str) -> dict[str, list[int]]:
         return {
@@ -137,6 +140,19 @@ class TokenizedWords(Backbone):
         for name, tokenizer in self._tokenizers.items():
             setattr(self._pipeline, name, tokenizer)
         self._tokenizers = {}
+
+    def _marked(self, prompts: Sequence[str], conditioning: Conditioning) -> Conditioning:
+        """The same, with what share each position has in the placeholder of an adapter that attends to it."""
+        if not self._placeholders:
+            return conditioning
+        (tokenizer, *_), length = self.sequences[0]
+        first = len(getattr(self._pipeline, tokenizer)("").input_ids) - 1
+        marks = torch.zeros(len(prompts), length)
+        for row, prompt in zip(marks, prompts, strict=True):
+            numbers = self._ids(prompt, tokenizer)[: length - 1 - first]
+            at = [first + k for k, number in enumerate(numbers) if number in self._placeholders]
+            row[at] = 1 / max(len(at), 1)
+        return Conditioning({**conditioning.tensors, MARKS: marks})
 
     @property
     def max_length(self) -> int:

@@ -21,6 +21,7 @@ COMMANDS = {
     "plan": ("persongen_lib.cli.plan", "compute how much memory a model takes, and what makes it fit"),
     "sample": ("persongen_lib.cli.sample", "make pictures of a concept with a strategy"),
     "export": ("persongen_lib.cli.export", "write a fine-tuning in the formats of other programs"),
+    "import-elite": ("persongen_lib.cli.import_elite", "read the released mappers of ELITE for SD 1.4"),
     "evaluate": ("persongen_lib.cli.evaluate", "measure the pictures of a folder"),
     "study": ("persongen_lib.cli.study", "run and collect a whole study from a file"),
     "recommend": ("persongen_lib.cli.recommend", "say which strategy to use, by a study's results"),

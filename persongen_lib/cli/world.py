@@ -10,6 +10,8 @@ from persongen_lib.cli.arguments import add_run_arguments
 
 MOST_PICTURES = 1_000_000
 MODELS = ("autoencoder", "generator", "clip", "oracle", "judge", "segmenter")
+ALONE = ("elite",)
+"""Trained for a finished generator, and so not among "all"."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "train", help="train one of the embedded models, or all; goes on where it was killed"
     )
     train.add_argument(
-        "model", choices=(*MODELS, "all"), metavar="MODEL", help=f"one of {', '.join(MODELS)}, or all"
+        "model",
+        choices=(*MODELS, *ALONE, "all"),
+        metavar="MODEL",
+        help=f"one of {', '.join((*MODELS, *ALONE))}, or all (but {', '.join(ALONE)})",
     )
     train.add_argument(
         "--folder",
@@ -75,7 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--start-from",
         metavar="DIR",
-        help="models, as data/models, whose autoencoder is kept and generator trained on (default: none)",
+        help="models, as data/models, whose autoencoder is kept and generator trained on, or, of elite, trained for "
+        "(default: none)",
     )
     train.add_argument("--output", metavar="DIR", help="the trained models (default: FOLDER/models)")
 
@@ -104,6 +110,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="world-quality.json",
         metavar="FILE",
         help="all figures; those of other models stay in it (default: world-quality.json)",
+    )
+    measure.add_argument(
+        "--device", default="cpu", help="where generators sample: auto, cpu, cuda ... (default: cpu)"
     )
     measure.add_argument("--cards", action="store_true", help="write the models' cards from the figures too")
 
@@ -223,7 +232,7 @@ def _measure(args: argparse.Namespace) -> int:
     models = Path(args.models or DATA / "models")
     output = Path(args.output)
     before, scales = read_figures(output), parse_scales(args.guidance_scales)
-    figures = merged(before, measure(models, scales, args.samples, args.compared, args.only))
+    figures = merged(before, measure(models, scales, args.samples, args.compared, args.only, args.device))
     write_json(output, figures)
     if args.cards:
         write_cards(models, figures)

@@ -24,7 +24,7 @@ TEXT = """---
 
 # {concept} ({class_name}), learned by {method}
 
-In a prompt, **{token} {class_name}** is one particular {class_name}: {base} was fine-tuned on pictures of it. An
+In a prompt, **{words}** is one particular {class_name}: {base} was fine-tuned on pictures of it. An
 example: "{prompt}".
 
 | | |
@@ -100,7 +100,7 @@ def model_card(
         concept=markdown(spec.concept),
         class_name=markdown(spec.class_name),
         method=markdown(spec.method),
-        token=markdown(spec.token),
+        words=markdown(tuned.concept_words),
         base=markdown(base),
         prompt=markdown(prompt),
         own_loader=fenced(own_loader, "python"),

@@ -43,7 +43,7 @@ class ModelFormat(Format):
     holds = "model"
 
     def fits(self, tuned: TunedWeights) -> bool:
-        return True
+        return not tuned.attends_beside
 
     def files(self, tuned: TunedWeights) -> dict[str, bytes]:
         return {}

@@ -112,6 +112,11 @@ def _natural(tuned: TunedWeights, fitting: tuple[Format, ...]) -> tuple[Format, 
     small = _small(fitting)
     parts = {format.holds for format in small}
     left_out = tuned.has_more or (tuned.rows and "embeddings" not in parts)
+    if left_out and tuned.attends_beside:
+        part = f", or name {' or '.join(_names(fitting))} for a part of it" if fitting else ""
+        raise UserError(
+            f"no format of other programs holds all of an adapter of {tuned.spec.method}: load it here{part}"
+        )
     return tuple(format for format in fitting if format.holds == "model") if left_out else small
 
 

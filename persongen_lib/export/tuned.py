@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from persongen_lib.adapters.extra import has_extra
 from persongen_lib.adapters.files import read_adapter, read_adapter_spec
 from persongen_lib.adapters.low_rank import DOWN, UP
 from persongen_lib.adapters.rows import split_row
@@ -51,10 +52,15 @@ class Tuned:
         """The token in diffusers' textual inversion: "<sks>" for "sks", "<my-cat>" for "my cat"."""
         return f"<{'-'.join(self.spec.token.split())}>"
 
+    @property
+    def concept_words(self) -> str:
+        """The words that name the concept in prompts."""
+        return Prompts("{}", self.spec.token, self.spec.class_name, in_place=self.spec.in_place).concept
+
     def prompt(self, token: str) -> str:
         """What the pictures were captioned with, for a token."""
         template = self.spec.parameters.get("template", "a photo of {}")
-        return Prompts(template, token, self.spec.class_name)["concept"]
+        return Prompts(template, token, self.spec.class_name, in_place=self.spec.in_place)["concept"]
 
     def load_base(self) -> str:
         """Python lines that load the base model into `pipe`."""
@@ -92,6 +98,11 @@ class TunedWeights(Tuned):
                 table, number = found
                 rows.setdefault(table.partition(".")[0], {})[number] = tensor
         return rows
+
+    @property
+    def attends_beside(self) -> bool:
+        """Whether there are extra keys and values, which no other program's form of a model has."""
+        return has_extra(self.tensors)
 
     @property
     def has_more(self) -> bool:

@@ -6,7 +6,7 @@ import itertools
 import math
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from persongen_lib.study.cell import DEFAULT_BACKBONE, DEFAULT_METHOD, Cell
 
 REQUIRED = ("concepts", "strategies")
 KEYS = (
-    "description", "backbones", "fine_tunings", "concepts", "strategies", "prompts", "seeds", "num_steps",
-    "metrics", "places", "references",
+    "description", "backbones", "loading", "fine_tunings", "concepts", "strategies", "prompts", "seeds",
+    "num_steps", "metrics", "places", "references",
 )  # fmt: skip
+SHARED = ("loading", "prompts", "num_steps", "metrics", "references")
+"""Keys whose value every cell has as it is."""
 FINE_TUNING_KEYS = ("method", "num_steps", "seed", "parameters")
 STRATEGY_KEYS = ("strategy", "label", "parameters", "grid")
 ALL = "all"
@@ -51,10 +53,10 @@ def cells_of(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
     backbones = texts_in(values.get("backbones", [DEFAULT_BACKBONE]), "backbones", path)
     concepts = texts_in(values["concepts"], "concepts", path)
     places = _places(values.get("places", 1), path)
-    tunings = _tunings(values.get("fine_tunings", [{}]), path)
+    tunings = _tunings(values.get("fine_tunings", [{}]), backbones, path)
     strategies, groups = _strategies(values["strategies"], path), _seed_groups(values, path)
     _check_count(math.prod(map(len, (backbones, concepts, places, tunings, strategies, groups))), path)
-    shared = {key: values[key] for key in ("prompts", "num_steps", "metrics", "references") if key in values}
+    shared = {key: values[key] for key in SHARED if key in values}
     models = {name: values[f"{name}_model"] for name in models_to_choose() if f"{name}_model" in values}
     for backbone, tuning, concept, number in itertools.product(backbones, tunings, concepts, places):
         for (label, strategy, parameters), seeds in itertools.product(strategies, groups):
@@ -111,12 +113,14 @@ def _seed_groups(values: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
     return [{"seeds": group} for group in seeds]
 
 
-def _tunings(value: Any, path: Path) -> list[Mapping[str, Any]]:
-    """The fine-tunings of a file, every method for "all"."""
-    from persongen_lib.finetune.engine.method import list_methods
+def _tunings(value: Any, backbones: Sequence[str], path: Path) -> list[Mapping[str, Any]]:
+    """The fine-tunings of a file, for "all" every method that suits all of the backbones."""
+    from persongen_lib.finetune.engine.method import list_methods, methods_for
 
-    every = [{"method": name} for name in list_methods()]
-    listed = every if value == ALL else _list(value, "fine_tunings", path)
+    if value == ALL:
+        suitable = set(list_methods()).intersection(*map(methods_for, backbones))
+        value = [{"method": name} for name in list_methods() if name in suitable]
+    listed = _list(value, "fine_tunings", path)
     tunings = [_mapping(entry, "a fine-tuning", path) for entry in listed]
     for tuning in tunings:
         check_known("key", tuning, FINE_TUNING_KEYS, where=f" of a fine-tuning in {path}")

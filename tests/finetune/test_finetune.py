@@ -17,7 +17,7 @@ from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store
 from persongen_lib.data import load_concept
-from persongen_lib.finetune import fine_tune_spec, finetune, list_methods, make_method
+from persongen_lib.finetune import fine_tune_spec, finetune, list_methods, make_method, methods_for
 from persongen_lib.finetune.engine.examples import Examples, concept_examples
 from persongen_lib.finetune.engine.losses import min_snr_weights, prior_preservation_loss, squared_error
 from persongen_lib.finetune.engine.objective import Objective
@@ -396,7 +396,9 @@ def test_defaults_come_from_the_backbone_and_wrong_values_are_refused(setting):
     tokens = [fine_tune_spec(*case).token for case in ((concept, "sd2"), (named, "sd2"))]
     assert tokens == ["sks", "zwx"] and fine_tune_spec(named, "sd2", token="ohwx").token == "ohwx"
     assert fine_tune_spec(concept, "sd2", learning_rate=1).parameters["learning_rate"] == 1
-    assert set(list_methods()) == {"dreambooth", "lora", "svdiff", "custom_diffusion", "textual_inversion"}
+    trained = {"dreambooth", "lora", "svdiff", "custom_diffusion", "textual_inversion"}
+    assert set(list_methods()) == trained | {"elite"}
+    assert set(methods_for(model)) == set(methods_for("sd2")) == trained
     for method, parameters in [
         ("magic", {}),
         ("dreambooth", {"rate": 1}),

@@ -57,7 +57,7 @@ def bitfit(tmp_path, monkeypatch):
 
 
 def test_a_new_method_is_listed_after_the_others_and_known_to_the_command_line(bitfit, capsys):
-    assert list_methods()[-1] == bitfit and len(list_methods()) == 6
+    assert list_methods()[-1] == bitfit and len(list_methods()) == 7
     with pytest.raises(SystemExit):
         main(["finetune", "--help"])
     assert bitfit in capsys.readouterr().out

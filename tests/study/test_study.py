@@ -338,8 +338,9 @@ def test_a_grid_gives_every_combination_a_label(place, tmp_path):
 def test_a_study_may_ask_for_all_strategies_and_all_methods(place, tmp_path):
     study = load_study(study_file(place, tmp_path, strategies="all", fine_tunings="all"))
     assert {job.sample.strategy.name for job in study.jobs} == set(list_strategies())
-    assert {job.fine_tune.method for job in study.jobs} == set(list_methods())
-    assert len(study.jobs) == len(list_strategies()) * len(list_methods()) * 2
+    methods = set(list_methods()) - {"elite"}  # which needs an encoder for the model
+    assert {job.fine_tune.method for job in study.jobs} == methods
+    assert len(study.jobs) == len(list_strategies()) * len(methods) * 2
     alone = load_study(study_file(place, tmp_path, strategies=["masked"], fine_tunings=[{"method": "lora"}]))
     assert alone.jobs[0] in study.jobs
     beside = {"strategy": "mixed", "label": "mixed strong", "parameters": {"concept_scale": 9}}

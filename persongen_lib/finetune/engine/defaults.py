@@ -11,10 +11,11 @@ from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.families import family_of
 from persongen_lib.backbones.sources import locate
 from persongen_lib.core.paths import DATA
+from persongen_lib.finetune.engine.encoding import EncodingMethod
 from persongen_lib.finetune.engine.method import Method
 
 
-def usual_values(method: type[Method], backbone: str | Path) -> dict[str, Any]:
+def usual_values(method: type[Method | EncodingMethod], backbone: str | Path) -> dict[str, Any]:
     """`num_steps` and every parameter whose usual value on this backbone is not the method's own default.
 
     Class pictures are made as the backbone is usually sampled, if the method makes any by default. Published and
@@ -26,6 +27,8 @@ def usual_values(method: type[Method], backbone: str | Path) -> dict[str, Any]:
     place = locate(backbone)
     overrides = [_overrides().get(name, {}) for name in (place.family or family_of(place).family, place.name)]
     usual: dict[str, Any] = {"num_steps": method.usual_steps}
+    if issubclass(method, EncodingMethod):
+        return usual
     if method.prior_weight:
         sampling = sampling_defaults(backbone)
         usual["class_num_steps"] = sampling["num_steps"]

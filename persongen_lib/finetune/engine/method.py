@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from persongen_lib.core.checks import check_template
+from persongen_lib.core.checks import check_steps, check_template
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.parameters import Registry
 from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.data.concepts import Concept
+from persongen_lib.finetune.engine.encoding import EncodingMethod
 from persongen_lib.finetune.engine.options import TrainingOptions
+from persongen_lib.finetune.engine.views import check_resolution
 
 if TYPE_CHECKING:
     from persongen_lib.finetune.engine.trainable import Trainable
@@ -51,6 +55,7 @@ class Method(TrainingOptions):
     Attributes:
         usual_steps: The usual number of training steps.
         leaves_model: Whether the method trains only tensors of its own, beside the model's.
+        in_place: Whether the placeholder stands in the place of the class word in prompts, and not before it.
 
     Raises:
         UserError: A value is out of its range, or every learning rate that trains alone is 0.
@@ -58,6 +63,7 @@ class Method(TrainingOptions):
 
     usual_steps: ClassVar[int] = 1000
     leaves_model: ClassVar[bool] = False
+    in_place: ClassVar[bool] = False
 
     batch_size: int = 1
     prior_weight: float = 1.0
@@ -100,8 +106,34 @@ class Method(TrainingOptions):
     def prepare(self, trainable: Trainable, spec: FineTuneSpec) -> None:
         """Add to `trainable` what this method trains, each with its learning rate."""
 
+    @classmethod
+    def suits(cls, backbone: str | Path) -> bool:
+        """Whether a model can be fine-tuned so: any model can be trained."""
+        return True
 
-METHODS: Registry[Method] = Registry("fine-tuning method", "persongen_lib.finetune.methods")
+    def completed(self, backbone: str | Path) -> Self:
+        """The method itself, which needs nothing beside its parameters.
+
+        Raises:
+            UserError: The model can't take the resolution.
+        """
+        check_resolution(self, backbone)
+        return self
+
+    def check(self, concept: Concept, num_steps: int) -> None:
+        """A UserError for masks that are missing, or more steps of warm-up than there are steps."""
+        if self.masked_loss and None in concept.masks:
+            raise UserError(
+                f"masked_loss needs a mask for every picture of {concept.name}: put them into {concept.folder}/masks "
+                "under the names of the pictures, white where the concept is"
+            )
+        if self.warmup_steps and self.warmup_steps >= check_steps(num_steps, 1_000_000):
+            raise UserError(
+                f"warmup_steps must be fewer than the {num_steps} steps of the training, not {self.warmup_steps}"
+            )
+
+
+METHODS: Registry[Method | EncodingMethod] = Registry("fine-tuning method", "persongen_lib.finetune.methods")
 
 
 def list_methods() -> tuple[str, ...]:
@@ -109,6 +141,11 @@ def list_methods() -> tuple[str, ...]:
     return METHODS.names()
 
 
-def make_method(name: str, **parameters: Any) -> Method:
+def methods_for(backbone: str | Path) -> tuple[str, ...]:
+    """Names of the methods that suit a model: those with an encoder only where there is one for it."""
+    return tuple(name for name in METHODS.names() if METHODS[name].suits(backbone))
+
+
+def make_method(name: str, **parameters: Any) -> Method | EncodingMethod:
     """A method by name; an unknown name or parameter is an error that lists the known ones."""
     return METHODS.make(name, **parameters)

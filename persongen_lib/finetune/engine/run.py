@@ -8,23 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
-from persongen_lib.adapters.files import SPEC, WEIGHTS, check_finite
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.devices import DTYPES, resolve_device
-from persongen_lib.backbones.loading import load_backbone
 from persongen_lib.core.checks import check_steps, check_template
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.files import write_atomic, write_json
-from persongen_lib.core.provenance import provenance
+from persongen_lib.core.files import write_atomic
 from persongen_lib.core.runtime import Runtime, check_runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.training import CHECKPOINT
 from persongen_lib.data.concepts import Concept
-from persongen_lib.export.run import write_companions
+from persongen_lib.finetune.engine.encoding import EncodingMethod
 from persongen_lib.finetune.engine.examples import class_examples, concept_examples
-from persongen_lib.finetune.engine.method import make_method
+from persongen_lib.finetune.engine.learned import encode_concept, ready_to_learn, write_learned
+from persongen_lib.finetune.engine.method import Method, make_method
 from persongen_lib.finetune.engine.objective import Objective
 from persongen_lib.finetune.engine.options import STEADY
 from persongen_lib.finetune.engine.parking import Parking
@@ -33,7 +29,6 @@ from persongen_lib.finetune.engine.specs import computed_by
 from persongen_lib.finetune.engine.trainable import Trainable
 from persongen_lib.finetune.engine.trainer import Trainer
 from persongen_lib.finetune.engine.validation import VALIDATION, write_strip
-from persongen_lib.sampling.engine.models import check_weights
 from persongen_lib.sampling.engine.prompts import Prompts
 
 
@@ -74,16 +69,18 @@ def finetune(
     spec = computed_by(spec, runtime)
     check_arithmetic(resolve_device(runtime.device), spec.dtype, report)
     method = make_method(spec.method, **spec.parameters)
-    frozen_precision(method, spec.dtype)  # refused before anything is loaded
     check_steps(checkpoint_every, 1_000_000, "the number of steps between checkpoints")
     templates = [check_template(template) for template in validate]
     lengths = {check_steps(steps, spec.num_steps, "a snapshot's number of steps") for steps in snapshots}
+    if isinstance(method, EncodingMethod):
+        return encode_concept(method, spec, concept, runtime, backbone)
+    frozen_precision(method, spec.dtype)  # refused before anything is loaded
     if lengths - {spec.num_steps} and method.schedule not in STEADY:
         raise UserError(
             f"learning rates of the schedule {method.schedule} depend on the number of steps, so a snapshot is no "
             f"shorter fine-tuning: leave snapshots out, or give {' or '.join(STEADY)}"
         )
-    job = _Job(concept, runtime, backbone, checkpoint_every, templates, report)
+    job = _Job(method, concept, runtime, backbone, checkpoint_every, templates, report)
     specs = [replace(spec, num_steps=steps) for steps in sorted({*lengths, spec.num_steps})]
     for number in reversed(range(len(specs))):
         job.ensure(specs[number], specs[:number])
@@ -94,6 +91,7 @@ def finetune(
 class _Job:
     """What the trainings of one call of `finetune` have in common."""
 
+    method: Method
     concept: Concept
     runtime: Runtime
     given: Backbone | None
@@ -106,13 +104,9 @@ class _Job:
         self.runtime.store.ensure("finetune", spec, lambda folder: self._train(spec, shorter, folder))
 
     def _train(self, spec: FineTuneSpec, shorter: Sequence[FineTuneSpec], folder: Path) -> dict[str, Any]:
-        method = make_method(spec.method, **spec.parameters)
-        frozen, backbone = frozen_precision(method, spec.dtype), self.given
-        if backbone is None or backbone.dtype != DTYPES[frozen]:
-            backbone = load_backbone(spec.backbone, device=self.runtime.device, dtype=frozen, **spec.loading)
-        check_weights(backbone, spec)
-        backbone.unload_adapter()
-        backbone.check_token(spec.token)
+        method = self.method
+        frozen = frozen_precision(method, spec.dtype)
+        backbone = ready_to_learn(spec, self.runtime, self.given, frozen)
         for template in self.templates:
             Prompts(template, spec.token, spec.class_name).check(backbone)
         accelerator = make_accelerator(backbone.device, spec.dtype, self.report, folder)
@@ -173,10 +167,6 @@ class _Job:
                 self._write(trainer, spec, folder, facts)
 
     def _write(self, trainer: Trainer, spec: FineTuneSpec, folder: Path, facts: dict[str, Any]) -> None:
-        tensors = trainer.adapter()
-        check_finite(tensors, f"the {spec.method} adapter of {spec.concept} after {spec.num_steps} steps")
-        write_atomic(folder / WEIGHTS, lambda path: save_file(tensors, path))
-        write_json(folder / SPEC, spec.to_dict())
         rows = "".join(f"{step},{loss:.6g}\n" for step, loss in enumerate(trainer.history["loss"]))
         write_atomic(folder / "loss.csv", "step,loss\n" + rows)
-        write_companions(folder, spec, self.concept, {**provenance(), **facts})
+        write_learned(folder, spec, self.concept, trainer.adapter(), facts)

@@ -8,7 +8,7 @@ from typing import Any
 
 from persongen_lib.backbones.devices import device_type
 from persongen_lib.backbones.sources import weights_digest
-from persongen_lib.core.checks import check_steps, check_words
+from persongen_lib.core.checks import check_words
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec, checked_loading
@@ -55,20 +55,12 @@ def fine_tune_spec(
     loading = checked_loading(loading)
     usual = usual_values(METHODS[method], backbone)
     usual_steps = usual.pop("num_steps")
-    made = make_method(method, **{**usual, **parameters})
-    if made.masked_loss and None in concept.masks:
-        raise UserError(
-            f"masked_loss needs a mask for every picture of {concept.name}: put them into {concept.folder}/masks "
-            "under the names of the pictures, white where the concept is"
-        )
+    made = make_method(method, **{**usual, **parameters}).completed(backbone)
+    num_steps = usual_steps if num_steps is None else num_steps
+    made.check(concept, num_steps)
     if shared := set(token.lower().split()) & set(concept.class_name.lower().split()):
         raise UserError(
             f"the token {token!r} shares the word {shared.pop()!r} with the class name: take a rare word, as 'sks'"
-        )
-    num_steps = usual_steps if num_steps is None else num_steps
-    if made.warmup_steps and made.warmup_steps >= check_steps(num_steps, 1_000_000):
-        raise UserError(
-            f"warmup_steps must be fewer than the {num_steps} steps of the training, not {made.warmup_steps}"
         )
     return FineTuneSpec(
         backbone=backbone,
@@ -83,6 +75,7 @@ def fine_tune_spec(
         weights=weights_digest(backbone, **loading),
         loading=loading,
         dtype=usual_precision(device_type()),
+        in_place=made.in_place,
     )
 
 

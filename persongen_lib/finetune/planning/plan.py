@@ -9,6 +9,7 @@ from typing import Any
 
 from persongen_lib.backbones.amounts import MOST_AT_ONCE, images_at_once
 from persongen_lib.core.checks import check_known, check_steps
+from persongen_lib.core.errors import UserError
 from persongen_lib.finetune.engine.defaults import usual_values
 from persongen_lib.finetune.engine.method import METHODS, Method, make_method
 from persongen_lib.finetune.engine.precision import PRECISIONS, frozen_precision
@@ -70,6 +71,8 @@ class Plan:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not issubclass(METHODS[self.method], Method):
+            raise UserError(f"{self.method} trains nothing for a concept, so there is no training to plan")
         usual = usual_values(METHODS[self.method], self.backbone)
         usual.pop("num_steps")
         self.made = make_method(self.method, **{**usual, **self.parameters})
@@ -79,12 +82,15 @@ class Plan:
         if self.batch_size is not None:
             check_steps(self.batch_size, what="the batch size")
 
-    def sampling(self, batch_size: int | None = None, offload: bool = False) -> list[Stage]:
+    def sampling(
+        self, batch_size: int | None = None, offload: bool = False, tiling: bool = False
+    ) -> list[Stage]:
         """The stages of sampling a fine-tuned model.
 
         Args:
             batch_size: Images that are sampled together; None for the plan's.
             offload: Whether only the part that computes is on the GPU.
+            tiling: Whether the autoencoder works in tiles.
         """
         memory, side = self._model(self.dtype), self._side(self.made)
         batch = batch_size or self.batch_size or MOST_AT_ONCE
@@ -101,7 +107,9 @@ class Plan:
             ),
             Stage(
                 "decode",
-                self._with(memory, "vae", offload) | kept | {"activations": self._decoding(memory, batch)},
+                self._with(memory, "vae", offload)
+                | kept
+                | {"activations": self._decoding(memory, batch, tiling)},
             ),
         ]
 
@@ -109,11 +117,11 @@ class Plan:
         """The stages of a fine-tuning, by the plan's method or one with other parameters."""
         method = method or self.made
         memory, side = self._model(frozen_precision(method, self.dtype)), self._side(method)
-        at_once, own = images_at_once(side, side), memory.backbone.image_size
+        at_once = images_at_once(side, side)
         stages = []
         if method.prior_weight:
-            batch = images_at_once(own, own, MOST_AT_ONCE)
-            adds = max(memory.prediction(2 * batch, own, own), self._decoding(memory, batch))
+            batch = images_at_once(side, side, MOST_AT_ONCE)
+            adds = max(memory.prediction(2 * batch, side, side), memory.decoding(batch, side, side))
             stages.append(Stage("class pictures", self._with(memory) | {"activations": adds}))
         stages.append(
             Stage(
@@ -155,11 +163,15 @@ class Plan:
         """Options of sampling, thriftier and thriftier."""
         usual = self.batch_size or MOST_AT_ONCE
         yield "the defaults", self.sampling()
-        for batch, offload in ((min(2, usual), False), (1, False), (1, True)):
+        settings = [(min(2, usual), False, False), (1, False, False), (1, True, False)]
+        if self._tiles():
+            settings.append((1, True, True))
+        for batch, offload, tiling in settings:
             options = [f"--batch-size {batch}"] if batch < usual else []
-            options += ["offload=True of load_backbone"] if offload else []
+            options += ["--offload"] if offload else []
+            options += ["--vae-tiling"] if tiling else []
             if options:
-                yield " with ".join(options), self.sampling(batch, offload)
+                yield " ".join(options), self.sampling(batch, offload, tiling)
 
     def _trainings(self) -> Iterator[tuple[str, list[Stage]]]:
         """Options of the training, thriftier and thriftier."""
@@ -194,9 +206,15 @@ class Plan:
         rows = method.batch_size * (2 if method.prior_weight else 1)
         return memory.step(method, rows, side, side)
 
-    def _decoding(self, memory: ModelMemory, batch: int) -> int:
+    def _decoding(self, memory: ModelMemory, batch: int, tiling: bool = False) -> int:
         side = self._side(self.made)
-        return memory.decoding(images_at_once(side, side, batch), side, side)
+        return memory.decoding(images_at_once(side, side, batch), side, side, tiling)
+
+    def _tiles(self) -> bool:
+        """Whether the images are larger than a tile of the autoencoder."""
+        side = self._side(self.made)
+        vae = self._model(self.dtype).backbone.parts["vae"]
+        return getattr(vae, "tile_sample_min_size", side) < side
 
     def _with(self, memory: ModelMemory, using: str = "", offload: bool = False) -> dict[str, int]:
         """The weights that are on the GPU: all, or with `offload` those of what computes."""

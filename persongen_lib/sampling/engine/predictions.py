@@ -142,7 +142,7 @@ class Predictions:
             outputs=outputs,
             self_maps=self_maps,
             cross_maps=cross_maps,
-            placeholders=self.spans("token") if align_tokens else None,
+            placeholders=self.spans("added") if align_tokens else None,
             text_lengths=self.encoder.backbone.text_lengths,
         )
         theirs = [(self.companion, branch) for branch in dict.fromkeys((*beside_lender, lender))]

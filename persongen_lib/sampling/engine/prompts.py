@@ -17,7 +17,9 @@ Text = tuple[str, int | None]
 
 @dataclass(frozen=True)
 class Prompts:
-    """A template filled for each branch: with "{token} {class}", with the class, with nothing; and the null prompt.
+    """A template filled for each branch: with the concept, with its class, with nothing; and the null prompt.
+
+    The concept is named "{token} {class}", or "{token}" by an adapter whose placeholder takes the place of the class.
 
     Attributes:
         template: a prompt with `{}` for the concept.
@@ -26,6 +28,7 @@ class Prompts:
         negative_prompt: the null prompt, which guidance leads away from.
         clip_skip: how many of the last layers of the CLIP text encoders are left out, for all but the null prompt as
             in diffusers; None for the model's usual layer.
+        in_place: whether the placeholder stands in the place of the class word, and not before it.
 
     Raises:
         UserError: a wrong template, token, class name or negative prompt.
@@ -36,6 +39,7 @@ class Prompts:
     class_name: str
     negative_prompt: str = ""
     clip_skip: int | None = None
+    in_place: bool = False
 
     def __post_init__(self) -> None:
         check_template(self.template)
@@ -48,11 +52,16 @@ class Prompts:
         before, after = self.template.split("{}")
         filled = {
             "null": self.negative_prompt,
-            "concept": f"{before}{self.token} {self.class_name}{after}",
+            "concept": f"{before}{self.concept}{after}",
             "superclass": f"{before}{self.class_name}{after}",
             "empty": " ".join(f"{before} {after}".split()),
         }
         return filled[branch]
+
+    @property
+    def concept(self) -> str:
+        """The words that name the concept."""
+        return self.token if self.in_place else f"{self.token} {self.class_name}"
 
     def encoded(self, branch: str) -> Text:
         """A branch's prompt, and the layers that its encoding leaves out."""
@@ -61,16 +70,25 @@ class Prompts:
     def spans(self, what: str, backbone: Backbone) -> tuple[tuple[int, int], ...]:
         """Positions [start, stop) of words in the conditioning, one for each of its text sequences.
 
-        They are those of the placeholder ("token") or of placeholder and class word ("concept") in the concept
-        prompt, or of the class word in the superclass prompt ("superclass").
+        They are those that name the concept in the concept prompt ("concept") or its class in the superclass prompt
+        ("superclass"), or those that the concept prompt has and the superclass prompt lacks ("added").
+
+        Raises:
+            UserError: the model reads them as other words, or none are "added" because the class has more of them.
         """
-        words = {
-            "token": self.token,
-            "concept": f"{self.token} {self.class_name}",
-            "superclass": self.class_name,
-        }
         before, after = self.template.split("{}")
-        return backbone.spans(before, words[what], after)
+        if what != "added":
+            return backbone.spans(before, self.concept if what == "concept" else self.class_name, after)
+        if not self.in_place:
+            return backbone.spans(before, self.token, after)
+        pairs = zip(self.spans("concept", backbone), self.spans("superclass", backbone), strict=True)
+        added = [(start, start + (stop - start) - (last - first)) for (start, stop), (first, last) in pairs]
+        if any(stop < start for start, stop in added):
+            raise UserError(
+                f"{self.class_name!r} is more tokens than {self.token!r} and can't be aligned with it: "
+                "give align_tokens=False"
+            )
+        return tuple(added)
 
     def check(self, backbone: Backbone) -> None:
         """Raise a UserError where the model would not read placeholder and class word as they are."""
@@ -84,12 +102,13 @@ def read_prompts(
     class_name: str,
     negative_prompt: str = "",
     clip_skip: int | None = None,
+    in_place: bool = False,
 ) -> list[Prompts]:
     """The prompts of a template, or of several; UserError where there is none."""
     templates = [template] if isinstance(template, str) else template
     if not isinstance(templates, Iterable) or not (templates := list(templates)):
         raise UserError("no template given: give at least one such as 'a photo of {} in the snow'")
-    return [Prompts(one, token, class_name, negative_prompt, clip_skip) for one in templates]
+    return [Prompts(one, token, class_name, negative_prompt, clip_skip, in_place) for one in templates]
 
 
 def check_negative_prompt(text: str) -> str:

@@ -138,7 +138,7 @@ def sample(
         watching.append(Previews(backbone, preview_every, on_preview))
     if encoder.backbone is not backbone:
         raise UserError("the encoder belongs to another backbone: give Encoder(backbone), or leave it out")
-    prompts = read_prompts(template, token, class_name, negative_prompt, clip_skip)
+    prompts = read_prompts(template, token, class_name, negative_prompt, clip_skip, backbone.in_place)
     for one in prompts:
         one.check(backbone)
     backbone.warn_of_other_words(token, class_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -52,10 +53,12 @@ def _render_shard(folder: Path, shard: int, seed: int, styled: bool) -> None:
     rows = range(shard * SHARD, (shard + 1) * SHARD)
     scenes = [scene_at(row, seed) for row in rows]
     styles = [style_at(row, seed) if styled else USUAL for row in rows]
-    pictures = np.stack([render(scene, style=style)[0] for scene, style in zip(scenes, styles, strict=True)])
+    drawn = [render(scene, style=style) for scene, style in zip(scenes, styles, strict=True)]
+    pictures, coverages = zip(*drawn, strict=True)
     labels = np.array([labels_of(scene) for scene in scenes], np.uint8)
+    _save_masks(folder, shard, coverages)
     write_atomic(folder / f"{shard:04d}-labels.npy", lambda path: _save(path, labels))
-    write_atomic(folder / f"{shard:04d}.npy", lambda path: _save(path, pictures))
+    write_atomic(folder / f"{shard:04d}.npy", lambda path: _save(path, np.stack(pictures)))
 
 
 def _save(path: Path, array: np.ndarray) -> None:
@@ -66,7 +69,9 @@ def _save(path: Path, array: np.ndarray) -> None:
 def render_dataset(
     folder: str | Path, pictures: int, seed: int = 0, workers: int = 2, styled: bool = False
 ) -> None:
-    """Render training images with their labels into shards of `SHARD`; existing shards are kept.
+    """Render training images with their labels and masks into shards of `SHARD`; existing shards are kept.
+
+    A mask is the subject's, one bit per pixel.
 
     Args:
         folder: The folder of the shards; it is created if it is missing.
@@ -85,7 +90,7 @@ def render_dataset(
 
 
 def render_masks(folder: str | Path, seed: int = 0, workers: int = 2) -> None:
-    """Write the subject's mask of every image in a folder, one bit per pixel; existing shards are kept.
+    """Write the masks of a folder whose images were rendered without; existing shards are kept.
 
     Args:
         folder: The folder that `render_dataset` filled.
@@ -101,8 +106,11 @@ def render_masks(folder: str | Path, seed: int = 0, workers: int = 2) -> None:
 
 
 def _render_masks(folder: Path, shard: int, seed: int) -> None:
-    masks = np.stack([render(scene_at(shard * SHARD + k, seed))[1] >= 0.5 for k in range(SHARD)])
-    packed = np.packbits(masks, axis=-1)
+    _save_masks(folder, shard, [render(scene_at(shard * SHARD + k, seed))[1] for k in range(SHARD)])
+
+
+def _save_masks(folder: Path, shard: int, coverages: Sequence[np.ndarray]) -> None:
+    packed = np.packbits(np.stack(coverages) >= 0.5, axis=-1)
     write_atomic(folder / f"{shard:04d}-masks.npy", lambda path: _save(path, packed))
 
 

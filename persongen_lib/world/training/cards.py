@@ -19,6 +19,7 @@ from persongen_lib.world.training.card_texts import (
     CARDS,
     CHOICE,
     CONCEPTS,
+    ENCODER,
     FRECHET,
     GENERATOR,
     JUDGED,
@@ -58,8 +59,11 @@ def write_cards(models: Path, figures: dict) -> None:
     }
     measured = {name: card for name, card in CARDS.items() if name.removeprefix("micro-") in figures}
     generators = {name: GENERATOR for name in figures["generators"]}
-    for name, card in (measured | generators).items():
+    encoders = {name: ENCODER for name in figures.get("encoders", {})}
+    for name, card in (measured | generators | encoders).items():
         facts = figures | world | {"training": training_facts(models / name / "training")}
+        if name in encoders:
+            facts |= {"name": name, "generator": name.removesuffix("-elite"), **figures["encoders"][name]}
         if name in generators:
             facts |= generator_facts(models / name, figures["generators"][name])
         write_atomic(models / name / "README.md", f"{card.format(**facts)}\n**License.** {LICENSE}\n")

@@ -12,10 +12,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from persongen_lib.core.files import write_atomic, write_json
+from persongen_lib.encoders.folder import write_encoder
 from persongen_lib.world.language.vocabulary import word_tokenizer
 from persongen_lib.world.models.autoencoder import new_autoencoder
 from persongen_lib.world.models.forms.form import FORMS
 from persongen_lib.world.models.networks import COLORED, HEADS, Reader, SegmenterNetwork, clip_config
+from persongen_lib.world.training.elite import SIDE, WIDTHS, mappers_in
 
 
 def half(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -146,6 +148,29 @@ def export_segmenter(weights: Path, folder: Path) -> None:
         save_file(half(network.state_dict()), place / "model.safetensors")
 
     _write_folder(folder, write, weights)
+
+
+def export_elite(words: Path, local: Path, generator: str, folder: Path) -> None:
+    """A folder for `persongen_lib.encoders.elite.load_encoder`.
+
+    Args:
+        words: The training folder of the global part, with the tower.
+        local: The training folder of the local part.
+        generator: What the weights of the generator are known by (`weights_digest`).
+        folder: The folder to write.
+    """
+
+    def write(place: Path) -> None:
+        config = {
+            "tower": {"widths": list(WIDTHS), "side": SIDE},
+            "mean": [0.5] * 3,
+            "deviation": [0.5] * 3,
+            "generator": generator,
+            "segmenter": "micro-segmenter",
+        }
+        write_encoder(place, half(mappers_in(trained(words)) | trained(local)), config)
+
+    _write_folder(folder, write, words, local)
 
 
 def _write_folder(folder: Path, write: Callable[[Path], None], *parts: Path) -> None:

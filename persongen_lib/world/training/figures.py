@@ -30,8 +30,8 @@ def read_figures(path: Path) -> dict:
 
 def merged(before: dict, figures: dict) -> dict:
     """Figures of some models in the place of those that were there before, trials of a generator among them."""
-    generators = before.get("generators", {}) | figures["generators"]
-    return before | figures | {"generators": generators}
+    several = {key: before.get(key, {}) | figures[key] for key in ("generators", "encoders")}
+    return before | figures | {key: of for key, of in several.items() if of}
 
 
 def add_generator_figures(path: Path, generator: str, found: dict) -> None:

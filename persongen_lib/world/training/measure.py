@@ -21,6 +21,7 @@ from persongen_lib.world.training.accuracy import (
     reader_agreement,
     segmenter_accuracy,
 )
+from persongen_lib.world.training.encoder_quality import encoder_quality
 from persongen_lib.world.training.samples import generator_quality
 
 
@@ -38,10 +39,15 @@ def parse_scales(text: str) -> list[float]:
 EVALUATORS = ("micro-oracle", "micro-judge", "micro-segmenter", "micro-clip")
 
 
+ENCODER = "-elite"
+"""What the name of an encoder's folder adds to its generator's."""
+
+
 def measurable(models: Path) -> tuple[str, ...]:
-    """The names of the models that can be measured in a folder: the evaluators, and the generators that are there."""
+    """The names of the models that can be measured in a folder: evaluators, and generators and encoders found there."""
     generators = [f"micro-{family}" for family in FORMS.names()]
-    return (*EVALUATORS, *(name for name in generators if (models / name).is_dir()))
+    found = [*generators, *(f"{name}{ENCODER}" for name in generators)]
+    return (*EVALUATORS, *(name for name in found if (models / name).is_dir()))
 
 
 def measure(
@@ -50,6 +56,7 @@ def measure(
     samples: int = 400,
     compared: int = 2000,
     names: Sequence[str] | None = None,
+    device: str = "cpu",
 ) -> dict:
     """The figures of embedded models, as one nested dictionary.
 
@@ -59,6 +66,7 @@ def measure(
         samples: Samples per guidance scale, at least 48: every class with every kind of prompt.
         compared: Samples whose features are compared with renders, at the best of the scales, at least 2.
         names: The models to measure, of `measurable`; None measures all.
+        device: Where generators sample: "auto", "cpu", "cuda" ...
 
     Raises:
         UserError: A model folder is missing, a name is not known, or a number is out of range.
@@ -77,7 +85,7 @@ def measure(
     oracle, judge = load_oracle(models / "micro-oracle"), load_oracle(models / "micro-judge")
     segmenter = load_segmenter(models / "micro-segmenter")
     through = load_backbone(models / "micro-sd", device="cpu")
-    figures: dict = {"generators": {}}
+    figures: dict = {"generators": {}, "encoders": {}}
     views: dict[str, dict] = {"renders": {}, "decoded": {"through": through}, "styled": {"styled": True}}
     for reader, kind, alike in ((oracle, "oracle", "identity"), (judge, "judge", "judge_identity")):
         if f"micro-{kind}" in names:
@@ -96,8 +104,11 @@ def measure(
             "decoded": clip_accuracy(models / "micro-clip", through),
         }
     for name in names:
-        if name not in EVALUATORS:
-            backbone = load_backbone(models / name, device="cpu")
+        if name.endswith(ENCODER):
+            backbone = load_backbone(models / name.removesuffix(ENCODER), device=device)
+            figures["encoders"][name] = encoder_quality(models / name, backbone, oracle)
+        elif name not in EVALUATORS:
+            backbone = load_backbone(models / name, device=device)
             quality = generator_quality(
                 backbone, oracle, judge, segmenter, guidance_scales, samples, compared
             )

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from persongen_lib.backbones.devices import resolve_device
+from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.core.checks import check_known, check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.world.draw.dataset import render_dataset, render_masks
 from persongen_lib.world.models.autoencoder import new_autoencoder
 from persongen_lib.world.models.forms.form import FORMS
 from persongen_lib.world.models.networks import JudgeNetwork, OracleNetwork
-from persongen_lib.world.training import alignment, autoencoder, diffusion, evaluators
+from persongen_lib.world.training import alignment, autoencoder, diffusion, elite, evaluators
 from persongen_lib.world.training.export import (
     export_clip,
+    export_elite,
     export_generator,
     export_reader,
     export_segmenter,
@@ -33,6 +35,8 @@ DATA_SEED, JUDGE_SEED = 1, 2
 """Of the pictures that all but the judge are trained on, and of the judge's."""
 MOST = {"pictures": 10_000_000, "workers": 256, "steps": 10_000_000, "batch_size": 65_536}
 """The largest numbers that a recipe takes."""
+GPU_CHECKPOINT = 500
+"""Steps between two checkpoints on a GPU, which takes dozens of them a second."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,15 @@ class Recipe:
         return [place for place in places if (place / "model_index.json").is_file()]
 
     def train(self, model: str) -> None:
-        """Train one of autoencoder, generator, clip, oracle, judge, segmenter, and export what a user loads."""
+        """Train one model and export what a user loads.
+
+        Args:
+            model: autoencoder, generator, clip, oracle, judge, segmenter or elite.
+        """
         if model == "judge":
             self._judge()
             return
+        generator = self._generator() if model == "elite" else None
         render_dataset(self.data, self.pictures, DATA_SEED, self.workers)
         if model == "autoencoder":
             if self.start_from:
@@ -134,6 +143,9 @@ class Recipe:
                 self.output / f"micro-{self.family}",
             )
             return
+        if generator:
+            self._train_elite(generator, data, latents)
+            return
         decoded = self.folder / "decoded.npy"
         decode_latents(self.latents, network, decoded, device)
         if model == "clip":
@@ -162,10 +174,37 @@ class Recipe:
         self._run("judge", evaluators.JUDGE_PLAN, task_of)
         export_reader(JudgeNetwork, self.folder / "judge", self.output / "micro-judge")
 
+    def _generator(self) -> Path:
+        """The generator of `start_from` that mappers are trained for."""
+        generator = self.start_from and self.start_from / f"micro-{self.family}"
+        if not generator or generator not in self._models():
+            raise UserError(
+                f"elite is trained for a finished generator: give --start-from, a folder with micro-{self.family}"
+            )
+        return generator
+
+    def _train_elite(self, generator: Path, data: str, latents: str) -> None:
+        """Train the mappers of ELITE for a generator, the global part and then the local one."""
+        render_masks(self.data, DATA_SEED, self.workers)
+        words, local = (f"elite-{part}-{self.family}" for part in ("global", "local"))
+        task_of = partial(elite.EliteTask, "global", data, latents, str(generator), None)
+        self._run(words, elite.GLOBAL_PLAN, task_of)
+        trained = str(self.folder / words / "final.safetensors")
+        task_of = partial(elite.EliteTask, "local", data, latents, str(generator), trained)
+        self._run(local, elite.LOCAL_PLAN, task_of)
+        export_elite(
+            self.folder / words,
+            self.folder / local,
+            weights_digest(generator),
+            self.output / f"{generator.name}-elite",
+        )
+
     def _run(self, name: str, plan: Plan, task_of, before: dict | None = None) -> None:
         changes = {"steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
-        plan = replace(plan, **{key: value for key, value in changes.items() if value is not None})
         device = str(resolve_device(self.device))
+        if device != "cpu":
+            plan = replace(plan, checkpoint_every=GPU_CHECKPOINT)
+        plan = replace(plan, **{key: value for key, value in changes.items() if value is not None})
         train(task_of, plan, self.folder / name, 1 if device != "cpu" else self.workers, device, before)
 
     def _encoder(self, scale: float) -> Path:

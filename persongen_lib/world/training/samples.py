@@ -11,6 +11,7 @@ from PIL.Image import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from persongen_lib.backbones.amounts import MOST_AT_ONCE, MOST_ON_GPU
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES
 from persongen_lib.world.models.oracle import Oracle, Seen
@@ -20,8 +21,8 @@ from persongen_lib.world.training.agreement import agreement
 from persongen_lib.world.training.trainer import device_name
 from persongen_lib.world.training.wishes import Wish, described, superclass_wishes
 
-STEPS, BATCH = 25, 8
-"""Sampling steps, and images per network call and branch."""
+STEPS = 25
+"""Sampling steps."""
 
 
 def generate(backbone: Backbone, wishes: Sequence[Wish], guidance_scale: float) -> list[Image]:
@@ -36,13 +37,13 @@ def generate(backbone: Backbone, wishes: Sequence[Wish], guidance_scale: float) 
     from persongen_lib.sampling.engine.sampler import sample
     from persongen_lib.sampling.engine.strategy import make_strategy
 
-    strategy = make_strategy("superclass", guidance_scale=guidance_scale)
+    strategy, batch = make_strategy("superclass", guidance_scale=guidance_scale), batch_for(backbone)
     images: dict[int, Image] = {}
     with tqdm(total=len(wishes), desc=f"{backbone.name}, guidance {guidance_scale:g}", unit="image") as bar:
         for class_name in CLASSES:
             rows = [k for k, wish in enumerate(wishes) if wish.class_name == class_name]
-            for start in range(0, len(rows), BATCH):
-                part = rows[start : start + BATCH]
+            for start in range(0, len(rows), batch):
+                part = rows[start : start + batch]
                 made = sample(
                     backbone,
                     strategy,
@@ -51,11 +52,16 @@ def generate(backbone: Backbone, wishes: Sequence[Wish], guidance_scale: float) 
                     class_name,
                     STEPS,
                     latents=initial_noise(part, backbone.latent_shape),
-                    batch_size=BATCH,
+                    batch_size=batch,
                 )
                 images.update(zip(part, made.images or (), strict=True))
                 bar.update(len(part))
     return [images[k] for k in range(len(wishes))]
+
+
+def batch_for(backbone: Backbone) -> int:
+    """Images per network call and branch."""
+    return MOST_AT_ONCE if backbone.device.type == "cpu" else MOST_ON_GPU
 
 
 def generator_quality(
@@ -95,7 +101,7 @@ def generator_quality(
         },
         "num_steps": STEPS,
         "scheduler": backbone.usual.scheduler,
-        "batch": BATCH,
+        "batch": batch_for(backbone),
         "device": device_name(str(backbone.device)),
     }
 

@@ -1,0 +1,226 @@
+"""Training of ELITE's mappers for a generator of the micro-world, which stays frozen: first global, then local.
+
+Our differences from Wei et al., arXiv 2302.13848: the target shows the individual of the reference in another scene
+(the paper reconstructs the reference itself), one global word is trained instead of five, the vision tower is small
+and trained together with the global part instead of a CLIP tower (the CLIP model of the micro-world judges), helped by
+a contrastive loss over individuals, words are drawn to the embedding of their class word instead of to 0, and some
+rows of a batch are plain captions, which keep what the new projections make of other prompts.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from persongen_lib.backbones.extra_attention import ExtraAttention
+from persongen_lib.backbones.loading import load_backbone
+from persongen_lib.core.errors import UserError
+from persongen_lib.encoders.layers import cross_attention_layers, new_mapper
+from persongen_lib.encoders.mapper import PROJECTIONS, Mapper
+from persongen_lib.encoders.towers import ConvTower
+from persongen_lib.world.draw.dataset import PAIR, Pictures
+from persongen_lib.world.draw.scene import CLASSES
+from persongen_lib.world.language.captions import PLACEHOLDERS
+from persongen_lib.world.training.caption_table import CaptionTable
+from persongen_lib.world.training.diffusion import EMPTY
+from persongen_lib.world.training.evaluators import identity_loss
+from persongen_lib.world.training.precision import mixed_precision
+from persongen_lib.world.training.trainer import Draws, Plan
+
+GLOBAL_PLAN = Plan(steps=2_000, batch_size=512, learning_rate=1e-3, flat=0.4, warmup=50, ema=0.995)
+LOCAL_PLAN = Plan(steps=1_000, batch_size=512, learning_rate=1e-3, flat=0.4, warmup=50, ema=0.995)
+SIDE = 64
+"""Pixels of a side of the tower's pictures."""
+WIDTHS = (64, 96, 128)
+"""Of the tower's levels: 16 x 16, 8 x 8 and 4 x 4 patches of a picture of 64 pixels."""
+GLOBAL_LEVELS = 1
+HIDDEN = {"global": 256, "local": 160}
+SMALL = 0.15
+"""The scale of words at the beginning."""
+WORD_WEIGHT, VALUE_WEIGHT = 0.1, 1e-4
+"""Of the words' mean squared distance from their class words, and of the local values' mean absolute value."""
+IDENTITY_WEIGHT, IDENTITY_WIDTH = 0.05, 64
+"""Of the contrastive loss over individuals (the global part), and the width of its embedding."""
+PRIOR_SHARE = 0.25
+"""Share of a batch that are plain captions (the global part): prior preservation."""
+
+Part = Literal["global", "local"]
+
+
+def mappers_in(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a training without those of the head that its contrastive loss needs."""
+    return {name: value for name, value in weights.items() if not name.startswith("identity.")}
+
+
+class EliteTask:
+    """Loss of the frozen generator on pictures of individuals that the mapper has seen in another scene.
+
+    Args:
+        part: "global" trains the tower, the word and the projections of all prompts; "local" the local words and
+            their projections, with the loss inside the subject's mask.
+        data: The folder of rendered pictures with their masks; pictures 2k and 2k + 1 show one individual.
+        latents: The file of their latents.
+        generator: The folder of the generator, of the family sd.
+        trained: The safetensors file of the finished global part, for the local one.
+        device: "cpu", "cuda" ...
+        prior_share: Of the batch, from 0 to below 1.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        data: str,
+        latents: str,
+        generator: str,
+        trained: str | None,
+        device: str,
+        prior_share: float = PRIOR_SHARE,
+    ):
+        self.part, self.device = part, device
+        self.trained = load_file(trained) if trained else {}
+        self.prior_share = prior_share if part == "global" else 0.0
+        self.backbone = load_backbone(generator, device=device, dtype="fp32")
+        if self.backbone.family != "sd":
+            raise UserError(f"elite is trained for the family sd alone, not for {self.backbone.family}")
+        self._read(Pictures(data), latents)
+        self._prepare_text()
+        levels = self.backbone.noise_model.level(torch.arange(self.backbone.noise_model.num_timesteps))
+        self.signal, self.noise = (x.flatten().float().to(device) for x in (levels.signal, levels.noise))
+
+    def _read(self, pictures: Pictures, latents: str) -> None:
+        """Pictures, masks and latents on the device; pairs whose reference has its own colors."""
+        shards = [np.array(shard) for shard in pictures.shards]
+        self.pictures = torch.cat([torch.from_numpy(shard).to(self.device) for shard in shards])
+        masks = np.concatenate([np.unpackbits(np.asarray(shard), axis=-1) for shard in pictures.masks])
+        self.masks = torch.from_numpy(masks).to(self.device)
+        scale = float(self.backbone.parts["vae"].config.scaling_factor)
+        self.latents = torch.from_numpy(np.load(latents)).to(self.device) * scale
+        self.labels = torch.from_numpy(pictures.labels.astype(np.int64)).to(self.device)
+        rows = torch.arange(len(self.labels), device=self.device)
+        others = rows + 1 - 2 * (rows % PAIR)
+        self.pairs = torch.stack([rows, others], 1)[self.labels[:, 3] == 0]
+
+    def _prepare_text(self) -> None:
+        placeholder, modules = PLACEHOLDERS[0], self.backbone.modules
+        tokenizer = self.backbone._pipeline.tokenizer
+        self.captions = CaptionTable(tokenizer, (*CLASSES, placeholder), self.device)
+        self.encoder, self.network = modules["text_encoder"], modules["network"]
+        table = self.encoder.get_input_embeddings()
+        self.width = table.weight.shape[1]
+        classes = [next(iter(self.backbone.token_rows(name).values()))[0] for name in CLASSES]
+        self.classes = table.weight[classes].detach()
+        (numbers,) = self.backbone.token_rows(placeholder).values()
+        self.placeholder = numbers[0]
+        self.words: Tensor | None = None
+        table.register_forward_hook(self._put)
+
+    def _put(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """The words in the placeholder's place."""
+        here = (inputs[0] == self.placeholder).unsqueeze(-1)
+        return torch.where(here, self.words[:, None].to(output.dtype), output)
+
+    def build(self) -> nn.Module:
+        layers = cross_attention_layers(self.backbone)
+        self.tower = ConvTower(WIDTHS)
+        self.mapper = new_mapper(self.tower.widths[:GLOBAL_LEVELS], HIDDEN["global"], self.width, layers)
+        for name, parameter in self.mapper.named_parameters():
+            if ".6." in name:  # the last layers: words begin as large as the table's
+                parameter.data *= SMALL
+        local = new_mapper(self.tower.widths, HIDDEN["local"], self.width, layers)
+        for layer, attention in layers.items():
+            attention.to_k, attention.to_v = (self.mapper.projection(layer, name) for name in PROJECTIONS)
+        whole = nn.ModuleDict({"tower": self.tower, "global": self.mapper}).to(self.device)
+        if self.part == "global":
+            whole["identity"] = nn.Linear(self.tower.widths[0], IDENTITY_WIDTH)
+            return whole.requires_grad_()
+        whole.load_state_dict(mappers_in(self.trained))
+        whole.requires_grad_(False).eval()
+        self.extra = ExtraAttention(
+            {attention: self._extra(local, layer) for layer, attention in layers.items()}
+        )
+        return nn.ModuleDict({"local": local.requires_grad_()})
+
+    def _extra(self, local: Mapper, layer: str):
+        def extra() -> tuple[Tensor, Tensor]:
+            keys, values = (local.projection(layer, name)(self.local_words) for name in PROJECTIONS)
+            self.values.append(values.float().abs().mean())
+            return keys, values
+
+        return extra
+
+    def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
+        chosen = self._integers(len(self.pairs), batch_size, draws)
+        references, targets = self.pairs[chosen].unbind(1)
+        plain = torch.arange(batch_size, device=self.device) < int(self.prior_share * batch_size)
+        ids = self._ids(targets, plain, draws)
+        x0 = self.latents[targets].float()
+        noise = torch.randn(x0.shape, generator=draws.torch, device=self.device)
+        timesteps = self._timesteps(batch_size, draws)
+        signal, deviation = (x[timesteps].view(-1, 1, 1, 1) for x in (self.signal, self.noise))
+        with mixed_precision(self.device):
+            features = self.tower(self._seen(references))
+            self.words = self.mapper.words(features)[:, 0]
+            if self.part == "local":
+                objects, kept = self._objects(references)
+                local = model["local"].local_words(self.tower(objects))
+                self.local_words, self.values = local * kept, list[Tensor]()
+                self.extra.marks = (ids == self.placeholder).float()
+            states = self.encoder(ids)[0]
+            output = self.network(signal * x0 + deviation * noise, timesteps, states).sample
+        errors = (output.float() - (signal * noise - deviation * x0)).square()
+        if self.part == "global":
+            apart = self.words.float() - self.classes[self.labels[references, 0]]
+            words, diffusion = apart.square().mean(), errors.mean()
+            identity = self._identity(model["identity"], features, references, targets)
+            loss = diffusion + WORD_WEIGHT * words + IDENTITY_WEIGHT * identity
+            return loss, {"diffusion": diffusion.item(), "words": words.item(), "identity": identity.item()}
+        inside = F.avg_pool2d(self.masks[targets].float().unsqueeze(1), 4)
+        values = torch.stack(self.values).mean()
+        loss = (errors * inside).mean((1, 2, 3)) / inside.mean((1, 2, 3)).clamp(min=0.02)
+        return loss.mean() + VALUE_WEIGHT * values, {"values": values.item()}
+
+    def _identity(
+        self, head: nn.Module, features: list[Tensor], references: Tensor, targets: Tensor
+    ) -> Tensor:
+        """The contrastive loss of references and targets, which show the same individuals."""
+        with mixed_precision(self.device):
+            others = self.tower(self._seen(targets))
+            deepest = torch.cat([features[0][:, 0], others[0][:, 0]])
+            embedding = F.normalize(head(deepest).float(), dim=-1)
+        rows = torch.cat([references, targets])
+        return identity_loss(embedding, rows // PAIR, self.labels[rows, 3] == 0)
+
+    def _ids(self, targets: Tensor, plain: Tensor, draws: Draws) -> Tensor:
+        """Token numbers (n, length) of captions: plain ones name the class, others the placeholder in its place."""
+        labels = self.labels[targets]
+        subjects = torch.where(plain, labels[:, 0], len(CLASSES))
+        ids = self.captions(subjects, labels[:, 1], labels[:, 2], labels[:, 3], draws.torch)
+        empty = torch.rand(len(targets), generator=draws.torch, device=self.device) < EMPTY
+        return torch.where(empty[:, None] & (self.part == "global"), self.captions.empty, ids)
+
+    def _seen(self, rows: Tensor) -> Tensor:
+        """Pictures (n, 3, 64, 64) in [-1, 1]."""
+        x = self.pictures[rows].permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _objects(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The pictures on black, and whether each of their 16 x 16 patches is the subject, (n, 256, 1)."""
+        masks = self.masks[rows].float().unsqueeze(1)
+        kept = F.interpolate(masks, (16, 16), mode="nearest").flatten(2).mT
+        return (self._seen(rows) + 1) * masks - 1, kept
+
+    def _timesteps(self, count: int, draws: Draws) -> Tensor:
+        normal = torch.randn(count, generator=draws.torch, device=self.device)
+        uniform = torch.rand(count, generator=draws.torch, device=self.device)
+        mixed = torch.where(
+            torch.arange(count, device=self.device) % 2 == 0, uniform, (0.9 * normal).sigmoid()
+        )
+        return (mixed * len(self.signal)).long().clamp(max=len(self.signal) - 1)
+
+    def _integers(self, below: int, count: int, draws: Draws) -> Tensor:
+        return torch.randint(below, (count,), generator=draws.torch, device=self.device)

@@ -1,0 +1,301 @@
+"""ELITE: the released mappers, the adapter made by them, its attention and its sampling, against their formulas."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from released_elite import (
+    EliteAttention,
+    cross_attention,
+    features,
+    global_words,
+    local_words,
+    save_mappers,
+    save_tower,
+)
+from safetensors.torch import load_file, save_file
+from tiny import save_pictures, tiny_backbone, tiny_pipeline
+
+from persongen_lib.core.errors import UserError
+from persongen_lib.core.runtime import Runtime
+from persongen_lib.data import load_concept
+from persongen_lib.encoders.elite import load_encoder
+from persongen_lib.encoders.released import import_released
+from persongen_lib.finetune import fine_tune_spec, finetune
+from persongen_lib.sampling import list_strategies, make_strategy, sample
+
+FAMILIES = ("sd", "sdxl", "pixart")
+WIDTHS = {"sd": (32, 32), "sdxl": (64, 64), "pixart": (32, 48)}
+"""Of the text encoders' tables together, and of what cross-attention reads."""
+PROMPT = "a photo of {} in the snow"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A concept of two square pictures with masks; the second mask covers everything."""
+    folder = save_pictures(tmp_path_factory.mktemp("pictures") / "rex", 2, 32)
+    (folder / "masks").mkdir()
+    half = np.zeros((32, 32), np.uint8)
+    half[:, 8:24] = 255
+    Image.fromarray(half).save(folder / "masks" / "0.png")
+    Image.fromarray(np.full((32, 32), 255, np.uint8)).save(folder / "masks" / "1.png")
+    (folder / "concept.json").write_text(json.dumps({"class_name": "dog"}))
+    return folder
+
+
+class Imported:
+    """A tiny model in a folder, with random mappers in the released form that are imported for it."""
+
+    def __init__(self, folder, family):
+        self.folder, self.family = folder, family
+        tiny_pipeline(family=family).save_pretrained(folder / "model")
+        self.backbone = tiny_backbone(family=family)
+        self.network = self.backbone.modules["network"]
+        self.tower = save_tower(folder / "tower")
+        self.paths, self.states = save_mappers(folder, self.network, *WIDTHS[family])
+        self.encoder = import_released(*self.paths, folder / "encoder", str(self.tower))
+
+    def learn(self, pictures, runs, **parameters):
+        concept = load_concept(pictures)
+        spec = fine_tune_spec(
+            concept, str(self.folder / "model"), "elite", mappers=str(self.encoder), **parameters
+        )
+        return finetune(spec, concept, Runtime.at(runs, "cpu"))
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    made = {}
+
+    def of(family):
+        if family not in made:
+            made[family] = Imported(tmp_path_factory.mktemp(family), family)
+        return made[family]
+
+    return of
+
+
+def colors(folder):
+    images = [np.asarray(Image.open(folder / f"{number}.png").convert("RGB")) for number in (0, 1)]
+    return torch.tensor(np.stack(images)).permute(0, 3, 1, 2) / 255
+
+
+def expected_words(case, folder):
+    """The word and the local words of a concept, by the formulas."""
+    seen = colors(folder)
+    masks = [np.asarray(Image.open(folder / "masks" / f"{number}.png")) > 0 for number in (0, 1)]
+    masks = torch.tensor(np.stack(masks)).unsqueeze(1).float()
+    word = global_words(case.states[0], features(case.tower, seen))[:, 0].mean(0)
+    local = local_words(case.states[1], features(case.tower, seen * masks))
+    kept = masks[:, 0, ::4, ::4].flatten(1).unsqueeze(-1)
+    return word, (local * kept).flatten(0, 1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_the_adapter_holds_the_words_and_projections_of_the_formulas(imported, pictures, tmp_path, family):
+    case = imported(family)
+    tensors = load_file(case.learn(pictures, tmp_path) / "adapter.safetensors")
+    word, local = expected_words(case, pictures)
+    rows = {name: tensor for name, tensor in tensors.items() if name.endswith("]")}
+    assert set(rows) == {
+        f"{t}[{r}]" for t, numbers in case.backbone.token_rows("sks").items() for r in numbers
+    }
+    torch.testing.assert_close(torch.cat(list(dict.fromkeys(rows.values()))), word, rtol=1e-4, atol=1e-5)
+    for name in cross_attention(case.network):
+        flat = name.replace(".", "_")
+        for part, extra, scale in (("to_k", "extra_k", 1), ("to_v", "extra_v", 0.8)):
+            state = case.states[1]
+            bias = state.get(f"{flat}_{part}.bias", 0)
+            expected = scale * (local @ state[f"{flat}_{part}.weight"].T + bias)
+            torch.testing.assert_close(tensors[f"network.{name}.{extra}"], expected, rtol=1e-4, atol=1e-5)
+            assert torch.equal(
+                tensors[f"network.{name}.{part}.weight"], case.states[0][f"{flat}_{part}.weight"]
+            )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("scale", [0.0, 0.8])
+@torch.no_grad()
+def test_sampling_is_that_of_the_formulas_in_diffusers_own_pipeline(
+    imported, pictures, tmp_path, family, scale
+):
+    case = imported(family)
+    backbone = tiny_backbone(family=family)
+    backbone.load_adapter(case.learn(pictures, tmp_path, local_scale=scale))
+    ours = sample(
+        backbone, make_strategy("base", guidance_scale=5.0), PROMPT, "sks", "dog", 4, [3], output="latents"
+    )
+    pipeline = tiny_pipeline(family=family)
+    word, local = expected_words(case, pictures)
+    plain = tiny_backbone(family=family)
+    start = 0
+    for table, numbers in plain.token_rows("sks").items():
+        module, _, name = table.partition(".")
+        part = {"text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2"}[module]
+        weight = getattr(pipeline, part).get_parameter(name)
+        weight[numbers] = word[start : start + weight.shape[1]]
+        start += weight.shape[1]
+    ((index, _),) = plain.spans("a photo of ", "sks", " in the snow")
+    network = pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
+    for name, layer in cross_attention(network).items():
+        layer.set_processor(
+            EliteAttention(name, case.states, local, index, scale, lambda count: range(count // 2, count))
+        )
+    expected = pipeline(
+        "a photo of sks in the snow", num_inference_steps=4, guidance_scale=5.0, output_type="latent",
+        generator=[torch.Generator().manual_seed(3)], **plain.call_options,
+    ).images  # fmt: skip
+    torch.testing.assert_close(ours.latents, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+@torch.no_grad()
+def test_without_local_words_nothing_is_added_and_a_full_mask_keeps_all(imported, pictures, tmp_path):
+    case = imported("sd")
+    folder = case.learn(pictures, tmp_path, local_scale=0.0)
+    tensors = load_file(folder / "adapter.safetensors")
+    rest = tmp_path / "rest"
+    rest.mkdir()
+    save_file({n: t for n, t in tensors.items() if ".extra_" not in n}, rest / "adapter.safetensors")
+    (rest / "adapter.json").write_text((folder / "adapter.json").read_text())
+    results = []
+    for adapter in (folder, rest):
+        backbone = tiny_backbone()
+        backbone.load_adapter(adapter)
+        results.append(
+            sample(backbone, make_strategy("base"), PROMPT, "sks", "dog", 3, [1], output="latents")
+        )
+    assert torch.equal(results[0].latents, results[1].latents)
+    keys = tensors["network.mid_block.attentions.0.transformer_blocks.0.attn2.extra_k"]
+    assert keys.shape[0] == 2 * 64
+    assert (keys[:64].abs().sum(1) > 0).sum() == 32 and (keys[64:].abs().sum(1) > 0).all()
+
+
+@torch.no_grad()
+def test_twice_the_same_picture_is_the_picture_alone(imported, pictures, tmp_path):
+    case, latents = imported("sd"), []
+    for count in (1, 2):
+        folder = tmp_path / f"of{count}"
+        (folder / "masks").mkdir(parents=True)
+        for number in range(count):
+            for part in ("", "masks/"):
+                os.link(pictures / f"{part}0.png", folder / f"{part}{number}.png")
+        (folder / "concept.json").write_text('{"class_name": "dog"}')
+        backbone = tiny_backbone()
+        backbone.load_adapter(case.learn(folder, tmp_path / "runs"))
+        result = sample(backbone, make_strategy("base"), PROMPT, "sks", "dog", 3, [1], output="latents")
+        latents.append(result.latents)
+    torch.testing.assert_close(*latents, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("strategy", list_strategies())
+def test_every_strategy_runs_on_it_at_its_usual_cost(imported, pictures, tmp_path, strategy):
+    case, plain = imported("sd"), tiny_backbone()
+    folder = case.learn(pictures, tmp_path)
+    backbone = tiny_backbone()
+    backbone.load_adapter(folder)
+    made = make_strategy(strategy)
+    costs = []
+    for model in (backbone, plain):
+        if model is plain and made.needs_original:
+            model.set_original({})
+            model._original = {"network.conv_in.bias": model.modules["network"].conv_in.bias.data.clone()}
+        costs.append(sample(model, made, PROMPT, "sks", "dog", 10, [1], output="latents").evaluations)
+    assert costs[0] == costs[1]
+
+
+def test_only_prompts_with_the_placeholder_attend_to_the_local_words(imported, pictures, tmp_path):
+    case = imported("sd")
+    prompts = ["", "a photo of dog in the snow", "a photo of sks in the snow"]
+    latents, timesteps = (
+        torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)),
+        torch.full((3,), 500),
+    )
+    outputs = []
+    for scale in (0.0, 0.8):
+        backbone = tiny_backbone()
+        backbone.load_adapter(case.learn(pictures, tmp_path, local_scale=scale))
+        with torch.no_grad():
+            outputs.append(backbone.forward(latents, timesteps, backbone.encode(prompts)))
+    torch.testing.assert_close(outputs[0][:2], outputs[1][:2], rtol=0, atol=0)
+    assert (outputs[0][2] - outputs[1][2]).abs().max() > 1e-3
+
+
+def test_a_picture_does_not_depend_on_its_batch(imported, pictures, tmp_path):
+    backbone = tiny_backbone()
+    backbone.load_adapter(imported("sd").learn(pictures, tmp_path))
+    places = [PROMPT, "a photo of {} on the beach"]
+    both = sample(backbone, make_strategy("masked"), places, "sks", "dog", 5, [1, 2], output="latents")
+    alone = sample(
+        backbone, make_strategy("masked"), places[1], "sks", "dog", 5, [2], output="latents", batch_size=1
+    )
+    torch.testing.assert_close(both.latents[3:], alone.latents, rtol=1e-4, atol=1e-5)
+
+
+def test_the_model_is_as_it_was_after_unloading(imported, pictures, tmp_path):
+    backbone = tiny_backbone()
+    before = {name: tensor.clone() for name, tensor in backbone.modules["network"].state_dict().items()}
+    backbone.load_adapter(imported("sd").learn(pictures, tmp_path))
+    with backbone.using("original"):
+        zero = backbone.modules["network"].mid_block.attentions[0].transformer_blocks[0].attn2.extra_v
+        assert not zero.any()
+    backbone.unload_adapter()
+    after = backbone.modules["network"].state_dict()
+    assert after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in backbone.modules["network"].modules())
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (Harmful(), "could run code"),
+        ({"mapping_0.0.weight": torch.zeros(2, 2)}, "holds no mapper of ELITE"),
+        ([1, 2], "holds no mapper of ELITE"),
+    ],
+)
+def test_what_is_no_released_mapper_is_refused(imported, tmp_path, content, message):
+    torch.save(content, tmp_path / "wrong.pt")
+    with pytest.raises(UserError, match=message):
+        import_released(tmp_path / "wrong.pt", imported("sd").paths[1], tmp_path / "out", "tower")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_of_another_model_is_refused(imported, pictures, tmp_path):
+    concept = load_concept(pictures)
+    spec = fine_tune_spec(
+        concept, str(imported("sdxl").folder / "model"), "elite", mappers=str(imported("sd").encoder)
+    )
+    with pytest.raises(UserError, match="the encoder was made for another model"):
+        finetune(spec, concept, Runtime.at(tmp_path, "cpu"))
+
+
+def test_pictures_without_masks_and_numbers_of_steps_are_refused(imported, tmp_path):
+    case = imported("sd")
+    concept = load_concept(save_pictures(tmp_path / "bare"), "dog")
+    options = {"backbone": str(case.folder / "model"), "method": "elite", "mappers": str(case.encoder)}
+    with pytest.raises(UserError, match="elite needs a mask for every picture of bare"):
+        finetune(fine_tune_spec(concept, **options), concept, Runtime.at(tmp_path, "cpu"))
+    with pytest.raises(UserError, match="elite trains nothing for a concept"):
+        fine_tune_spec(concept, num_steps=100, **options)
+    with pytest.raises(UserError, match="no encoder of elite is known"):
+        fine_tune_spec(concept, options["backbone"], "elite")
+
+
+def test_the_encoder_is_part_of_what_the_fine_tuning_is(imported, pictures, tmp_path):
+    case, concept = imported("sd"), load_concept(pictures)
+    other = import_released(*reversed(case.paths), tmp_path / "other", str(case.tower))
+    hashes = set()
+    for folder in (case.encoder, other):
+        spec = fine_tune_spec(concept, str(case.folder / "model"), "elite", mappers=str(folder))
+        assert spec.parameters["digest"]
+        hashes.add(spec.hash)
+    assert len(hashes) == 2
+    assert load_encoder(case.encoder).side == 32
