@@ -161,19 +161,28 @@ def parameters(folder: Path) -> dict[str, int]:
     return sizes
 
 
+def stages(record: dict) -> list[dict]:
+    """The records of a training and of those that it went on from, the last one first."""
+    return [record, *(stages(record["before"]) if "before" in record else [])]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+
+
 def training_facts(folder: Path) -> str:
     """One line per trained part, from the plans beside the loss curves, and then the notes beside those."""
     lines, notes = [], []
     for path in sorted(folder.glob("*.json")):
         about = json.loads(path.read_text(encoding="utf-8"))
-        notes += [about.get("before", {}).get("notes", ""), read_notes(path)]
-        plan = about["plan"]
+        before, plan = stages(about)[1:], about["plan"]
+        notes += [*(stage.get("notes", "") for stage in before), read_notes(path)]
         lines.append(
             f"{path.stem}: {about['pictures_seen']:,} pictures in batches of {plan['batch_size']} on "
             f"{about['workers']} worker(s), AdamW {plan['learning_rate']:g} flat for {plan['flat']:.0%} of the steps, "
-            f"then linear to {plan['final']:.0%}; {about['seconds'] / 3600:.2f} hours on {about['device']} "
+            f"then linear to {plan['final']:.0%}; {_duration(about['seconds'])} on {about['device']} "
             f"(loss curve: training/{path.stem}.csv)"
-            + (f", after {about['before']['pictures_seen']:,} pictures before." if "before" in about else ".")
+            + (f", after {sum(stage['pictures_seen'] for stage in before):,} pictures before." if before else ".")
         )
     said = fill(" ".join(filter(None, notes)), 120)
     return "\n".join(f"- {line}" for line in lines) + (f"\n\n{said}" if said else "")
