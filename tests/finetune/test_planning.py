@@ -1,5 +1,7 @@
 """The memory plan, against counts by hand and against published sizes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny import tiny_pipeline
@@ -170,9 +172,9 @@ def test_tiles_save_memory_where_images_are_larger_than_they(folder):
     assert not any("--vae-tiling" in options for options, _ in small._samplings())
     *_, (before, plain), (options, tiled) = large._samplings()
     assert options == f"{before} --vae-tiling" and before.endswith("--offload")
-    decodes = [stages[-1].parts["activations"] for stages in (plain, tiled)]
+    decodes = [list(stages)[-1].parts["activations"] for stages in (plain, tiled)]
     assert decodes[1] < 0.6 * decodes[0]
-    assert large.sampling(1)[-1].parts["activations"] == decodes[0]
+    assert list(large.sampling(1))[-1].parts["activations"] == decodes[0]
 
 
 def test_advice_names_what_saves_memory(folder, monkeypatch):
@@ -182,3 +184,18 @@ def test_advice_names_what_saves_memory(folder, monkeypatch):
     assert "--batch-size 1 --gradient-accumulation 2" in options[2] and "--frozen-dtype bf16" in options[3]
     totals = [max(stage.total for stage in stages) for _, stages in plan._trainings()]
     assert totals == sorted(totals, reverse=True)
+
+
+def test_what_does_not_fit_is_not_computed_further_and_nothing_twice(folder, monkeypatch):
+    monkeypatch.setattr("persongen_lib.finetune.planning.plan.CARDS", (1,))
+    plan = Plan(folder, "lora", parameters={"batch_size": 2})
+    before = ModelMemory.step.cache_info().misses
+    assert [found for _, found, _ in plan.advice()] == [None, None]
+    assert ModelMemory.step.cache_info().misses == before + 1  # the weights that sampling keeps
+    for options in ({}, {"optimizer": "adamw8bit"}, {"gradient_accumulation": 2}, {"ema_decay": 0.9}):
+        assert [stage.name for stage in plan.training(replace(plan.made, **options))][-1] == "train"
+    assert ModelMemory.step.cache_info().misses == before + 1
+    *_, whole = plan.training(replace(plan.made, ema_decay=0.9, optimizer="adamw8bit"))
+    *_, usual = plan.training()
+    numbers = usual.parts["optimizer"] // 8
+    assert whole.parts == {**usual.parts, "optimizer": 2 * numbers, "moving average": 4 * numbers}

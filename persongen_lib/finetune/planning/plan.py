@@ -27,6 +27,12 @@ MOMENTS = {"adamw": 8, "adamw8bit": 2}
 """Bytes of an optimizer per number that is trained."""
 
 
+OUTSIDE_A_STEP = (
+    "batch_size", "resolution", "gradient_accumulation", "frozen_dtype", "optimizer", "ema_decay", "prior_weight",
+)  # fmt: skip
+"""Parameters of methods that a step depends on through its rows, its size and the model alone, or not at all."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """Something that is computed, with the bytes of all that is in memory meanwhile, by part."""
@@ -47,6 +53,16 @@ class Advice:
     gigabytes: int
     options: str
     total: int
+
+
+def _largest(stages: Iterator[Stage], room: int) -> int:
+    """The bytes of the largest stage, or of the first that is too large: what does not fit is not computed further."""
+    largest = 0
+    for stage in stages:
+        largest = max(largest, stage.total)
+        if largest > room:
+            break
+    return largest
 
 
 @dataclass
@@ -84,8 +100,8 @@ class Plan:
 
     def sampling(
         self, batch_size: int | None = None, offload: bool = False, tiling: bool = False
-    ) -> list[Stage]:
-        """The stages of sampling a fine-tuned model.
+    ) -> Iterator[Stage]:
+        """The stages of sampling a fine-tuned model, each computed when it is asked for.
 
         Args:
             batch_size: Images that are sampled together; None for the plan's.
@@ -95,39 +111,24 @@ class Plan:
         memory, side = self._model(self.dtype), self._side(self.made)
         batch = batch_size or self.batch_size or MOST_AT_ONCE
         kept = {"original weights": self._step(replace(self.made, frozen_dtype="auto"), memory)["kept"]}
-        return [
-            Stage(
-                "encode prompts", self._with(memory, "text", offload) | kept | {"activations": memory.text}
-            ),
-            Stage(
-                "denoise",
-                self._with(memory, "network", offload)
-                | kept
-                | {"activations": memory.prediction(BRANCHES * batch, side, side)},
-            ),
-            Stage(
-                "decode",
-                self._with(memory, "vae", offload)
-                | kept
-                | {"activations": self._decoding(memory, batch, tiling)},
-            ),
-        ]
+        adds = {"activations": memory.text}
+        yield Stage("encode prompts", self._with(memory, "text", offload) | kept | adds)
+        adds = {"activations": memory.prediction(BRANCHES * batch, side, side)}
+        yield Stage("denoise", self._with(memory, "network", offload) | kept | adds)
+        adds = {"activations": memory.decoding(images_at_once(side, side, batch), side, side, tiling)}
+        yield Stage("decode", self._with(memory, "vae", offload) | kept | adds)
 
-    def training(self, method: Method | None = None) -> list[Stage]:
-        """The stages of a fine-tuning, by the plan's method or one with other parameters."""
+    def training(self, method: Method | None = None) -> Iterator[Stage]:
+        """The stages of a fine-tuning, by the plan's method or one with other parameters, as `sampling` gives them."""
         method = method or self.made
         memory, side = self._model(frozen_precision(method, self.dtype)), self._side(method)
         at_once = images_at_once(side, side)
-        stages = []
         if method.prior_weight:
             batch = images_at_once(side, side, MOST_AT_ONCE)
             adds = max(memory.prediction(2 * batch, side, side), memory.decoding(batch, side, side))
-            stages.append(Stage("class pictures", self._with(memory) | {"activations": adds}))
-        stages.append(
-            Stage(
-                "encode pictures", self._with(memory) | {"activations": memory.encoding(at_once, side, side)}
-            )
-        )
+            yield Stage("class pictures", self._with(memory) | {"activations": adds})
+        adds = memory.encoding(at_once, side, side)
+        yield Stage("encode pictures", self._with(memory) | {"activations": adds})
         step = self._step(method, memory)
         used = self._with(memory, "network", True)
         if step["text"]:
@@ -140,8 +141,7 @@ class Plan:
         }
         if method.ema_decay:
             trains["moving average"] = 4 * numbers
-        stages.append(Stage("train", trains | {"activations": step["activations"]}))
-        return stages
+        yield Stage("train", trains | {"activations": step["activations"]})
 
     def advice(self) -> Iterator[tuple[str, Advice | None, int]]:
         """For sampling and training on each of `CARDS`: what it takes to fit, or None.
@@ -150,16 +150,14 @@ class Plan:
             "sampling" or "training", the advice, and the card's gigabytes.
         """
         for what, settings in (("sampling", self._samplings()), ("training", self._trainings())):
-            tried: list[tuple[str, int]] = []
+            options, total = "", 0
             for card in reversed(CARDS):
-                fits = next(((o, t) for o, t in tried if t + RESERVE <= card * GIB), None)
-                while fits is None and (more := next(settings, None)) is not None:
-                    tried.append((more[0], max(stage.total for stage in more[1])))
-                    if tried[-1][1] + RESERVE <= card * GIB:
-                        fits = tried[-1]
-                yield what, fits and Advice(card, *fits), card
+                room = card * GIB - RESERVE
+                while not 0 < total <= room and (more := next(settings, None)) is not None:
+                    options, total = more[0], _largest(more[1], room)
+                yield what, Advice(card, options, total) if 0 < total <= room else None, card
 
-    def _samplings(self) -> Iterator[tuple[str, list[Stage]]]:
+    def _samplings(self) -> Iterator[tuple[str, Iterator[Stage]]]:
         """Options of sampling, thriftier and thriftier."""
         usual = self.batch_size or MOST_AT_ONCE
         yield "the defaults", self.sampling()
@@ -173,7 +171,7 @@ class Plan:
             if options:
                 yield " ".join(options), self.sampling(batch, offload, tiling)
 
-    def _trainings(self) -> Iterator[tuple[str, list[Stage]]]:
+    def _trainings(self) -> Iterator[tuple[str, Iterator[Stage]]]:
         """Options of the training, thriftier and thriftier."""
         method, options = self.made, list[str]()
         yield "the defaults", self.training(method)
@@ -204,11 +202,8 @@ class Plan:
     def _step(self, method: Method, memory: ModelMemory) -> dict[str, int]:
         side = self._side(method)
         rows = method.batch_size * (2 if method.prior_weight else 1)
-        return memory.step(method, rows, side, side)
-
-    def _decoding(self, memory: ModelMemory, batch: int, tiling: bool = False) -> int:
-        side = self._side(self.made)
-        return memory.decoding(images_at_once(side, side, batch), side, side, tiling)
+        alike = {name: getattr(type(method), name) for name in OUTSIDE_A_STEP}
+        return memory.step(replace(method, **alike), rows, side, side)
 
     def _tiles(self) -> bool:
         """Whether the images are larger than a tile of the autoencoder."""

@@ -6,9 +6,12 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+
+DEVICE = torch.ops.prim.device.default
 
 
 class MemoryTracker(TorchDispatchMode):
@@ -28,8 +31,12 @@ class MemoryTracker(TorchDispatchMode):
         self._known: set[int] = {tensor.untyped_storage()._cdata for tensor in _tensors(modules)}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is DEVICE and isinstance(args[0], FakeTensor):  # asked for at every operation
+            return args[0].fake_device
         output = func(*args, **(kwargs or {}))
-        tree_map_only(Tensor, self._follow, output)
+        for made in output if isinstance(output, list | tuple) else (output,):
+            if isinstance(made, Tensor):
+                self._follow(made)
         return output
 
     def reset(self) -> None:
