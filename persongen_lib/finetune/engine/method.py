@@ -15,7 +15,7 @@ from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept
 from persongen_lib.finetune.engine.encoding import EncodingMethod
 from persongen_lib.finetune.engine.options import TrainingOptions
-from persongen_lib.finetune.engine.views import check_resolution
+from persongen_lib.finetune.engine.resolution import check_resolution
 
 if TYPE_CHECKING:
     from persongen_lib.finetune.engine.trainable import Trainable
