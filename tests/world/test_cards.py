@@ -28,16 +28,29 @@ def test_the_shipped_cards_are_those_of_the_records(models):
 
 def test_notes_are_said_of_the_training_that_they_belong_to(models):
     folder = models / "micro-sd/training"
+    card = (models / "micro-sd/README.md").read_text()
+    assert "scarf became" in card and "lens blur" in card
     for path in folder.glob("*.md"):
         path.unlink()
+    record = json.loads((folder / "generator-sd.json").read_text())
+    assert "scarf became" in record["before"].pop("notes")
+    record["before"]["before"]["notes"] = "An earlier training was interrupted."
+    (folder / "generator-sd.json").write_text(json.dumps(record))
     write_cards(models, FIGURES)
     card = (models / "micro-sd/README.md").read_text()
     assert "scarf became" not in card and "lens blur" not in card
-    record = json.loads((folder / "generator-sd.json").read_text())
-    record["before"]["notes"] = "An earlier training was interrupted."
-    (folder / "generator-sd.json").write_text(json.dumps(record))
+    assert "An earlier training was interrupted." in card
+
+
+def test_a_card_counts_the_pictures_of_every_stage(models):
+    place = models / "micro-sd/training/generator-sd.json"
+    last = json.loads(place.read_text()) | {"pictures_seen": 4000}
+    place.write_text(json.dumps(last | {"before": {"pictures_seen": 300, "before": {"pictures_seen": 20}}}))
     write_cards(models, FIGURES)
-    assert "An earlier training was interrupted." in (models / "micro-sd/README.md").read_text()
+    assert (
+        "generator-sd: 4,000 pictures" in (card := (models / "micro-sd/README.md").read_text())
+        and "after 320 pictures before" in card
+    )
 
 
 def test_the_judges_card_says_how_it_reads_and_how_far_it_agrees(models):

@@ -96,18 +96,22 @@ def _backbone(family, modules):
 
 
 def test_training_goes_on_from_a_folder_with_new_attention_that_changes_nothing_at_first(tmp_path):
-    folder = DATA / "models" / "micro-sd"
-    form = FORMS["sd"]
+    shipped, form = DATA / "models" / "micro-sd", FORMS["sd"]
+    config = diffusers.UNet2DConditionModel.load_config(shipped, subfolder="unet")
+    coarse = {"down": ["DownBlock2D", "CrossAttnDownBlock2D"], "up": ["CrossAttnUpBlock2D", "UpBlock2D"]}
+    blocks = {f"{way}_block_types": kinds for way, kinds in coarse.items()}
+    old = diffusers.UNet2DConditionModel.from_config({**config, **blocks}).eval()
+    old.save_pretrained(tmp_path / "unet")
+    shutil.copytree(shipped / "text_encoder", tmp_path / "text_encoder")
     modules = torch.nn.ModuleDict(form.modules()).eval()
-    begin_from(form, modules, folder)
-    old = diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=torch.float32)
+    begin_from(form, modules, tmp_path)
     noisy, states = torch.randn(2, 8, 16, 16), torch.randn(2, 16, 128)
     with torch.no_grad():
         ours = modules["unet"](noisy, 500, states).sample
-        torch.testing.assert_close(ours, old.eval()(noisy, 500, states).sample, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours, old(noisy, 500, states).sample, rtol=1e-4, atol=1e-5)
     new, known = (sum(p.numel() for p in network.parameters()) for network in (modules["unet"], old))
     assert new > known
-    shutil.copytree(folder / "unet", tmp_path / "transformer")
+    shutil.copytree(tmp_path / "unet", tmp_path / "transformer")
     with pytest.raises(ValueError, match="does not fit this form"):
         begin_from(FORMS["pixart"], torch.nn.ModuleDict(FORMS["pixart"].modules()), tmp_path)
 
