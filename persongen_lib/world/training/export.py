@@ -144,12 +144,13 @@ def export_segmenter(weights: Path, folder: Path) -> None:
     _write_folder(folder, write, weights)
 
 
-def export_elite(words: Path, local: Path, generator: str, folder: Path) -> None:
+def export_elite(tower: Path, words: Path, local: Path, generator: str, folder: Path) -> None:
     """A folder for `persongen_lib.encoders.elite.load_encoder`.
 
     Args:
-        words: The training folder of the global part, with the tower.
-        local: The training folder of the local part.
+        tower: The training folder of the tower alone.
+        words: That of the global part, with the tower.
+        local: That of the local part.
         generator: What the weights of the generator are known by (`weights_digest`).
         folder: The folder to write.
     """
@@ -164,7 +165,7 @@ def export_elite(words: Path, local: Path, generator: str, folder: Path) -> None
         }
         write_encoder(place, half(mappers_in(trained(words)) | trained(local)), config)
 
-    _write_folder(folder, write, words, local)
+    _write_folder(folder, write, tower, words, local)
 
 
 def _write_folder(folder: Path, write: Callable[[Path], None], *parts: Path) -> None:
