@@ -34,7 +34,7 @@ from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
 
 TOWER_PLAN = Plan(steps=800, batch_size=512, learning_rate=2e-3, flat=0.3, warmup=50, ema=0.99)
-GLOBAL_PLAN = Plan(steps=2_000, batch_size=512, learning_rate=1e-3, flat=0.4, warmup=50, ema=0.995)
+GLOBAL_PLAN = Plan(steps=2_000, batch_size=512, learning_rate=5e-4, flat=0.4, warmup=50, ema=0.995)
 LOCAL_PLAN = Plan(steps=1_000, batch_size=512, learning_rate=1e-3, flat=0.4, warmup=50, ema=0.995)
 PLANS = {"tower": TOWER_PLAN, "global": GLOBAL_PLAN, "local": LOCAL_PLAN}
 SIDE = 64
