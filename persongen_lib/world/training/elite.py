@@ -10,6 +10,7 @@ other prompts.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -39,10 +40,7 @@ LOCAL_PLAN = Plan(steps=1_000, batch_size=512, learning_rate=1e-3, flat=0.4, war
 PLANS = {"tower": TOWER_PLAN, "global": GLOBAL_PLAN, "local": LOCAL_PLAN}
 SIDE = 64
 """Pixels of a side of the tower's pictures."""
-WIDTHS = (64, 96, 128)
-"""Of the tower's levels: 16 x 16, 8 x 8 and 4 x 4 patches of a picture of 64 pixels."""
 GLOBAL_LEVELS = 1
-HIDDEN = {"global": 256, "local": 160}
 SMALL = 0.15
 """The scale of words at the beginning."""
 WORD_WEIGHT, VALUE_WEIGHT = 0.1, 1e-4
@@ -60,6 +58,28 @@ Part = Literal["tower", "global", "local"]
 def mappers_in(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a training without those of the head that its contrastive loss needs."""
     return {name: value for name, value in weights.items() if not name.startswith("identity.")}
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of an encoder, so that it takes at most 4 MiB in half precision.
+
+    Args:
+        widths: Of the tower's levels: 16 x 16, 8 x 8 and 4 x 4 patches of a picture of 64 pixels.
+        words: The width of the hidden layers of the global mapper.
+        local: The same of the local mapper.
+    """
+
+    widths: tuple[int, ...]
+    words: int
+    local: int
+
+
+SIZES = {
+    "sd": Size((64, 96, 128), 256, 160),
+    "sdxl": Size((56, 80, 112), 128, 96),
+    "pixart": Size((48, 72, 104), 128, 64),
+}
 
 
 class EliteTask:
@@ -116,13 +136,14 @@ class EliteTask:
 
     def build(self) -> nn.Module:
         layers = cross_attention_layers(self.backbone)
-        self.tower = ConvTower(WIDTHS)
-        self.mapper = new_mapper(self.tower.widths[:GLOBAL_LEVELS], HIDDEN["global"], self.text.width, layers)
+        size = SIZES[self.backbone.family]
+        self.tower = ConvTower(size.widths)
+        self.mapper = new_mapper(self.tower.widths[:GLOBAL_LEVELS], size.words, self.text.width, layers)
         for name, parameter in self.mapper.named_parameters():
             if ".6." in name:  # the last layers: words begin as large as the table's
                 parameter.data *= SMALL
         read = next(iter(layers.values())).to_k.in_features
-        local = new_mapper(self.tower.widths, HIDDEN["local"], read, layers)
+        local = new_mapper(self.tower.widths, size.local, read, layers)
         for layer, attention in layers.items():
             attention.to_k, attention.to_v = (self.mapper.projection(layer, name) for name in PROJECTIONS)
         whole = nn.ModuleDict({"tower": self.tower, "global": self.mapper}).to(self.device)

@@ -168,6 +168,7 @@ class Recipe:
         export_elite(
             *(self.folder / f"elite-{part}-{self.family}" for part in elite.PLANS),
             weights_digest(generator),
+            self.family,
             self.output / f"{generator.name}-elite",
         )
 
