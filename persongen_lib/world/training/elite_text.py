@@ -26,11 +26,12 @@ class PlacedWords:
     def __init__(self, backbone: LatentDiffusion, placeholder: str):
         self.backbone = backbone
         self.readers = [backbone.modules[name] for name in backbone.tokenizers]
-        self.tables = [reader.get_input_embeddings() for reader in self.readers]
-        ((self.number, *_), *_) = backbone.token_rows(placeholder).values()
-        widths = [table.weight.shape[1] for table in self.tables]
-        self.width, self.parts = sum(widths), list[Tensor]()
-        self._widths = widths
+        rows = backbone.token_rows(placeholder)
+        ((self.number, *_), *_) = rows.values()
+        places = [name.removesuffix(".weight").split(".", 1) for name in rows]
+        self.tables = [backbone.modules[module].get_submodule(rest) for module, rest in places]
+        self._widths = [table.weight.shape[1] for table in self.tables]
+        self.width, self.parts = sum(self._widths), list[Tensor]()
         for place, table in enumerate(self.tables):
             table.register_forward_hook(partial(self._put, place))
 
