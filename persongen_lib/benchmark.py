@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from persongen_lib.backbones.backbone import Backbone
+    from persongen_lib.backbones.latent import LatentDiffusion
     from persongen_lib.sampling.engine.sampler import Samples
     from persongen_lib.sampling.engine.strategy import Strategy
 
@@ -42,7 +42,7 @@ CLOCKS = {"wall": "seconds", "cpu": "cpu_seconds"}
 
 
 def benchmark(
-    backbone: Backbone,
+    backbone: LatentDiffusion,
     strategies: Sequence[Strategy] | None = None,
     pictures: int = 8,
     num_steps: int = 25,
@@ -59,7 +59,7 @@ def benchmark(
         backbone: the model; compiled in place with `compile`.
         strategies: all by default; base is always among them, and its guidance scale is the pipeline's.
         pictures: images that each samples in one batch, from 1 to 1000.
-        num_steps: steps of DDIM, from 1 to 1000.
+        num_steps: steps of DDIM, or of Euler's solver for flow matching, from 1 to 1000.
         repeats: timed runs of each, from 1 to 1000.
         compile: compile the backbone's network.
         template: a prompt with `{}` for the concept.
@@ -207,7 +207,7 @@ class _Contestant:
 
 
 def _with_base(
-    strategies: Sequence[Strategy] | None, backbone: Backbone, num_steps: int
+    strategies: Sequence[Strategy] | None, backbone: LatentDiffusion, num_steps: int
 ) -> dict[str, Strategy]:
     """The strategies by name, base first, with the numbers that are usual for the backbone."""
     from persongen_lib.backbones.defaults import defaults_of
@@ -234,7 +234,7 @@ def _with_base(
 
 
 def _contestants(
-    backbone: Backbone,
+    backbone: LatentDiffusion,
     strategies: dict[str, Strategy],
     pictures: int,
     num_steps: int,
@@ -249,8 +249,9 @@ def _contestants(
     check_steps(pictures, what="the number of pictures")
     check_steps(repeats, what="the number of repeats")
     check_seed(seed)
+    scheduler = _scheduler(backbone)
     for strategy in strategies.values():
-        strategy.check_run(check_steps(num_steps), "ddim")
+        strategy.check_run(check_steps(num_steps), scheduler)
     noise = initial_noise(range(seed, seed + pictures), backbone.latent_shape)
     contestants = [
         _Contestant(
@@ -262,7 +263,7 @@ def _contestants(
                 num_steps,
                 latents=noise,
                 output="latents",
-                scheduler="ddim",
+                scheduler=scheduler,
                 batch_size=pictures,
             ),
             strategy.parameters(),
@@ -276,9 +277,9 @@ def _contestants(
 
 
 def pipeline_sampler(
-    backbone: Backbone, prompt: str, noise: torch.Tensor, num_steps: int, guidance_scale: float
+    backbone: LatentDiffusion, prompt: str, noise: torch.Tensor, num_steps: int, guidance_scale: float
 ) -> Callable[[], Samples]:
-    """What samples one prompt by diffusers' own pipeline and DDIM on the backbone's modules.
+    """What samples one prompt by diffusers' own pipeline on the backbone's modules, by DDIM or Euler's flow solver.
 
     Args:
         backbone: the model.
@@ -290,28 +291,28 @@ def pipeline_sampler(
     Returns:
         A function that samples once and gives latents without images.
     """
-    from diffusers import DDIMScheduler
+    from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
     from persongen_lib.sampling.engine.sampler import Samples
 
     pipeline = copy.copy(backbone._pipeline)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = DDIMScheduler.from_config(backbone.scheduler.config, clip_sample=False)
-    noise = noise.to(backbone.dtype)
+    if _scheduler(backbone) == "ddim":
+        pipeline.scheduler = DDIMScheduler.from_config(backbone.scheduler.config, clip_sample=False)
+    else:
+        pipeline.scheduler = FlowMatchEulerDiscreteScheduler.from_config(backbone.scheduler.config)
+    noise = noise.to(backbone.device, backbone.dtype)
 
     def run() -> Samples:
-        latents = pipeline(
-            prompt,
-            num_images_per_prompt=len(noise),
-            num_inference_steps=num_steps,
-            guidance_scale=guidance_scale,
-            latents=noise,
-            output_type="latent",
-            **backbone.call_options,
-        ).images
+        latents = backbone.by_pipeline(pipeline, prompt, noise, num_steps, guidance_scale)
         return Samples(None, latents, 2 * num_steps)
 
     return run
+
+
+def _scheduler(backbone: LatentDiffusion) -> str:
+    """The solver of all: DDIM, or Euler's for flow matching."""
+    return "flow-euler" if backbone.kind == "velocity" else "ddim"
 
 
 def _with_ratios(table: pd.DataFrame, seconds: str) -> pd.DataFrame:
@@ -354,7 +355,7 @@ def _peak_memory(device: torch.device):
     peak.append(most)
 
 
-def _about(backbone: Backbone) -> dict[str, Any]:
+def _about(backbone: LatentDiffusion) -> dict[str, Any]:
     import torch
 
     device = backbone.device

@@ -57,6 +57,24 @@ def test_the_pipeline_does_the_same_work_as_base(prediction_type):
     assert backbone._pipeline.scheduler is own_scheduler
 
 
+@pytest.mark.parametrize("family", ["sd3", "flux"])
+def test_models_of_flow_matching_are_benchmarked_by_eulers_solver(family):
+    backbone, rows = tiny_backbone(family=family), []
+    table = benchmark(backbone, [make_strategy("mixed")], pictures=2, num_steps=3, repeats=1)
+    assert set(table["strategy"]) == {PIPELINE, "base", "mixed"}
+    backbone.modules["network"].register_forward_pre_hook(
+        lambda network, given, named: rows.append(len((*given, *named.values())[0])), with_kwargs=True
+    )
+    noise = initial_noise([3, 4], backbone.latent_shape)
+    own = pipeline_sampler(backbone, Prompts(*PROMPT)["concept"], noise, 5, 7.0)()
+    calls, rows[:] = sum(rows), []
+    base = make_strategy("base", guidance_scale=7)
+    ours = sample(backbone, base, *PROMPT, 5, latents=noise, output="latents", scheduler="flow-euler")
+    assert own.latents.shape == noise.shape
+    assert torch.allclose(own.latents, ours.latents, atol=1e-3, rtol=1e-3)
+    assert calls == sum(rows) == 2 * own.evaluations
+
+
 def test_the_summary_by_hand():
     about = {"backbone": "b", "device": "cpu", "dtype": "float32", "compile": False, "num_steps": 2}
     about |= {"pictures": 2, "date": "today", "peak_memory": 2**20, "evaluations": 4}

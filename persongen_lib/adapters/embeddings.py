@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from persongen_lib.adapters.forms import ENCODER_KEYS, ONE_VECTOR_SET
 from persongen_lib.adapters.host import Host
 from persongen_lib.adapters.opening import read_tensors, tensor_shapes
+from persongen_lib.adapters.origin import of_another_model
 from persongen_lib.core.checks import check_words
 from persongen_lib.core.errors import UserError
 
@@ -72,6 +73,11 @@ def read_embedding(path: Path, host: Host, token: str = "") -> LearnedWord:
         or len({len(v) for v in vectors.values()}) > 1
     ):
         raise UserError(f"{path} does not hold one or several vectors per text encoder")
+    for module, v in vectors.items():
+        encoder: Any = host.modules[module]
+        width = encoder.get_input_embeddings().weight.shape[1]
+        if v.shape[1] != width:
+            raise of_another_model(path, host, f"it reads vectors of {width} numbers, not of {v.shape[1]}")
     word = check_words("the placeholder of learned embeddings", token or placeholder_in(path))
     if len(word.split()) > 1:
         raise UserError(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from persongen_lib.adapters.kind import Kind
-from persongen_lib.adapters.overlay import known_parameter, misfit
+from persongen_lib.adapters.overlay import Misfit, known_parameter
 from persongen_lib.core.lazy import torch
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class ExtraKeys(Kind):
         for name, tensor in tensors.items():
             own = known_parameter(modules, name)
             if own.shape != tensor.shape:
-                raise misfit(name)
+                raise Misfit(name)
             factor = scale if name.endswith(VALUES) else 1.0
             changed[name] = torch.empty_like(own).copy_(factor * tensor)
 
@@ -61,7 +61,7 @@ def make_room(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -
         values, projection = tensors.get(path + VALUES), f"{path}.to_k.weight"
         width = len(known_parameter(modules, projection))
         if values is None or keys.ndim != 2 or keys.shape != values.shape or keys.shape[1] != width:
-            raise misfit(name)
+            raise Misfit(name)
         layer, like = modules[module].get_submodule(rest), known_parameter(modules, projection)
         for key, tensor in ((KEYS, keys), (VALUES, torch.zeros_like(keys))):
             room = torch.nn.Parameter(tensor.to(like.device, like.dtype), requires_grad=False)

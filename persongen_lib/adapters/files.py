@@ -69,9 +69,10 @@ def check_base(folder: str | Path, name: str, weights: str) -> None:
     """
     spec = _spec_if_there(folder)
     trained = spec.weights if spec else ""
-    if trained and weights and trained != weights:
+    if spec and trained and weights and trained != weights:
         raise UserError(
-            f"the adapter {folder} was trained on other weights ({trained}) than those of {name} ({weights}): "
+            f"the adapter {folder} was trained on other weights ({spec.backbone}, {trained}) than those of {name} "
+            f"({weights}): "
             "load the model that it was trained on, or fine-tune again"
         )
 

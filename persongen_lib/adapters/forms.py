@@ -14,8 +14,10 @@ from persongen_lib.core.errors import UserError
 from persongen_lib.core.manifest import checked
 
 CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-USUAL = ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors")
-"""What diffusers calls files of LoRA and of learned embeddings."""
+LORA, EMBEDDINGS = "pytorch_lora_weights.safetensors", "learned_embeds.safetensors"
+"""What diffusers calls files of LoRA and of learned embeddings, which go together."""
+PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
+"""What folders of peft are called that together are one adapter."""
 ONE_VECTOR_SET = "emb_params"
 """The name of the tensor in A1111's files of embeddings."""
 ENCODER_KEYS = ("clip_l", "clip_g", "t5")
@@ -58,15 +60,15 @@ def found_in(path: Path) -> tuple[Found, ...]:
         return (Found("ours", path),)
     if (path / CONFIG).exists():
         return (Found("peft", path, path.name),)
-    if parts := sorted(folder for folder in path.iterdir() if (folder / CONFIG).is_file()):
-        return tuple(Found("peft", folder, folder.name) for folder in parts)
-    if usual := [path / name for name in USUAL if (path / name).is_file()]:
-        return tuple(_file(file) for file in usual)
+    parts = sorted(folder for folder in path.iterdir() if (folder / CONFIG).is_file())
     files = sorted(path.glob("*.safetensors"))
-    if len(files) == 1:
-        return (_file(files[0]),)
-    if files:
-        raise UserError(f"{path} holds several files: name one of {some([file.name for file in files])}")
+    together = {EMBEDDINGS} if parts else {LORA, EMBEDDINGS}
+    if len(several := [*files, *parts]) > 1 and not (
+        {file.name for file in files} <= together and {part.name for part in parts} <= {*PARTS}
+    ):
+        raise UserError(f"{path} holds several adapters: name one of {some([one.name for one in several])}")
+    if several:
+        return *(Found("peft", folder, folder.name) for folder in parts), *map(_file, files)
     for file in sorted(path.iterdir()):
         if file.suffix.lower() in PICKLED:
             refuse_pickled(file)

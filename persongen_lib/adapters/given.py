@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from persongen_lib.adapters.embeddings import placeholder_in
 from persongen_lib.adapters.forms import Found, found_in
 from persongen_lib.core.checks import check_path, check_words
 from persongen_lib.core.digests import file_digest
@@ -82,6 +83,24 @@ def given_digest(given: Sequence[Given]) -> str:
     if len(parts) == 1 and parts[0][0] == "ours" and parts[0][-2] == 1:
         return parts[0][2][:12]
     return short_hash(canonical_json(parts))
+
+
+def placeholders(given: Sequence[Given]) -> tuple[str, ...]:
+    """The placeholders of the learned embeddings among adapters; UserError where two have one."""
+    places: dict[str, Path] = {}
+    for one in given:
+        for found in one.files:
+            if found.form != "embedding":
+                continue
+            word = one.token or placeholder_in(found.path)
+            if word in places:
+                both = " and ".join(dict.fromkeys((str(places[word]), str(found.path))))
+                raise UserError(
+                    f"embeddings of {word!r} are given twice, by {both}: give one of them, or name the "
+                    "placeholder of the other as in FILE:<sks>"
+                )
+            places[word] = found.path
+    return tuple(places)
 
 
 def _one(one: Any, factor: float) -> Given:

@@ -11,6 +11,7 @@ from persongen_lib.adapters.host import Host
 from persongen_lib.adapters.layers import Scaling, config_scaling, low_rank_tensors
 from persongen_lib.adapters.low_rank import DOWN
 from persongen_lib.adapters.opening import read_tensors
+from persongen_lib.adapters.origin import aside, of_another_model
 from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
 
@@ -59,9 +60,7 @@ def read_lora(path: Path, host: Host) -> dict[str, Tensor]:
             f"{path} is in kohya's form, which diffusers does not read for a {host.pipeline_class}: convert it first"
         )
     if state:
-        raise UserError(
-            f"{path} was made for another model than {host.name}, which has no {some(list(state), 2)}"
-        )
+        raise of_another_model(path, host, f"it has no {some(list(state), 2)}")
     return tensors
 
 
@@ -84,7 +83,7 @@ def _check_all_read(path: Path, host: Host, given: list[str], read: list[str]) -
         tensors, kept = ([name for name in names if name.startswith(piece)] for names in (given, read))
         if len(kept) < len(tensors):
             raise UserError(
-                f"{path} is no LoRA for {host.name}: diffusers would read only {len(kept)} of its "
+                f"{path}{aside(path)} is no LoRA for {host.name}: diffusers would read only {len(kept)} of its "
                 f"{len(tensors)} tensors"
             )
 
@@ -137,4 +136,6 @@ def _told(path: Path, host: Host) -> Iterator[None]:
         yield
     except (ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError) as error:
         reason = " ".join(str(error).split())[:150] or "its layers have other sizes"
-        raise UserError(f"{path} is no LoRA that diffusers reads for {host.name}: {reason}") from None
+        raise UserError(
+            f"{path}{aside(path)} is no LoRA that diffusers reads for {host.name}: {reason}"
+        ) from None

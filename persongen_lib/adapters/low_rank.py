@@ -6,7 +6,7 @@ With "<layer>.lora_magnitude_vector" the sum's rows get these lengths (DoRA: Liu
 from __future__ import annotations
 
 from persongen_lib.adapters.kind import Kind
-from persongen_lib.adapters.overlay import known_parameter, misfit
+from persongen_lib.adapters.overlay import Misfit, known_parameter
 
 DOWN, UP, MAGNITUDE = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
 
@@ -26,14 +26,14 @@ class LowRank(Kind):
             name = f"{layer}.weight"
             own = known_parameter(modules, name)
             if up is None or down is None or up[0].numel() != len(down):
-                raise misfit(name)
+                raise Misfit(name)
             if (up.shape[0], down[0].numel()) != (own.shape[0], own[0].numel()):
-                raise misfit(name)
+                raise Misfit(name)
             before = changed.get(name, own).float().flatten(1)
             product = up.to(own.device).float().flatten(1) @ down.to(own.device).float().flatten(1)
             new = before + scale * product
             if magnitude is not None:
                 if magnitude.numel() != len(own):
-                    raise misfit(name)
+                    raise Misfit(name)
                 new *= magnitude.to(own.device).float().view(-1, 1) / new.norm(dim=1, keepdim=True)
             changed[name] = new.view_as(own).to(own.dtype)

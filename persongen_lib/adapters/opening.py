@@ -31,6 +31,12 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
     return shapes
 
 
+def about_file(path: Path) -> dict[str, str]:
+    """What the header of a file says of it beside its tensors; UserError as `tensor_shapes`."""
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors in a file.
 

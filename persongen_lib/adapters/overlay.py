@@ -29,7 +29,7 @@ def known_parameter(modules: Mapping[str, nn.Module], name: str) -> Tensor:
     """The values of the parameter with this full name; UserError if the modules have none."""
     parameter = parameter_of(modules, name)
     if parameter is None:
-        raise misfit(name)
+        raise Misfit(name)
     return parameter.data
 
 
@@ -39,9 +39,16 @@ def known_as(modules: Mapping[str, nn.Module], name: str, changed: Mapping[str, 
     return next((other for other in changed if parameter_of(modules, other) is own), name)
 
 
-def misfit(name: str) -> UserError:
-    """The error for an adapter's tensor that has no place in the model."""
-    return UserError(f"these weights were made for another model: {name} does not fit")
+class Misfit(UserError):
+    """An adapter's tensor has no place in the model.
+
+    Attributes:
+        name: the name of the parameter or tensor.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"these weights were made for another model: {name} does not fit")
+        self.name = name
 
 
 def fitted(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -54,7 +61,7 @@ def fitted(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> d
     for name, tensor in tensors.items():
         own = known_parameter(modules, name)
         if own.shape != tensor.shape:
-            raise misfit(name)
+            raise Misfit(name)
         overlay[name] = torch.empty_like(own).copy_(tensor)
     return overlay
 

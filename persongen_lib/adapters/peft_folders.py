@@ -10,6 +10,7 @@ from persongen_lib.adapters.forms import Found
 from persongen_lib.adapters.host import Host
 from persongen_lib.adapters.layers import config_scaling, layer_in, low_rank_tensors
 from persongen_lib.adapters.opening import read_tensors
+from persongen_lib.adapters.origin import of_another_model
 from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
 
@@ -84,6 +85,4 @@ def _module(found: Found, host: Host, tensors: dict[str, Tensor]) -> str:
     names = ", ".join(host.parts.values())
     if fitting:
         raise UserError(f"{found.path} fits several parts of {host.name}: name the folder one of {names}")
-    raise UserError(
-        f"{found.path} was made for another model than {host.name}: it changes {some(sorted(layers), 2)}"
-    )
+    raise of_another_model(found.path, host, f"it has no {some(sorted(layers), 2)}")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from persongen_lib.adapters.adapted import adapted
 from persongen_lib.adapters.embeddings import LearnedWord, read_embedding
 from persongen_lib.adapters.files import read_adapter
 from persongen_lib.adapters.given import Given
 from persongen_lib.adapters.host import Host
 from persongen_lib.adapters.lora_files import read_lora
+from persongen_lib.adapters.origin import of_another_model
+from persongen_lib.adapters.overlay import Misfit
 from persongen_lib.adapters.peft_folders import read_peft
 from persongen_lib.core.errors import UserError
 
@@ -33,6 +37,16 @@ class Contents:
     scale: float
     tensors: dict[str, Tensor] = field(default_factory=dict)
     words: tuple[LearnedWord, ...] = ()
+
+
+def told(error: UserError, contents: Sequence[Contents], host: Host) -> UserError:
+    """What went wrong when adapters were put in place, with the name of the one that does not fit."""
+    for one in contents:
+        try:
+            adapted(host.modules, one.tensors, one.scale)
+        except Misfit as misfit:
+            return of_another_model(one.path, host, f"{misfit.name} does not fit")
+    return UserError(f"{', '.join(str(one.path) for one in contents)}: {error}")
 
 
 def read_contents(given: Given, host: Host) -> Contents:

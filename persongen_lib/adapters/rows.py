@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from persongen_lib.adapters.kind import Kind
-from persongen_lib.adapters.overlay import known_as, known_parameter, misfit
+from persongen_lib.adapters.overlay import Misfit, known_as, known_parameter
 from persongen_lib.core.lazy import torch
 
 _ROW = re.compile(r"(.+)\[(\d+)\]")
@@ -27,11 +27,11 @@ class TableRows(Kind):
         for name, tensor in tensors.items():
             place = split_row(name)
             if place is None:
-                raise misfit(name)
+                raise Misfit(name)
             table, row = place
             own = known_parameter(modules, table)
             if own.shape[1:] != tensor.shape or row >= len(own):
-                raise misfit(name)
+                raise Misfit(name)
             table = known_as(modules, table, changed)
             if table not in changed:
                 changed[table] = torch.empty_like(own).copy_(own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from persongen_lib.adapters.kind import Kind
-from persongen_lib.adapters.overlay import known_parameter, misfit
+from persongen_lib.adapters.overlay import Misfit, known_parameter
 from persongen_lib.adapters.spectra import decomposed
 from persongen_lib.core.lazy import torch
 
@@ -27,7 +27,7 @@ class SpectralShifts(Kind):
             own = known_parameter(modules, name)
             shift = tensor.to(own.device).float()
             if len(shift) != num_shifts(own):
-                raise misfit(name)
+                raise Misfit(name)
             changed[name] = (
                 respectrum(spectrum(changed.get(name, own)), scale * shift).view_as(own).to(own.dtype)
             )

@@ -16,7 +16,7 @@ from persongen_lib.core.errors import UserError
 OPTION = ("label", "strategy", "parameters")
 WORDS = (*OPTION, "concept", "template")
 """Columns whose every row has a text."""
-PLACES = ("backbone", "method", "scheduler")
+PLACES = ("backbone", "loading", "method", "scheduler")
 """Columns of texts that a table may lack."""
 NUMBERS = ("floating", "integer", "mixed-integer-float", "boolean", "decimal")
 SHARES = ("prompt_right", "leak")
@@ -35,7 +35,8 @@ def check_options(table: pd.DataFrame) -> None:
     """Refuse a table that does not say, for every image, which option made it and what it cost.
 
     Raises:
-        UserError: The table has no rows, mixes backbones, lacks a column or a value, or has an image twice.
+        UserError: The table has no rows, mixes backbones or how they were loaded, lacks a column or a value, or has an
+            image twice.
     """
     if table.empty:
         raise UserError("the results table has no rows: run a study and collect it first")
@@ -48,6 +49,10 @@ def check_options(table: pd.DataFrame) -> None:
             raise UserError(f"the column {name} of the results table must have a number above 0 in every row")
     if "backbone" in table and len(several := table["backbone"].dropna().unique()) > 1:
         raise UserError(f"the table mixes the backbones {', '.join(several)}: keep the rows of one of them")
+    if "loading" in table and table["loading"].nunique(dropna=False) > 1:
+        raise UserError(
+            "the table mixes models that were loaded in several ways: keep the rows of one loading"
+        )
     options = table[list(OPTION)].drop_duplicates()
     if (doubled := options["label"].duplicated()).any():
         label = options["label"][doubled].iloc[0]

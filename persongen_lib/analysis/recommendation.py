@@ -31,7 +31,7 @@ from persongen_lib.core.errors import UserError
 ASKED = ("context_right", "accessory_right", "color_right")
 REFERENCE_RUN = "superclass"
 """The strategy that never names the subject: a reference of what the prompt alone gives, and no option."""
-ABOUT = ("strategy", "parameters", "backbone", "method", "num_steps", "scheduler")
+ABOUT = ("strategy", "parameters", "backbone", "loading", "method", "num_steps", "scheduler")
 """What a recommended option says of itself, where the table does."""
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 PIXELS = 8 * 512**2
 """Pixels that an autoencoder, or a network with guidance, computes at once by default."""
 MOST_AT_ONCE = 8
-"""Images, however small, that are sampled together by default."""
+"""Images, however small, that are sampled together by default on a CPU."""
+MOST_ON_GPU = 128
+"""The same on a GPU, which is idle with a few small ones."""
 
 
 def images_at_once(height: int, width: int, most: int | None = None) -> int:

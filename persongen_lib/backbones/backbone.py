@@ -14,9 +14,9 @@ from persongen_lib.adapters.adapted import combined
 from persongen_lib.adapters.embeddings import LearnedWord
 from persongen_lib.adapters.extra import has_extra, make_room, take_room
 from persongen_lib.adapters.files import check_base, trained_words
-from persongen_lib.adapters.given import Given, given_adapters, given_digest
+from persongen_lib.adapters.given import Given, given_adapters, given_digest, placeholders
 from persongen_lib.adapters.host import Host
-from persongen_lib.adapters.reading import read_contents
+from persongen_lib.adapters.reading import read_contents, told
 from persongen_lib.backbones.attention import AttentionControl, Rows
 from persongen_lib.backbones.noise import NoiseModel
 from persongen_lib.backbones.solvers import Solver, Step
@@ -80,10 +80,12 @@ class Backbone(ABC):
         dtype: the number type that the networks compute in.
         latent_shape: (C, H, W) of one image's latents.
         patch: latents of other sizes must have a height and width that are multiples of it.
+        most_latents: the longest side of latents that the denoiser has places for; None for any.
         image_size: the side of an image in pixels.
         modules: the modules that fine-tuning may change, by name; "network" is the denoiser.
         original_parts: the subfolder of each of these modules in a model folder.
         scheduler: the model's own scheduler, a diffusers one.
+        vae_tiling: whether the autoencoder computes large images in tiles.
         adapter: the loaded adapters with their scales, or None.
         adapter_digest: the digest of their files and scales, or None.
         weights: what its own weights are known by (`weights_digest`); "" where they are not those of a place.
@@ -97,10 +99,12 @@ class Backbone(ABC):
     dtype: torch.dtype
     latent_shape: tuple[int, int, int]
     patch: int = 1
+    most_latents: int | None = None
     image_size: int
     modules: Mapping[str, nn.Module]
     original_parts: ClassVar[Mapping[str, str]]
     scheduler: Any
+    vae_tiling: bool = False
 
     def __init__(self) -> None:
         self.adapter: tuple[Given, ...] | None = None
@@ -240,6 +244,14 @@ class Backbone(ABC):
         """Training timesteps (rows,) as they are drawn in training, on the CPU."""
         return torch.randint(self.noise_model.num_timesteps, (rows,), generator=generator)
 
+    def check_size(self, height: int, width: int) -> None:
+        """A UserError for latents with a side that is longer than `most_latents`."""
+        if self.most_latents is not None and max(height, width) > self.most_latents:
+            pixels = self.most_latents * self.image_size // self.latent_shape[1]
+            raise UserError(
+                f"{self.name} makes images of at most {pixels} pixels a side: give a smaller size"
+            )
+
     def predict(self, latents: Tensor, step: Step, conditioning: Conditioning) -> Tensor:
         """Predictions (rows, C, H, W) of the step's kind.
 
@@ -288,6 +300,7 @@ class Backbone(ABC):
             UserError: an adapter that is damaged, was made for another model, or is not supported.
         """
         given, host = given_adapters(adapter, scale), self.adapter_host()
+        placeholders(given)
         folders = [found.path for one in given for found in one.files if found.form == "ours"]
         for folder in folders:
             check_base(folder, self.name, self.weights)
@@ -306,7 +319,7 @@ class Backbone(ABC):
             self._own = overlay.install(self.modules, combined(self.modules, [*pairs, (rows, 1.0)]))
         except UserError as error:
             self.unload_adapter()
-            raise UserError(f"{', '.join(str(one.path) for one in given)}: {error}") from None
+            raise told(error, contents, host) from None
         self.adapter, self.adapter_digest = given, digest
         self._trained = trained
 

@@ -108,6 +108,18 @@ class Flux(FlowTransformer):
         )[0]
         return F.pixel_shuffle(output.mT.unflatten(2, (height, width)), PATCH).float()
 
+    def by_pipeline(
+        self, pipeline: Any, prompt: str, noise: Tensor, num_steps: int, guidance_scale: float
+    ) -> Tensor:
+        height, width = (side * pipeline.vae_scale_factor for side in noise.shape[2:])
+        packed = pipeline(
+            prompt, negative_prompt="", true_cfg_scale=guidance_scale, guidance_scale=self.guidance,
+            num_images_per_prompt=len(noise), num_inference_steps=num_steps, height=height, width=width,
+            latents=pipeline._pack_latents(noise, *noise.shape), max_sequence_length=self.max_length,
+            output_type="latent",
+        ).images  # fmt: skip
+        return pipeline._unpack_latents(packed, height, width, pipeline.vae_scale_factor)
+
     def controlled(self, control: AttentionControl | None, rows: Rows) -> AbstractContextManager[None]:
         return controlled(self.modules["network"], control, rows, self.max_length)
 

@@ -12,7 +12,7 @@ from PIL import ImageOps
 from PIL.Image import Image, Resampling
 
 from persongen_lib.adapters.host import Host
-from persongen_lib.adapters.overlay import misfit
+from persongen_lib.adapters.overlay import Misfit
 from persongen_lib.adapters.rows import split_row
 from persongen_lib.backbones.amounts import images_at_once
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
@@ -139,6 +139,7 @@ class LatentDiffusion(TokenizedWords):
         compile: bool = False,
         channels_last: bool = False,
         vae_slicing: bool = False,
+        vae_tiling: bool = False,
         offload: bool = False,
         **options: Any,
     ) -> Self:
@@ -151,6 +152,7 @@ class LatentDiffusion(TokenizedWords):
             compile: compile the denoiser.
             channels_last: put convolutions in this memory format.
             vae_slicing: decode images one by one.
+            vae_tiling: encode and decode large images in tiles.
             offload: keep on the GPU only the part that computes.
             options: further options of the pipeline's `from_pretrained`: `revision`, `variant`, `vae`.
         """
@@ -165,9 +167,15 @@ class LatentDiffusion(TokenizedWords):
                 module.to(memory_format=torch.channels_last)
         if vae_slicing:
             pipeline.vae.enable_slicing()
+        if vae_tiling:
+            pipeline.vae.enable_tiling()
         if compile:
             backbone.modules["network"].compile()
         return backbone
+
+    @property
+    def vae_tiling(self):
+        return bool(getattr(self._pipeline.vae, "use_tiling", False))
 
     def adapter_host(self) -> Host:
         learns = hasattr(self._pipeline, "load_textual_inversion")
@@ -195,7 +203,7 @@ class LatentDiffusion(TokenizedWords):
             return
         for path in self._room:
             if not self.is_in("cross_attention_kv", f"{path.removeprefix('network.')}.to_k"):
-                raise misfit(path)
+                raise Misfit(path)
         places = [split_row(name) for name in extra[0]]
         reader = f"{next(iter(self.tokenizers))}."
         self._placeholders = {row for table, row in filter(None, places) if table.startswith(reader)}
@@ -285,6 +293,23 @@ class LatentDiffusion(TokenizedWords):
             self._weights_seen = seen
         with adapters_at(modules, 0.0 if weights == "original" else weights), super().using(weights):
             yield
+
+    def by_pipeline(
+        self, pipeline: Any, prompt: str, noise: Tensor, num_steps: int, guidance_scale: float
+    ) -> Tensor:
+        """Latents (rows, C, H, W) that a pipeline of the family samples from one prompt by its own call.
+
+        Args:
+            pipeline: the pipeline.
+            prompt: the prompt of all rows.
+            noise: of unit variance, (rows, C, H, W).
+            num_steps: the number of steps.
+            guidance_scale: of guidance away from the empty prompt, above 1.
+        """
+        return pipeline(
+            prompt, num_images_per_prompt=len(noise), num_inference_steps=num_steps, latents=noise,
+            guidance_scale=guidance_scale, output_type="latent", **self.call_options,
+        ).images  # fmt: skip
 
     def decode(self, latents: Tensor) -> list[Image]:
         processor = self._pipeline.image_processor

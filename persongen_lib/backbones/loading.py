@@ -11,7 +11,7 @@ from persongen_lib.adapters import overlay
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.backbones.devices import dtype_named, resolve_device, usual_dtype
 from persongen_lib.backbones.families import family_of, family_of_pipeline
-from persongen_lib.backbones.offloading import check_reachable
+from persongen_lib.backbones.offloading import check_offload, check_reachable
 from persongen_lib.backbones.sources import Source, locate, unloadable, weights_digest
 from persongen_lib.backbones.variants import variant_of
 from persongen_lib.core.checks import check_path
@@ -32,6 +32,7 @@ def load_backbone(
     variant: str | None = None,
     vae: str | Path | None = None,
     guidance: float | None = None,
+    vae_tiling: bool = False,
 ) -> Backbone:
     """Load a model, frozen and in evaluation mode, or wrap a pipeline, which stays as it is.
 
@@ -54,13 +55,15 @@ def load_backbone(
         variant: Of the weights' files, such as "fp16"; None takes the only one where a part has no other weights.
         vae: A folder with another autoencoder, or with a model whose autoencoder is taken.
         guidance: The guidance that a distilled FLUX takes as a condition, from 0; None for the usual 3.5.
+        vae_tiling: Encode and decode images that are larger than the autoencoder's usual ones in overlapping tiles,
+            which changes them slightly.
 
     Raises:
         UserError: What is unknown, can't be reached or can't be loaded.
     """
     if hasattr(source, "components"):
-        given = (device, dtype, compile, channels_last, vae_slicing, offload, variant, vae)
-        if given != ("auto", None, False, False, False, False, None, None):
+        given = (device, dtype, compile, channels_last, vae_slicing, vae_tiling, offload, variant, vae)
+        if given != ("auto", None, False, False, False, False, False, None, None):
             raise UserError(
                 "a pipeline in memory is sampled as it is: set device, dtype and the like on the pipeline itself"
             )
@@ -68,8 +71,8 @@ def load_backbone(
         return _completed(backbone, original, adapter, guidance)
     place = locate(source)
     where = resolve_device(device)
-    if offload and where.type != "cuda":
-        raise UserError(f"offload keeps parts of a model off a GPU: it needs a cuda device, not {where}")
+    if offload:
+        check_offload(where)
     if place.file and variant is not None:
         raise UserError(f"{place.file} is one file and has no variants: leave variant out")
     family, weights = family_of(place), weights_digest(source, original, variant, vae, guidance)
@@ -86,7 +89,7 @@ def load_backbone(
         if vae is not None:
             options["vae"] = _autoencoder(check_path(vae, "the vae"), dtype)
         backbone = family.load(
-            place, where, dtype, compile, channels_last, vae_slicing, offload, **options
+            place, where, dtype, compile, channels_last, vae_slicing, vae_tiling, offload, **options
         )  # fmt: skip
         backbone = _completed(backbone, original, None, guidance)
         backbone.weights = weights or weights_digest(source, original, variant, vae, guidance)

@@ -1,4 +1,4 @@
-"""Pipelines whose weights lie elsewhere than in their modules between calls, so that adapters can't change them."""
+"""Parts of models that are kept off the GPU, or whose weights lie elsewhere than in their modules between calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 from persongen_lib.core.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
+
+
+def check_offload(device: torch.device) -> None:
+    """Raise a UserError for a device that parts of a model can't be kept off."""
+    if device.type != "cuda":
+        raise UserError(f"offload keeps parts of a model off a GPU: it needs a cuda device, not {device}")
 
 
 def check_reachable(modules: Iterable[nn.Module]) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from persongen_lib.backbones.backbone import Conditioning, Usual
 from persongen_lib.backbones.families import FAMILIES
 from persongen_lib.backbones.flow import FlowTransformer
-from persongen_lib.core.errors import UserError
 from persongen_lib.core.lazy import torch
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ class StableDiffusion3(FlowTransformer):
 
     def __init__(self, pipeline, name: str = "", device: torch.device | None = None) -> None:
         super().__init__(pipeline, name, device)
+        self.most_latents = self.modules["network"].config.pos_embed_max_size * self.patch
         self.tokenizers = {module: name for module, name in self.tokenizers.items() if module in self.modules}
 
     @property
@@ -52,6 +52,10 @@ class StableDiffusion3(FlowTransformer):
         tokenizer = self._pipeline.tokenizer_3
         return min(256, tokenizer.model_max_length) if tokenizer else 256
 
+    @property
+    def call_options(self):
+        return {"max_sequence_length": self.t5_length}
+
     def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:
         self._warn_of_words(prompts)
         states, _, pooled, _ = self._pipeline.encode_prompt(
@@ -62,12 +66,6 @@ class StableDiffusion3(FlowTransformer):
 
     def forward(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         network = self.modules["network"]
-        largest = network.config.pos_embed_max_size * self.patch
-        if max(latents.shape[2:]) > largest:
-            pixels = largest * self._pipeline.vae_scale_factor
-            raise UserError(
-                f"{self.name} makes images of at most {pixels} pixels a side: give a smaller size"
-            )
         return network(latents.to(self.dtype), timestep=timesteps, return_dict=False, **conditioning.tensors)[
             0
         ].float()

@@ -113,7 +113,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="also save each new picture as predicted after every so many steps (default: no previews)",
     )
     parser.add_argument(
-        "--batch-size", type=int, default=8, metavar="N", help="pictures at a time (default: 8)"
+        "--batch-size", type=int, metavar="N", help="pictures at a time (default: 8 on a CPU, more on a GPU)"
+    )
+    parser.add_argument(
+        "--offload", action="store_true", help="keep on the GPU only the part of the model that computes"
+    )
+    parser.add_argument(
+        "--vae-tiling",
+        action="store_true",
+        help="decode large pictures in overlapping tiles, which changes them slightly",
     )
     parser.add_argument("--dtype", help="fp32, bf16 or fp16 (default: fp32 on a CPU, fp16 on a GPU)")
     parser.add_argument("--output", metavar="DIR", help="copy the pictures and their metadata there")
@@ -122,17 +130,22 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Check everything first, then fine-tune if needed, sample, and copy the pictures out."""
+    from persongen_lib.backbones.devices import resolve_device
+    from persongen_lib.backbones.offloading import check_offload
     from persongen_lib.core.checks import check_steps
     from persongen_lib.finetune.engine.run import finetune
     from persongen_lib.sampling.engine.models import resolved
     from persongen_lib.sampling.engine.run import check_output, export, run_sample
 
     runtime = checked_runtime(args)
+    if args.offload:
+        check_offload(resolve_device(args.device))
     training = replace(runtime, dtype=None)
     concept, fine_tune = _source(args, training)
     adapter = _adapters(args)
     spec = resolved(_spec(args, concept, fine_tune), runtime, adapter=adapter)
-    check_steps(args.batch_size, what="the batch size")
+    if args.batch_size is not None:
+        check_steps(args.batch_size, what="the batch size")
     if args.preview_every is not None:
         check_steps(args.preview_every, what="--preview-every")
     if args.output:
@@ -146,6 +159,7 @@ def run(args: Namespace) -> int:
         adapter=adapter,
         batch_size=args.batch_size,
         preview_every=args.preview_every,
+        offload=args.offload,
     )
     if args.output:
         folder = export(folder, args.output)
@@ -166,16 +180,10 @@ def _adapters(args: Namespace) -> list[str] | None:
 
 def _placeholder(args: Namespace) -> str:
     """The placeholder of the learned embeddings that are given; "" without any."""
-    from persongen_lib.adapters.embeddings import placeholder_in
-    from persongen_lib.adapters.given import given_adapters
+    from persongen_lib.adapters.given import given_adapters, placeholders
 
     adapters = [*args.lora, *args.embedding]
-    words = [
-        one.token or placeholder_in(found.path)
-        for one in (given_adapters(adapters) if adapters else ())
-        for found in one.files
-        if found.form == "embedding"
-    ]
+    words = placeholders(given_adapters(adapters)) if adapters else ()
     if len(words) > 1:
         raise UserError(
             f"the embeddings are of {', '.join(words)}: say with --token which of them the prompts mean"
@@ -244,5 +252,6 @@ def _spec(args: Namespace, concept: Concept | None, fine_tune: FineTuneSpec | No
         negative_prompt=args.negative_prompt or "",
         clip_skip=args.clip_skip,
         guidance_rescale=args.guidance_rescale,
+        vae_tiling=args.vae_tiling,
         **parse_parameters(args.param),
     )

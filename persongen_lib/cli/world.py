@@ -6,8 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
+from persongen_lib.cli.arguments import add_run_arguments
+
 MOST_PICTURES = 1_000_000
-MODELS = ("autoencoder", "generator", "clip", "oracle", "segmenter")
+MODELS = ("autoencoder", "generator", "clip", "oracle", "judge", "segmenter")
 ALONE = ("elite",)
 """Trained for a finished generator, and so not among "all"."""
 
@@ -109,12 +111,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="all figures; those of other models stay in it (default: world-quality.json)",
     )
+    measure.add_argument(
+        "--device", default="cpu", help="where generators sample: auto, cpu, cuda ... (default: cpu)"
+    )
     measure.add_argument("--cards", action="store_true", help="write the models' cards from the figures too")
+
+    trial = actions.add_parser(
+        "trial",
+        help="fine-tune a generator on twelve concepts, measure how they are kept, and write question sheets",
+    )
+    trial.add_argument(
+        "--backbone", default="micro", help="a generator's short name or folder (default: micro)"
+    )
+    trial.add_argument(
+        "--models", metavar="DIR", help="with micro-oracle and micro-judge (default: the embedded ones)"
+    )
+    trial.add_argument(
+        "--sheets",
+        default="trial",
+        metavar="DIR",
+        help="the questions; their keys lie beside it (default: trial)",
+    )
+    add_figures_argument(trial)
+    add_run_arguments(trial)
+
+    score = actions.add_parser("score", help="score someone's answers to the questions of a trial")
+    score.add_argument("key", metavar="KEY", help="the key that lies beside the questions")
+    score.add_argument(
+        "answers", metavar="ANSWERS", help="a text file with a number and an answer on each line"
+    )
+    add_figures_argument(score)
+
+
+def add_figures_argument(parser: argparse.ArgumentParser) -> None:
+    """--figures, the file of `persongen world measure` that receives the generator's figures."""
+    parser.add_argument(
+        "--figures",
+        default="world-quality.json",
+        metavar="FILE",
+        help="of `measure`, where they are added to the generator's (default: world-quality.json)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen action."""
-    return {"render": _render, "concepts": _concepts, "train": _train, "measure": _measure}[args.action](args)
+    actions = {
+        "render": _render,
+        "concepts": _concepts,
+        "train": _train,
+        "measure": _measure,
+        "trial": _trial,
+        "score": _score,
+    }
+    return actions[args.action](args)
 
 
 def _render(args: argparse.Namespace) -> int:
@@ -175,16 +224,46 @@ def _measure(args: argparse.Namespace) -> int:
     from persongen_lib.core.files import write_json
     from persongen_lib.core.paths import DATA, check_repository
     from persongen_lib.world.training.cards import write_cards
-    from persongen_lib.world.training.measure import measure, merged, parse_scales, read_figures
+    from persongen_lib.world.training.figures import merged, read_figures
+    from persongen_lib.world.training.measure import measure, parse_scales
 
     if args.cards and args.models is None:
         check_repository("--cards of the embedded models", "give --models")
     models = Path(args.models or DATA / "models")
     output = Path(args.output)
     before, scales = read_figures(output), parse_scales(args.guidance_scales)
-    figures = merged(before, measure(models, scales, args.samples, args.compared, args.only))
+    figures = merged(before, measure(models, scales, args.samples, args.compared, args.only, args.device))
     write_json(output, figures)
     if args.cards:
         write_cards(models, figures)
     print(json.dumps(figures, indent=2))
+    return 0
+
+
+def _trial(args: argparse.Namespace) -> int:
+    from persongen_lib.backbones.devices import resolve_device
+    from persongen_lib.core.paths import DATA
+    from persongen_lib.core.runtime import Runtime
+    from persongen_lib.world.models.oracle import load_oracle
+    from persongen_lib.world.training.figures import add_generator_figures
+    from persongen_lib.world.training.trial import generator_name, trial
+
+    resolve_device(args.device)
+    models, figures = Path(args.models or DATA / "models"), Path(args.figures)
+    oracles = {name: load_oracle(models / f"micro-{name}") for name in ("oracle", "judge")}
+    name = generator_name(args.backbone)
+    add_generator_figures(figures, name, {})
+    found = trial(args.backbone, oracles, Runtime.at(args.runs, args.device), Path(args.sheets))
+    add_generator_figures(figures, name, found)
+    print(json.dumps(found, indent=2))
+    return 0
+
+
+def _score(args: argparse.Namespace) -> int:
+    from persongen_lib.world.training.answers import score
+    from persongen_lib.world.training.figures import add_generator_figures
+
+    name, kind, found = score(Path(args.key), Path(args.answers))
+    add_generator_figures(Path(args.figures), name, {f"blind_{kind}": found})
+    print(json.dumps(found, indent=2))
     return 0

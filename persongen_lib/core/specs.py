@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from persongen_lib.core.checks import check_known, check_seed, check_steps, check_words
+from persongen_lib.core.checks import check_known, check_path, check_seed, check_steps, check_words
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json, short_hash
 
@@ -26,12 +26,27 @@ def checked_guidance(value: Any) -> float:
 
 
 def checked_loading(loading: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Options of loading by the names of `LOADING`; UserError for an unknown one or a wrong value."""
-    values = dict(loading or {})
-    check_known("option of loading", values, LOADING)
-    if "guidance" in values:
-        values["guidance"] = checked_guidance(values["guidance"])
-    return values
+    """Options of loading by the names of `LOADING` as plain JSON, without those that are None.
+
+    Raises:
+        UserError: an unknown option or a wrong value.
+    """
+    if loading is not None and not isinstance(loading, Mapping):
+        raise UserError(f"loading must be names with values such as {{'variant': 'fp16'}}, not {loading!r}")
+    given = {name: value for name, value in (loading or {}).items() if value is not None}
+    check_known("option of loading", given, LOADING)
+    return {name: _checked_option(name, value) for name, value in given.items()}
+
+
+def _checked_option(name: str, value: Any) -> Any:
+    """An option of loading as plain JSON."""
+    if name == "guidance":
+        return checked_guidance(value)
+    if name == "variant":
+        if not isinstance(value, str):
+            raise UserError(f"variant must be a name such as 'fp16', not {value!r}")
+        return value
+    return str(check_path(value, f"the {name}"))
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,7 @@ class FineTuneSpec(Spec):
         }
 
     def __post_init__(self) -> None:
-        checked_loading(self.loading)
+        object.__setattr__(self, "loading", checked_loading(self.loading))
         object.__setattr__(self, "num_steps", check_steps(self.num_steps, 1_000_000))
         object.__setattr__(self, "seed", check_seed(self.seed))
         for name in ("class_name", "token"):

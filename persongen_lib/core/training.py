@@ -67,7 +67,7 @@ class ResumableTraining(ABC):
             self._continue()
 
     @abstractmethod
-    def loss(self) -> tuple[Tensor, dict[str, float]]:
+    def loss(self) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """The loss of the next step, with gradients, and what else the step reports."""
 
     @abstractmethod
@@ -131,9 +131,9 @@ class ResumableTraining(ABC):
         self.synchronize()
         if self.average is not None:
             self._follow(self.average, self.decay())
-        for name, value in {"loss": loss.item(), **reported}.items():
+        for name, value in {"loss": loss.detach(), **reported}.items():
             values = self.history.pop(name, [])
-            values.append(value)
+            values.append(float(value))
             self.history[name] = values
 
     @torch.no_grad()

@@ -34,6 +34,7 @@ def complete(cell: Cell) -> Cell:
         cell.seeds,
         cell.num_steps,
         backbone=cell.backbone,
+        loading=cell.loading,
         class_name=concept.class_name,
         **{name: value for name, value in cell.parameters.items() if value is not None},
     )

@@ -14,6 +14,7 @@ from persongen_lib.backbones.schedulers import scheduler_name
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.quoting import fenced, literal, markdown
+from persongen_lib.core.specs import checked_loading
 from persongen_lib.sampling.engine.specs import default_strategy
 from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
 from persongen_lib.study.cell import DEFAULT_BACKBONE, DEFAULT_METHOD
@@ -29,13 +30,16 @@ def sample_command(option: pd.Series, *more: str) -> str:
     are the backbone's own defaults.
 
     Args:
-        option: A row of `recommend`: `strategy`, `parameters`, and where known `backbone`, `num_steps`, `scheduler`.
+        option: A row of `recommend`: `strategy`, `parameters`, and where known `backbone`, `loading`, `num_steps`,
+            `scheduler`.
         more: Further arguments of the command, such as "--concept", "dog".
     """
     name, backbone = option["strategy"], _backbone(option)
     words = ["persongen", "sample", "--strategy", name]
     if backbone != DEFAULT_BACKBONE:
         words += ["--backbone", backbone]
+    for key, value in loading_of(option).items():
+        words += [f"--{key}", str(value)]
     if isinstance(option.get("method"), str) and option["method"] != DEFAULT_METHOD:
         words += ["--method", option["method"]]
     usual, own = _defaults(backbone, name, option.get("num_steps"))
@@ -54,6 +58,7 @@ def why_no_command(option: pd.Series) -> str:
     """
     try:
         strategy = make_strategy(option["strategy"], **parameters_of(option))
+        loading_of(option)
         steps, scheduler = (option[key] if pd.notna(option.get(key)) else None for key in RUN)
         steps = None if steps is None else check_steps(_whole(steps))
         scheduler = None if scheduler is None else scheduler_name(scheduler)
@@ -75,7 +80,12 @@ def python_lines(option: pd.Series) -> str:
         f", {key}={literal(value) if isinstance(value, str) else repr(value)}"
         for key, value in _changed(option, own).items()
     )
-    load = "" if backbone == DEFAULT_BACKBONE else f"backbone = load_backbone({literal(backbone)})\n"
+    loading = loading_of(option)
+    more = "".join(
+        f", {key}={literal(value) if isinstance(value, str) else value}" for key, value in loading.items()
+    )
+    plain = backbone == DEFAULT_BACKBONE and not loading
+    load = "" if plain else f"backbone = load_backbone({literal(backbone)}{more})\n"
     return f"{load}strategy = make_strategy({literal(name)}{given})"
 
 
@@ -131,6 +141,19 @@ def parameters_of(option: pd.Series) -> dict[str, Any]:
             f"the parameters of {option['strategy']!r} in the table must be an object of names and values"
         )
     return given
+
+
+def loading_of(option: pd.Series) -> dict[str, Any]:
+    """What the backbone is loaded with, from the JSON in a row of a results table; nothing where it says nothing.
+
+    Raises:
+        UserError: The JSON is not an object of options of loading.
+    """
+    text = option.get("loading")
+    try:
+        return checked_loading(json.loads(text) if isinstance(text, str) else None)
+    except (ValueError, RecursionError):
+        raise UserError("loading in the table must be an object of names and values") from None
 
 
 def _whole(value: Any) -> Any:

@@ -28,6 +28,7 @@ class Cell:
         concept: The name of a shipped concept, or a folder of pictures, see `load_concept`.
         strategy: The name of a sampling strategy.
         backbone: A short name, a diffusers folder or a hub id.
+        loading: What it is loaded with: `original`, `variant`, `vae` and `guidance` of `load_backbone`.
         method: The name of a fine-tuning method.
         parameters: Parameters of the strategy; those left out have the backbone's defaults.
         prompts: The prompts, see `load_prompts`.
@@ -49,6 +50,7 @@ class Cell:
     concept: str | Path
     strategy: str
     backbone: str = DEFAULT_BACKBONE
+    loading: Mapping[str, Any] = field(default_factory=dict)
     method: str = DEFAULT_METHOD
     parameters: Mapping[str, Any] = field(default_factory=dict)
     prompts: str | Path | Sequence[str] = "auto"
@@ -131,6 +133,7 @@ _ALLOWED = {
     ),
     "strategy": (_is_text, "the name of a strategy"),
     "backbone": (_is_text, "a short name, a folder or a hub id as text"),
+    "loading": (_are_named, "names with values, such as {'variant': 'fp16'}"),
     "method": (_is_text, "the name of a fine-tuning method"),
     "parameters": (_are_named, "names with values"),
     "prompts": (

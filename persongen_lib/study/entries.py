@@ -18,9 +18,11 @@ from persongen_lib.study.cell import DEFAULT_BACKBONE, DEFAULT_METHOD, Cell
 
 REQUIRED = ("concepts", "strategies")
 KEYS = (
-    "description", "backbones", "fine_tunings", "concepts", "strategies", "prompts", "seeds", "num_steps",
-    "metrics", "places", "references",
+    "description", "backbones", "loading", "fine_tunings", "concepts", "strategies", "prompts", "seeds",
+    "num_steps", "metrics", "places", "references",
 )  # fmt: skip
+SHARED = ("loading", "prompts", "num_steps", "metrics", "references")
+"""Keys whose value every cell has as it is."""
 FINE_TUNING_KEYS = ("method", "num_steps", "seed", "parameters")
 STRATEGY_KEYS = ("strategy", "label", "parameters", "grid")
 ALL = "all"
@@ -54,7 +56,7 @@ def cells_of(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
     tunings = _tunings(values.get("fine_tunings", [{}]), backbones, path)
     strategies, groups = _strategies(values["strategies"], path), _seed_groups(values, path)
     _check_count(math.prod(map(len, (backbones, concepts, places, tunings, strategies, groups))), path)
-    shared = {key: values[key] for key in ("prompts", "num_steps", "metrics", "references") if key in values}
+    shared = {key: values[key] for key in SHARED if key in values}
     models = {name: values[f"{name}_model"] for name in models_to_choose() if f"{name}_model" in values}
     for backbone, tuning, concept, number in itertools.product(backbones, tunings, concepts, places):
         for (label, strategy, parameters), seeds in itertools.product(strategies, groups):

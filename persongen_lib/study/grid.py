@@ -69,6 +69,7 @@ def load_study(name_or_file: str | Path) -> Study:
       "all", names, or `strategy` with `parameters`, `label` and `grid`; a grid has a list of values for each of some
       other parameters, and every combination is a strategy. A label may not begin with another strategy's name.
     - `backbones`: names, ["micro"] by default.
+    - `loading`: what they are loaded with, such as `variant: fp16`, as in `Cell`.
     - `fine_tunings`: "all", which is every method with its defaults, or a list of `method`, `num_steps`, `seed` (one
       number) and `parameters`.
     - `seeds`: what `Cell` takes, or groups of it in a list with texts, [0, "1-3"]: a cell for each group, so that

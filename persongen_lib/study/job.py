@@ -16,8 +16,8 @@ from persongen_lib.sampling.engine.specs import SampleSpec
 from persongen_lib.study.cell import Cell, check_cell
 
 TUNING = (
-    "concept", "places", "references", "class_name", "backbone", "method", "token", "fine_tune_steps",
-    "fine_tune_seed", "method_parameters",
+    "concept", "places", "references", "class_name", "backbone", "loading", "method", "token",
+    "fine_tune_steps", "fine_tune_seed", "method_parameters",
 )  # fmt: skip
 """What of a cell decides its fine-tuning and its references."""
 
@@ -94,6 +94,7 @@ def _tuning(cell: Cell) -> tuple[Concept, Concept, FineTuneSpec]:
         token=cell.token,
         num_steps=cell.fine_tune_steps,
         seed=cell.fine_tune_seed,
+        loading=cell.loading,
         **cell.method_parameters,
     )
     return concept, _references(cell, concept), spec

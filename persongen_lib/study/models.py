@@ -28,8 +28,11 @@ def shared_backbone(spec: SampleSpec, runtime: Runtime) -> Backbone:
     place = locate(spec.backbone)
     source = place.folder.resolve() if place.folder else place.repo
     device = torch.empty(0, device=resolve_device(runtime.device)).device
-    key = source, spec.weights, device, runtime.dtype
+    key = source, spec.weights, spec.vae_tiling, device, runtime.dtype
     if key not in _last:
         _last.clear()  # before the other one is loaded: both may not fit into memory
-        _last[key] = load_backbone(spec.backbone, device=runtime.device, dtype=runtime.dtype, **spec.loading)
+        _last[key] = load_backbone(
+            spec.backbone, device=runtime.device, dtype=runtime.dtype, vae_tiling=spec.vae_tiling,
+            **spec.loading,
+        )  # fmt: skip
     return _last[key]

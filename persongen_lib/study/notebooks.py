@@ -85,6 +85,7 @@ def notebook_parameters(job: Job, runs: str | Path, device: str) -> dict:
         settings["references"] = str(job.references.folder.resolve())
     return {
         "backbone": cell.backbone,
+        "loading": job.fine_tune.loading,
         "method": cell.method,
         "concept": str(concept),
         "class_name": cell.class_name,

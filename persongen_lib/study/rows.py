@@ -20,9 +20,9 @@ def result_rows(job: Job, sample: Path, adapter: Path, scores: pd.DataFrame) -> 
     Parameters of the strategy are columns under their own names (except schedules of scales, which only `parameters`
     holds), those of the fine-tuning have the prefix `fine_tune_`. `default` says whether the parameters are the
     backbone's defaults, and `needs_original` whether the strategy needs the weights from before the fine-tuning.
-    `reference_digest` is of the pictures that scores compare with. `picture` is the file's path under the runs folder,
-    `fine_tune` and `sample` are the hashes of the runs, and `seconds` is the wall time per picture (missing where a
-    killed run was continued).
+    `loading`, as JSON, is what the backbone was loaded with, where that is something. `reference_digest` is of the
+    pictures that scores compare with. `picture` is the file's path under the runs folder, `fine_tune` and `sample` are
+    the hashes of the runs, and `seconds` is the wall time per picture (missing where a killed run was continued).
 
     Args:
         job: What was run.
@@ -51,6 +51,7 @@ def result_rows(job: Job, sample: Path, adapter: Path, scores: pd.DataFrame) -> 
         "picture": [f"sample/{sample.name}/{file}" for file in scores["file"]],
         "backbone": spec.backbone,
         "weights": spec.weights,
+        **({"loading": canonical_json(spec.loading)} if spec.loading else {}),
         "num_steps": spec.num_steps,
         "scheduler": spec.scheduler,
         "token": spec.token,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
@@ -49,6 +50,7 @@ class ParetoExplorer(widgets.VBox):
         runs: The folder of finished work.
         device: As in `run_cell`.
         whole: Whether all images are made at once, so that points answer on a static page, without a kernel.
+        loading: What the backbone is loaded with, as in `Cell`.
 
     Raises:
         UserError: An argument is not valid; what goes wrong for a point is shown in its place.
@@ -68,6 +70,7 @@ class ParetoExplorer(widgets.VBox):
         runs: str | Path = "runs",
         device: str = "auto",
         whole: bool = False,
+        loading: Mapping[str, Any] | None = None,
     ) -> None:
         if len(scores) != 2 or len(parse_seeds(seed)) != 1:
             raise UserError("the plane has two scores, and its pictures have one seed")
@@ -79,7 +82,7 @@ class ParetoExplorer(widgets.VBox):
         self.studio, self.runs, self.filled = Studio(runs, device), Path(runs), set()
         references = load_concept(concept, class_name)
         self.prompts = load_prompts(prompts, references.kind)
-        self.tuning = fine_tune_spec(references, backbone, method)
+        self.tuning = fine_tune_spec(references, backbone, method, loading=loading)
         settings = table.drop_duplicates("label").set_index("label")[["strategy", "parameters"]]
         self.points = summarize_front(table, scores).join(settings, on="label")
         self.buttons = widgets.ToggleButtons(

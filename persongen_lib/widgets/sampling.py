@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 
 from persongen_lib.backbones.defaults import sampling_defaults
-from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.core.checks import check_known, check_steps, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.specs import FineTuneSpec
@@ -49,6 +49,7 @@ class SamplingExplorer(widgets.Box):
         class_name: The class word of a folder.
         runs: The folder of finished work.
         device: "auto", "cpu", "cuda", "cuda:1" ...
+        loading: What the backbone is loaded with, as in `Cell`.
 
     Raises:
         UserError: An argument is not valid. What is wrong later is shown in the explorer.
@@ -66,6 +67,7 @@ class SamplingExplorer(widgets.Box):
         class_name: str | None = None,
         runs: str | Path = "runs",
         device: str = "auto",
+        loading: Mapping[str, Any] | None = None,
     ) -> None:
         self.studio, self.prompts = Studio(runs, device), prompts
         check_known("strategy", [strategy], list_strategies())
@@ -74,7 +76,7 @@ class SamplingExplorer(widgets.Box):
         self.num_steps = self.usual["num_steps"] if num_steps is None else check_steps(num_steps)
         own = load_concept(concept, class_name)
         self.concepts = {own.name: own}
-        self.tunings = fine_tunings(self.studio.runtime.store, own, backbone, method)
+        self.tunings = fine_tunings(self.studio.runtime.store, own, backbone, method, loading)
         self._build(strategy, seeds if isinstance(seeds, str) else ",".join(map(str, parse_seeds(seeds))))
         self.choose_concept()
         self.choose_strategy()
@@ -222,7 +224,9 @@ class SamplingExplorer(widgets.Box):
             control.observe(self.refresh, "value")
 
 
-def fine_tunings(store: Store, own: Concept, backbone: str, method: str) -> list[FineTuneSpec]:
+def fine_tunings(
+    store: Store, own: Concept, backbone: str, method: str, loading: Mapping[str, Any] | None = None
+) -> list[FineTuneSpec]:
     """List the finished fine-tunings of a backbone in the store, and the usual ones by `method`.
 
     Args:
@@ -230,18 +234,19 @@ def fine_tunings(store: Store, own: Concept, backbone: str, method: str) -> list
         own: The user's concept; its fine-tunings come first, and of these the ones that are done.
         backbone: The backbone; finished fine-tunings of other weights than its current ones are left out.
         method: The method of the usual fine-tunings, one of `own` and one of each shipped concept.
+        loading: What the backbone is loaded with, as in `Cell`.
 
     Returns:
         The specs, each once.
     """
+    shipped = [load_concept(name) for name in list_concepts()]
+    usual = [fine_tune_spec(concept, backbone, method, loading=loading) for concept in (own, *shipped)]
     finished = []
     for done in sorted((store.root / "finetune").glob("*/DONE")):
         with suppress(UserError):
             spec = read_spec(done.parent, FineTuneSpec)
-            if (spec.backbone, spec.weights) == (backbone, weights_digest(backbone)):
+            if (spec.backbone, spec.weights) == (usual[0].backbone, usual[0].weights):
                 finished.append(spec)
-    shipped = [load_concept(name) for name in list_concepts()]
-    usual = [fine_tune_spec(concept, backbone, method) for concept in (own, *shipped)]
     order = sorted(
         (*finished, *usual),
         key=lambda spec: (spec.concept != own.name, store.find("finetune", spec) is None),

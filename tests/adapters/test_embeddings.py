@@ -98,7 +98,7 @@ def test_wrong_files_are_refused(tmp_path):
     refused(saved(tmp_path / "words.safetensors", **{"my rex": vectors(32)}), "more than one word")
     refused(f"{good}:my rex", "more than one word")
     refused(f"{good}:0.5", "learned embeddings have no scale")
-    refused([good, good], "'<rex>' is a word of the model already")
+    refused([good, good], "embeddings of '<rex>' are given twice, by [^ ]*good.safetensors: give one")
     refused(two, "has embeddings for clip_g, clip_l, but tiny needs them for its only one")
     refused(good, "for one text encoder, but tiny needs them for clip_g, clip_l", "sdxl")
     refused(good, "takes no learned embeddings", "pixart")

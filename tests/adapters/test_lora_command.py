@@ -78,3 +78,5 @@ def test_the_placeholder_is_that_of_the_embedding(tmp_path, monkeypatch, capsys)
     assert main(["sample", *options, *both]) == 2
     assert "the embeddings are of <rex>, tom: say with --token" in capsys.readouterr().err
     assert main(["sample", *options, *both, "--token=tom"]) == 0
+    assert main(["sample", *options, *both, "--embedding=tom.safetensors:<rex>"]) == 2
+    assert "embeddings of '<rex>' are given twice, by " in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """LoRA files of diffusers, peft and kohya: base is diffusers' own picture, original is the model without the file."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -254,7 +255,7 @@ def test_wrong_files_are_refused(tmp_path):
     (tmp_path / "two").mkdir()
     for name in "ab":
         saved(tensors, f"two/{name}.safetensors")
-    refused(tmp_path / "two", "several files: name one of a.safetensors, b.safetensors")
+    refused(tmp_path / "two", "several adapters: name one of a.safetensors, b.safetensors")
     refused(good, "give a folder of peft", "pixart")
     refused(good, "another model|does not fit", "sdxl")
 
@@ -319,3 +320,60 @@ def test_a_local_file_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
     backbone = wrapped()
     backbone.load_adapter(f"{tmp_path.name}/{path.name}")
     refused("some/model", "there is no adapter some/model")
+
+
+def test_a_folder_with_several_adapters_is_refused(tmp_path):
+    """None of them is taken silently, whatever their forms are."""
+    file = save_diffusers(tmp_path / "lora", "sd", r=2)
+    for name in ("checkpoint-1", "checkpoint-2"):
+        save_peft(tmp_path / "peft" / name, tiny_pipeline().unet, ["to_q"], r=2)
+    refused(tmp_path / "peft", "holds several adapters: name one of checkpoint-1, checkpoint-2")
+    shutil.copytree(tmp_path / "peft" / "checkpoint-1", tmp_path / "lora" / "unet")
+    refused(tmp_path / "lora", "holds several adapters: name one of pytorch_lora_weights.safetensors, unet")
+    shutil.rmtree(tmp_path / "lora" / "unet")
+    shutil.copy(file, tmp_path / "lora" / "rex.safetensors")
+    refused(
+        tmp_path / "lora", "several adapters: name one of pytorch_lora_weights.safetensors, rex.safetensors"
+    )
+    wrapped().load_adapter(tmp_path / "peft" / "checkpoint-1")
+
+
+def test_what_belongs_together_is_one_adapter(tmp_path):
+    save_peft(tmp_path / "unet", tiny_pipeline().unet, ["to_q"], r=2)
+    save_file({"<rex>": torch.randn(2, 32)}, tmp_path / "learned_embeds.safetensors")
+    one, apart = wrapped(), wrapped()
+    one.load_adapter(tmp_path)
+    apart.load_adapter([tmp_path / "unet", tmp_path / "learned_embeds.safetensors"])
+    assert_same(ours(one, token="<rex>"), ours(apart, token="<rex>"))
+    assert (ours(one, token="<rex>") - ours(one, token="sks")).abs().max() > 0.01
+
+
+KOHYA_KEY = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+
+
+def test_a_misfit_is_told_with_its_file_its_base_and_the_model(tmp_path):
+    """What a file says of its base comes before what its layers tell."""
+
+    def kohya_of(width, **about):
+        half = {"lora_down.weight": torch.ones(2, width), "lora_up.weight": torch.ones(16, 2)}
+        path = tmp_path / f"kohya-{len(list(tmp_path.iterdir()))}.safetensors"
+        save_file({f"{KOHYA_KEY}.{name}": tensor for name, tensor in half.items()}, path, about or None)
+        return path
+
+    for path, base in (
+        (kohya_of(768), "Stable Diffusion 1"), (kohya_of(2048), "Stable Diffusion XL"), (kohya_of(5), "another model"),
+        (kohya_of(768, ss_base_model_version="sdxl_base_v1-0"), "'sdxl_base_v1-0'"),
+        (kohya_of(5, **{"ss_sd_model_name": "x", "modelspec.architecture": "stable-diffusion-xl-v1-base/lora"}),
+         "'stable-diffusion-xl-v1-base/lora'"),
+    ):  # fmt: skip
+        refused(path, f"{path} was made for {base}, and tiny is a StableDiffusion: network.* does not fit")
+    good = save_diffusers(tmp_path / "good", "sd", r=2)
+    refused([good, wide := kohya_of(768)], f"^{wide} was made for Stable Diffusion 1, and tiny is a Stable")
+    flux = save_diffusers(tmp_path / "flux", "flux", r=2)
+    refused(flux, r"flux.*made for FLUX.1")
+    folder = save_peft(tmp_path / "somewhere", tiny_pipeline(family="pixart").transformer, ["proj"], r=2)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "a/pixart"}))
+    refused(
+        folder, f"{folder} was made for 'a/pixart', and tiny is a StableDiffusion: it has no pos_embed.proj"
+    )

@@ -91,6 +91,7 @@ def test_preferences_that_make_no_sense(field, values, message):
         (lambda table: table.assign(method=7), "method .* must have texts"),
         (lambda table: table.assign(backbone=7), "backbone .* must have texts"),
         (lambda table: table.assign(backbone=["a", "b"] * 12), "mixes the backbones a, b"),
+        (lambda table: table.assign(loading=['{"variant":"fp16"}', None] * 12), "loaded in several ways"),
         (lambda table: table.assign(parameters="[1]"), "must be a JSON object"),
         (lambda table: table.assign(parameters="["), "must be a JSON object"),
         (lambda table: table.assign(label="base"), "label 'base' has more than one strategy"),

@@ -151,6 +151,9 @@ def test_options_of_finetune(capsys, tmp_path, monkeypatch, arguments, said):
         (["measure", "--guidance-scales", "3,nan"], "guidance scales are numbers"),
         (["measure", "--guidance-scales", ","], "guidance scales are numbers"),
         (["measure", "--guidance-scales", DIGITS], "guidance scales are numbers"),
+        (["trial", "--device", "nowhere"], "device 'nowhere' is not there"),
+        (["trial", "--models", "nowhere"], "no oracle in nowhere/micro-oracle"),
+        (["score", "nowhere", "nowhere"], "nowhere is no key of"),
     ],
 )
 def test_options_of_world(capsys, tmp_path, monkeypatch, arguments, said):

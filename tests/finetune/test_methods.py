@@ -316,6 +316,8 @@ def test_adapters_of_another_model_are_refused_and_leave_it_as_it_is(tmp_path, m
         },
     ):
         save_file(wrong, tmp_path / "adapter.safetensors")
-        with pytest.raises(UserError, match="made for another model: .* does not fit"):
+        with pytest.raises(
+            UserError, match="made for another model, and tiny is a StableDiffusion: .* does not fit"
+        ):
             backbone.load_adapter(tmp_path)
         assert backbone.adapter is None and torch.equal(predictions(backbone), before)

@@ -1,5 +1,6 @@
 """Options of the training: accumulation, schedules, views, buckets, frozen weights."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ from test_finetune import SHAPE, SPEC, objective, trainer
 from tiny import save_pictures, tiny_backbone, tiny_pipeline
 from tqdm.auto import tqdm
 
+from persongen_lib import make_strategy, sample
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import Store
@@ -193,6 +195,55 @@ def test_a_training_at_another_resolution_sees_pictures_of_that_size(setting):
     assert examples.latents.shape == (3, 4, 12, 12)
     fitted = tiny_backbone().encode_images(concept.images, (24, 24))
     torch.testing.assert_close(examples.latents, fitted, rtol=1e-4, atol=1e-5)
+
+
+def test_class_and_validation_pictures_have_the_size_of_the_training(setting, tmp_path):
+    concept, model, _ = setting
+    prior = {"prior_weight": 1.0, "num_class_images": 2, "class_num_steps": 2}
+    sizes = {}
+    for resolution in (0, 16, 24):
+        runtime = Runtime(Store(tmp_path / str(resolution)), "cpu")
+        spec = fine_tune_spec(concept, model, "lora", num_steps=1, resolution=resolution, **prior)
+        folder = finetune(spec, concept, runtime, validate=["a photo of {}"])
+        made = next((runtime.store.root / "class_images").glob("*/spec.json")).parent
+        sizes[resolution] = [
+            Image.open(next(made.glob("images/*.png"))).size,
+            Image.open(folder / "validation" / "step_00001.png").size,
+        ]
+        given = {"height": resolution, "width": resolution} if resolution == 24 else {}
+        assert json.loads((made / "spec.json").read_text()).items() >= given.items()
+    assert sizes == {0: [(16, 16), (32, 16)], 16: [(16, 16), (32, 16)], 24: [(24, 24), (48, 24)]}
+    names = {path.parent.name for path in tmp_path.glob("[01]*/class_images/*/spec.json")}
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize(("family", "unit"), [("sd", 2), ("pixart", 4), ("sd3", 4), ("flux", 4)])
+def test_a_resolution_that_does_not_fit_is_refused_before_anything_is_loaded(setting, tmp_path, family, unit):
+    concept, *_ = setting
+    pipeline = tiny_pipeline(family=family)
+    pipeline.save_pretrained(tmp_path)
+    own = tiny_backbone(family=family)
+    assert unit == own.pixels_per_latent * own.patch
+    for weights in tmp_path.rglob("*.safetensors"):
+        weights.unlink()
+    assert fine_tune_spec(concept, str(tmp_path), "lora", resolution=5 * unit)
+    with pytest.raises(
+        UserError, match=f"resolution must be a multiple of {unit} for {tmp_path}, not {unit + 1}"
+    ):
+        fine_tune_spec(concept, str(tmp_path), "lora", resolution=unit + 1)
+
+
+def test_a_resolution_beyond_the_places_of_sd3_is_refused_before_the_training(setting):
+    backbone = tiny_backbone(family="sd3")
+    places = (
+        backbone.modules["network"].config.pos_embed_max_size * backbone.patch * backbone.pixels_per_latent
+    )
+    for several in (False, True):
+        method = make_method("lora", resolution=places + 4, buckets=several)
+        with pytest.raises(UserError, match=f"at most {places} pixels a side"):
+            concept_examples(method, SPEC, backbone, setting[0])
+    with pytest.raises(UserError, match="pixels a side"):
+        sample(backbone, make_strategy("base"), "a {}", "sks", "dog", 1, height=places + 4)
 
 
 def test_options_that_are_off_leave_a_runs_key_alone(setting):

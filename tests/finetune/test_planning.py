@@ -165,6 +165,16 @@ def test_wrong_values_are_refused(folder, capsys, monkeypatch, arguments, why):
     assert why in capsys.readouterr().err
 
 
+def test_tiles_save_memory_where_images_are_larger_than_they(folder):
+    small, large = (Plan(folder, parameters={"resolution": side}) for side in (32, 64))
+    assert not any("--vae-tiling" in options for options, _ in small._samplings())
+    *_, (before, plain), (options, tiled) = large._samplings()
+    assert options == f"{before} --vae-tiling" and before.endswith("--offload")
+    decodes = [stages[-1].parts["activations"] for stages in (plain, tiled)]
+    assert decodes[1] < 0.6 * decodes[0]
+    assert large.sampling(1)[-1].parts["activations"] == decodes[0]
+
+
 def test_advice_names_what_saves_memory(folder, monkeypatch):
     plan = Plan(folder, "dreambooth", parameters={"batch_size": 2})
     options = [name for name, _ in plan._trainings()]

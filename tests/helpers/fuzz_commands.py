@@ -51,10 +51,13 @@ BASE = {
     ("world", "concepts"): {"output": "rex/0.png"},
     ("world", "train"): {"model": "clip", "start_from": "nowhere", "folder": "trained"},
     ("world", "measure"): {"models": "nowhere"},
+    ("world", "trial"): {"models": "nowhere"},
+    ("world", "score"): {"key": "nowhere", "answers": "prompts.txt"},
     ("data", "import-dreambooth"): {"folder": "rex", "output": "imported"},
 }  # fmt: skip
 FIXED = {("benchmark",): ("compile",), ("study",): ("action",), ("world", "concepts"): ("output",),
-         ("world", "train"): ("start_from",), ("world", "measure"): ("models",)}  # fmt: skip
+         ("world", "train"): ("start_from",), ("world", "measure"): ("models",),
+         ("world", "trial"): ("models",)}  # fmt: skip
 """What is never replaced, because the call would take too long: a compilation, a training, a measurement, a study."""
 GOOD = {
     "strategy": list_strategies(), "method": ("lora", "svdiff", "textual_inversion"), "scheduler": tuple(SCHEDULERS),

@@ -19,6 +19,7 @@ from persongen_lib.notebook.cells import complete, parameter_table
 from persongen_lib.notebook.start import check_parameters
 from persongen_lib.sampling import default_strategy
 from persongen_lib.study import Cell, load_study
+from persongen_lib.study.job import resolve
 from persongen_lib.study.notebooks import notebook_of, notebook_parameters
 from persongen_lib.study.papermill import run_notebook
 
@@ -32,7 +33,7 @@ STRATEGIES = {
     "photoswap": "06_photoswap",
     "profusion": "07_profusion",
 }
-COMMON = {"backbone", "concept", "prompts", "seeds", "num_steps", "device", "runs"}
+COMMON = {"backbone", "loading", "concept", "prompts", "seeds", "num_steps", "device", "runs"}
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +118,21 @@ def test_a_study_can_run_every_strategys_notebook():
     for job in load_study("smoke").jobs:
         if source := notebook_of(job.cell):
             taken = {node.targets[0].id for node in ast.parse(code_cells(source)[0].source).body}
-            assert taken == set(notebook_parameters(job, "runs", "cpu")), source.name
+            given = notebook_parameters(job, "runs", "cpu")
+            assert taken == set(given) and given["loading"] == {}, source.name
             assert "**settings" in "".join(one.source for one in code_cells(source))
+
+
+def test_the_notebook_of_a_cell_loads_what_the_cell_loads(tmp_path):
+    cell = Cell(concept="dog", strategy="base", loading={"vae": tmp_path, "variant": None})
+    given = notebook_parameters(resolve(cell), "runs", "cpu")
+    assert given["loading"] == {"vae": str(tmp_path)}
+    for path in NOTEBOOKS:
+        if "loading" in parameters(path):
+            source = "".join(cell.source for cell in code_cells(path))
+            ways = (source.count(word) for word in ("loading=loading,", '"loading": loading,', "**loading"))
+            calls = (source.count(call) for call in ("backbone=backbone,", '"backbone": backbone,'))
+            assert sum(ways) >= sum(calls) and "loading" in source.split("start()")[-1], path.stem
 
 
 def test_every_page_of_the_contents_has_a_source(build):

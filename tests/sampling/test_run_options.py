@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny import tiny_pipeline
 
@@ -103,3 +104,59 @@ def test_the_command_refuses_wrong_options_in_one_line(tmp_path, model, capsys, 
     assert main([*command, option, value]) == 2
     error = capsys.readouterr().err.splitlines()
     assert error[-1].startswith("persongen: ") and said in error[-1]
+
+
+@pytest.fixture(scope="module")
+def tiled(tmp_path_factory):
+    """A model whose autoencoder works in tiles of 32 pixels."""
+    folder = tmp_path_factory.mktemp("tiled")
+    tiny_pipeline(vae="kl").save_pretrained(folder)
+    return str(folder)
+
+
+def test_large_images_are_decoded_in_tiles(tmp_path, tiled):
+    from diffusers import StableDiffusionPipeline
+
+    plain, wide = (
+        make_spec(tiled, width=48, height=32),
+        make_spec(tiled, width=48, height=32, vae_tiling=True),
+    )
+    assert "vae_tiling" not in plain.to_dict() and plain.hash != wide.hash
+    assert SampleSpec.from_dict(json.loads(json.dumps(wide.to_dict()))) == wide
+    runtime = Runtime(Store(tmp_path), "cpu")
+    made = {spec.vae_tiling: pictures(run_sample(spec, runtime)) for spec in (plain, wide)}
+    pipe = StableDiffusionPipeline.from_pretrained(tiled)
+    latents = sample(
+        load_backbone(pipe), plain.strategy, "a photo of {}", "sks", "dog", 4, [0, 1],
+        width=48, height=32, output="latents",
+    ).latents  # fmt: skip
+    for tiling, found in made.items():
+        pipe.vae.use_tiling = tiling
+        with torch.no_grad():
+            decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
+        for image, pixels in zip(found, (decoded / 2 + 0.5).clamp(0, 1), strict=True):
+            assert np.abs(image - 255 * pixels.permute(1, 2, 0).numpy()).max() <= 1
+    assert any(np.abs(one - other).max() > 2 for one, other in zip(made[False], made[True], strict=True))
+
+
+def pictures(folder):
+    return [np.asarray(Image.open(folder / row["file"]), float) for row in read_pictures(folder)]
+
+
+def test_a_model_that_works_in_tiles_samples_runs_of_its_own(tmp_path, tiled):
+    spec, runtime = make_spec(tiled), Runtime(Store(tmp_path), "cpu")
+    folders = [
+        run_sample(spec, runtime, load_backbone(tiled, device="cpu", vae_tiling=tiling))
+        for tiling in (False, True)
+    ]
+    assert folders[1] == run_sample(make_spec(tiled, vae_tiling=True), runtime) != folders[0]
+
+
+def test_the_command_offloads_and_works_in_tiles(tmp_path, tiled, capsys):
+    command = ["sample", "--strategy", "base", "--class-name", "dog", "--backbone", tiled, "--device", "cpu",
+               "--runs", str(tmp_path / "runs"), "--seeds", "0", "--steps", "2"]  # fmt: skip
+    assert main([*command, "--vae-tiling", "--output", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "spec.json").read_text())["vae_tiling"] is True
+    assert main([*command, "--concept", "dog", "--class-name", "dog", "--offload"]) == 2
+    assert "needs a cuda device, not cpu" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "finetune").exists()

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from persongen_lib import make_strategy, sample_spec
 from persongen_lib.cli import main as cli
 from persongen_lib.cli import sample as sample_cli
-from persongen_lib.cli.arguments import parse_parameters
+from persongen_lib.cli.arguments import loading_options, parse_parameters
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
 from persongen_lib.study.advice import advice, python_lines, sample_command, why_no_command
@@ -34,7 +34,7 @@ def sampled(command):
     asked = parser.parse_args(words)
     return sample_spec(
         asked.strategy, [SNOW], 0, asked.steps, backbone=asked.backbone, class_name="dog",
-        scheduler=asked.scheduler, **parse_parameters(asked.param),
+        scheduler=asked.scheduler, loading=loading_options(asked), **parse_parameters(asked.param),
     )  # fmt: skip
 
 
@@ -70,6 +70,22 @@ def test_steps_and_scheduler_are_said_where_they_are_not_the_backbones():
     )
     row = option("mixed", spec.parameters, backbone="pixart", num_steps=30, scheduler="ddim")
     assert sampled(sample_command(row)) == spec
+
+
+def test_what_the_model_was_loaded_with_is_said(tmp_path):
+    loading = {"original": f"{tmp_path}/a b", "variant": "fp16", "vae": str(tmp_path), "guidance": 2.5}
+    spec = sample_spec("base", [SNOW], 0, class_name="dog", loading=loading)
+    row = option("base", spec.parameters, backbone="micro", loading=canonical_json(spec.loading))
+    assert sampled(sample_command(row)) == spec and not why_no_command(row)
+    loaded = []
+    names = {"make_strategy": make_strategy, "load_backbone": lambda *a, **b: loaded.append((a, b))}
+    exec(python_lines(row), names)
+    assert loaded == [(("micro",), loading)]
+
+
+@pytest.mark.parametrize("loading", ["{", "[1]", '{"weights": 1}', '{"variant": 1}', "7", *NAMES])
+def test_a_loading_that_is_none_has_no_command(loading):
+    assert why_no_command(option("base", {}, loading=loading)).startswith("There is no command")
 
 
 def test_a_backbone_that_is_not_here_has_all_parameters_said():

@@ -72,6 +72,8 @@ from persongen_lib.study.grid import load_study
         ({"concepts": [7]}, "concepts .* must be texts, not 7"),
         ({"concepts": [" "]}, "concept must be the name or the folder"),
         ({"backbones": [["micro"]]}, "backbones .* must be texts"),
+        ({"loading": ["fp16"]}, "loading must be names with values"),
+        ({"loading": {"dtype": "fp16"}}, "unknown option of loading: dtype"),
         ({"prompts": 7}, "prompts must be a name, a file or a template"),
         ({"prompts": []}, "prompts must be"),
         ({"prompts": ["a {}", 7]}, "prompts must be"),
@@ -171,3 +173,9 @@ def test_pictures_that_change_after_a_study_is_read_are_refused(write_study, tmp
     (tmp_path / "rex" / "0.png").unlink()
     with pytest.raises(UserError, match="rex are gone"):
         list(job.concept.images)
+
+
+def test_the_cells_of_a_study_load_what_it_says(write_study, model):
+    plain, other = load_study(write_study()), load_study(write_study(loading={"original": str(model)}))
+    assert [job.fine_tune.loading for job in (*plain.jobs, *other.jobs)] == [{}, {"original": str(model)}]
+    assert plain.jobs[0].fine_tune.hash != other.jobs[0].fine_tune.hash

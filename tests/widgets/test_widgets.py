@@ -55,6 +55,7 @@ from persongen_lib.widgets import (
 from persongen_lib.widgets.controls import parameter_controls
 from persongen_lib.widgets.decision import YOURS, recommend_command
 from persongen_lib.widgets.html import curves, sentence
+from persongen_lib.widgets.sampling import fine_tunings
 from persongen_lib.widgets.viewer import FILMS
 
 SNOW = "a photo of a {} in the snow"
@@ -228,7 +229,7 @@ def test_a_concept_that_is_not_fine_tuned_has_a_button_that_does_it(explorer):
     assert "evaluations" in explorer.message.value and "not yet" not in explorer.concept.options[1][0]
 
 
-@pytest.mark.filterwarnings("ignore:.*does not know the word")
+@pytest.mark.filterwarnings("ignore:.*does not know the word", "ignore:.*it leaves out all from word")
 def test_what_a_user_writes_is_never_markup(explorer):
     explorer.prompt.value = explorer.prompt.options[-1]
     explorer.template.value = 'a {} <img src=x onerror="alert(1)">'
@@ -350,7 +351,7 @@ def make_pareto(world, table, **more):
 
 def test_a_point_that_is_chosen_shows_its_own_pictures(world, table, monkeypatch):
     folder, tuning = world
-    monkeypatch.setattr("persongen_lib.widgets.pareto.fine_tune_spec", lambda *_: tuning)
+    monkeypatch.setattr("persongen_lib.widgets.pareto.fine_tune_spec", lambda *_, **__: tuning)
     explorer = make_pareto(world, table)
     assert [card.value == "" for card in explorer.cards.children] == [False, True]
     explorer.buttons.index = 1
@@ -363,7 +364,7 @@ def test_a_point_that_is_chosen_shows_its_own_pictures(world, table, monkeypatch
 
 def test_pictures_that_the_runs_hold_are_not_sampled(world, table, rows, monkeypatch):
     folder, tuning = world
-    monkeypatch.setattr("persongen_lib.widgets.pareto.fine_tune_spec", lambda *_: tuning)
+    monkeypatch.setattr("persongen_lib.widgets.pareto.fine_tune_spec", lambda *_, **__: tuning)
     kept = np.uint8(np.arange(16 * 16 * 3).reshape(16, 16, 3) % 251)
     Image.fromarray(kept).save(folder / "runs" / "kept.png")
     rows.clear()
@@ -375,7 +376,7 @@ def test_pictures_that_the_runs_hold_are_not_sampled(world, table, rows, monkeyp
 
 def test_pictures_on_a_contact_sheet_are_not_sampled_again(world, table, rows, monkeypatch):
     folder, tuning = world
-    monkeypatch.setattr("persongen_lib.widgets.pareto.fine_tune_spec", lambda *_: tuning)
+    monkeypatch.setattr("persongen_lib.widgets.pareto.fine_tune_spec", lambda *_, **__: tuning)
     store, parts, made = Store(folder / "runs"), [], {}
     for name in ("base", "mixed"):
         spec = sample_spec(name, [SNOW, BEACH], 0, STEPS, tuning)
@@ -444,3 +445,14 @@ def _parsed(command, line):
     parser = ArgumentParser()
     command.add_arguments(parser)
     return parser.parse_args(arguments)
+
+
+def test_explorers_offer_the_model_as_it_is_loaded(world):
+    folder, tuning = world
+    tiny_pipeline(seed=3).save_pretrained(folder / "other")
+    own, loading = load_concept(folder / "mine", "dog"), {"vae": str(folder / "other")}
+    store = Store(folder / "runs")
+    plain, other = (fine_tunings(store, own, tuning.backbone, "lora", given) for given in (None, loading))
+    assert tuning in plain and tuning not in other
+    assert {spec.loading.get("vae") for spec in plain} == {None}
+    assert {spec.loading.get("vae") for spec in other} == {str(folder / "other")}

@@ -6,10 +6,11 @@ import shutil
 import pytest
 
 from persongen_lib.core.paths import DATA
-from persongen_lib.world.training.cards import CARDS, write_cards
+from persongen_lib.world.training.card_texts import CARDS
+from persongen_lib.world.training.cards import write_cards
 
 FIGURES = json.loads((DATA / "results/world-quality.json").read_text())
-MODELS = (*CARDS, *FIGURES["generators"])
+MODELS = (*(name for name in CARDS if name.removeprefix("micro-") in FIGURES), *FIGURES["generators"])
 
 
 @pytest.fixture
@@ -37,3 +38,26 @@ def test_notes_are_said_of_the_training_that_they_belong_to(models):
     (folder / "generator-sd.json").write_text(json.dumps(record))
     write_cards(models, FIGURES)
     assert "An earlier training was interrupted." in (models / "micro-sd/README.md").read_text()
+
+
+def test_the_judges_card_says_how_it_reads_and_how_far_it_agrees(models):
+    heads = {"class": 0.981, "context": 0.982, "accessory": 0.983}
+    views = ("renders", "decoded", "styled")
+    figures = FIGURES | {
+        "judge": {name: heads | {"count": 2000} for name in views},
+        "judge_identity": {
+            name: {"auc": 0.987, "same": 0.9, "other": 0.3, "individuals": 30} for name in views
+        },
+        "agreement": {
+            name: {head: {"equal": 0.976, "kappa": 0.95} for head in heads}
+            | {"identity": {"rank_correlation": 0.765}}
+            for name in views
+        },
+    }
+    shutil.copytree(models / "micro-oracle/training", models / "micro-judge/training", dirs_exist_ok=True)
+    write_cards(models, figures)
+    card = (models / "micro-judge/README.md").read_text()
+    for name in views:
+        assert f"| {name} | 0.981 | 0.982 | 0.983 | 0.987 | 0.90 | 0.30 |" in card
+        assert f"| {name} | 0.976 (0.95) | 0.976 (0.95) | 0.976 (0.95) | 0.765 |" in card
+    assert "{" not in card

@@ -81,7 +81,7 @@ def test_what_is_trained_to_predict_is_what_the_pipeline_asks_the_network(family
     captions = ["a photo of a dog in the snow", ""]
     noisy = torch.randn(2, 8, 16, 16)
     with torch.no_grad():
-        trained = form.predict(modules, captions, noisy, torch.tensor([500, 500]))
+        trained = form.predict(modules, form.tokens(captions), noisy, torch.tensor([500, 500]))
         backbone = _backbone(family, modules)
         asked = backbone.forward(noisy, torch.tensor([500, 500]), backbone.encode(captions))
     torch.testing.assert_close(trained, asked, rtol=1e-4, atol=1e-5)

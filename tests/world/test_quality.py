@@ -9,15 +9,11 @@ from persongen_lib.core.paths import DATA
 from persongen_lib.world.draw.scene import CLASSES
 from persongen_lib.world.language.captions import parse
 from persongen_lib.world.language.vocabulary import clip_tokenizer
-from persongen_lib.world.models.oracle import load_oracle
+from persongen_lib.world.models.oracle import FOLDER, JUDGE, load_oracle
 from persongen_lib.world.models.segmenter import load_segmenter
-from persongen_lib.world.training import held_out, measure
-from persongen_lib.world.training.samples import (
-    frechet,
-    frechet_to_renders,
-    sample_accuracy,
-    superclass_wishes,
-)
+from persongen_lib.world.training import accuracy, held_out, measure
+from persongen_lib.world.training.samples import frechet, frechet_to_renders, sample_accuracy
+from persongen_lib.world.training.wishes import superclass_wishes
 
 
 @pytest.fixture(scope="module")
@@ -30,35 +26,51 @@ def backbone():
     return load_backbone("micro", device="cpu")
 
 
-def test_the_oracle_reads_held_out_renders_and_decoded_ones(oracle, backbone):
+@pytest.fixture(scope="module", params=[FOLDER, JUDGE], ids=["oracle", "judge"])
+def reader(request):
+    return load_oracle(request.param)
+
+
+def test_oracle_and_judge_read_held_out_renders_and_decoded_ones(reader, backbone):
     for through in (None, backbone):
-        accuracy = measure.oracle_accuracy(oracle, through, 200)
-        assert accuracy["class"] >= 0.94 and accuracy["context"] >= 0.97 and accuracy["accessory"] >= 0.85
+        shares = accuracy.oracle_accuracy(reader, through, 200)
+        assert shares["class"] >= 0.94 and shares["context"] >= 0.97 and shares["accessory"] >= 0.85
 
 
-def test_the_identity_encoder_tells_individuals_apart(oracle, backbone):
-    assert measure.identity_auc(oracle, None, 8)["auc"] >= 0.93
-    assert measure.identity_auc(oracle, backbone, 8)["auc"] >= 0.9
+def test_the_identity_encoders_tell_individuals_apart(reader, backbone):
+    assert accuracy.identity_auc(reader, None, 8)["auc"] >= 0.93
+    assert accuracy.identity_auc(reader, backbone, 8)["auc"] >= 0.9
+
+
+def test_the_judge_reads_other_styles_and_agrees_with_the_oracle(oracle, backbone):
+    judge = load_oracle(JUDGE)
+    shares = accuracy.oracle_accuracy(judge, None, 200, styled=True)
+    assert shares["class"] >= 0.9 and shares["context"] >= 0.95 and shares["accessory"] >= 0.85
+    agreed = accuracy.reader_agreement(oracle, judge, backbone, 200)
+    assert all(agreed[head]["kappa"] > 0.85 for head in ("class", "context", "accessory"))
+    assert agreed["identity"]["rank_correlation"] > 0.3
 
 
 def test_the_segmenter_finds_subjects_and_their_color_words(backbone):
     for through in (None, backbone):
-        found = measure.segmenter_accuracy(load_segmenter(), through, 200)
+        found = accuracy.segmenter_accuracy(load_segmenter(), through, 200)
         assert found["iou"] >= 0.85 and found["color"] >= 0.85
 
 
 def test_the_autoencoder_keeps_pictures(backbone):
-    assert measure.autoencoder_psnr(backbone, 48)["psnr"] >= 28
+    assert accuracy.autoencoder_psnr(backbone, 48)["psnr"] >= 28
 
 
 def test_open_clip_loads_the_evaluator_and_it_names_pictures():
-    accuracy = measure.clip_accuracy(DATA / "models" / "micro-clip", None, 120)
-    assert accuracy["class"] >= 0.85 and accuracy["context"] >= 0.9
+    shares = accuracy.clip_accuracy(DATA / "models" / "micro-clip", None, 120)
+    assert shares["class"] >= 0.85 and shares["context"] >= 0.9
 
 
 def test_the_generator_follows_prompts(oracle, backbone):
-    scores = sample_accuracy(backbone, oracle, load_segmenter(), 5.0, 48)
+    scores = sample_accuracy(backbone, oracle, oracle, load_segmenter(), 5.0, 48)
     assert scores["class"] >= 0.85 and scores["context"] >= 0.85
+    assert scores["judge"] == {name: scores[name] for name in ("class", "context", "accessory")}
+    assert scores["agreement"]["identity"]["rank_correlation"] == pytest.approx(1)
 
 
 def test_the_generators_folder_speaks_the_worlds_language(backbone):

@@ -291,6 +291,8 @@ def test_world_render_leaves_pictures_with_their_truth(tmp_path, capsys):
         ["measure", "--models", "nowhere"],
         ["measure", "--only", "micro-nothing"],
         ["concepts", "--places", "3"],
+        ["trial", "--models", "nowhere"],
+        ["score", "nowhere", "nowhere"],
         ["train", "clip", "--steps", "0"],
         ["train", "generator", "--start-from", "nowhere"],
     ],

@@ -130,7 +130,7 @@ def class_examples(
 ) -> Examples:
     """Sample images of the class from the model before fine-tuning, and encode them.
 
-    The images are kept in the store for every fine-tuning that asks for the same.
+    The images are kept in the store for every fine-tuning that asks for the same. They have the size of the training.
 
     Args:
         method: The fine-tuning method: its `template`, and the number, steps and guidance scale of the class images.
@@ -141,6 +141,8 @@ def class_examples(
     Returns:
         `num_class_images` examples with the superclass prompt, without masks.
     """
+    side = square(method, backbone)
+    own = None if side == backbone.image_size else side
     pictures = sample_spec(
         "superclass",
         prompts=[method.template],
@@ -150,18 +152,19 @@ def class_examples(
         class_name=spec.class_name,
         token="sks",
         loading=spec.loading,
+        height=own,
+        width=own,
         guidance_scale=method.class_guidance_scale,
     )
     folder = run_sample(
         pictures,
         replace(runtime, dtype=None),
         backbone=backbone,
-        batch_size=images_at_once(backbone.image_size, backbone.image_size, MOST_AT_ONCE),
+        batch_size=images_at_once(side, side, MOST_AT_ONCE),
         kind="class_images",
     )
     images = [read_picture(folder / row["file"]) for row in read_pictures(folder)]
     prompt = Prompts(method.template, spec.token, spec.class_name)["superclass"]
-    side = square(method, backbone)
     return Examples(_latents(backbone, images, (side, side)), (prompt,) * len(images))
 
 

@@ -15,6 +15,7 @@ from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.data.concepts import Concept
 from persongen_lib.finetune.engine.encoding import EncodingMethod
 from persongen_lib.finetune.engine.options import TrainingOptions
+from persongen_lib.finetune.engine.views import check_resolution
 
 if TYPE_CHECKING:
     from persongen_lib.finetune.engine.trainable import Trainable
@@ -111,7 +112,12 @@ class Method(TrainingOptions):
         return True
 
     def completed(self, backbone: str | Path) -> Self:
-        """The method itself, which needs nothing beside its parameters."""
+        """The method itself, which needs nothing beside its parameters.
+
+        Raises:
+            UserError: The model can't take the resolution.
+        """
+        check_resolution(self, backbone)
         return self
 
     def check(self, concept: Concept, num_steps: int) -> None:

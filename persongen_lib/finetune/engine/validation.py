@@ -12,6 +12,8 @@ from persongen_lib.backbones.amounts import MOST_AT_ONCE, images_at_once
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.files import write_atomic
 from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.finetune.engine.method import make_method
+from persongen_lib.finetune.engine.views import square
 from persongen_lib.sampling.engine.sampler import sample
 from persongen_lib.sampling.engine.strategy import make_strategy
 
@@ -24,6 +26,8 @@ def write_strip(
 ) -> None:
     """Write validation/step_00100.png, if it is not there: each template with each of `SEEDS`, by base sampling.
 
+    Its images have the size of the training.
+
     Args:
         folder: The folder of the fine-tuning.
         steps: The number of training steps so far, which names the file.
@@ -34,6 +38,8 @@ def write_strip(
     path = folder / "validation" / f"step_{steps:05d}.png"
     if path.exists():
         return
+    side = square(make_method(spec.method, **spec.parameters), backbone)
+    own = None if side == backbone.image_size else side
     with parametrize.cached():
         pictures = sample(
             backbone,
@@ -42,7 +48,9 @@ def write_strip(
             spec.token,
             spec.class_name,
             seeds=SEEDS,
-            batch_size=images_at_once(backbone.image_size, backbone.image_size, MOST_AT_ONCE),
+            height=own,
+            width=own,
+            batch_size=images_at_once(side, side, MOST_AT_ONCE),
         ).images
     width, height = pictures[0].size
     strip = Image.new("RGB", (width * len(pictures), height))

@@ -9,7 +9,9 @@ import torch
 from PIL import ImageOps
 from PIL.Image import Image, Resampling
 
+from persongen_lib.backbones.families import image_unit
 from persongen_lib.backbones.latent import LatentDiffusion
+from persongen_lib.backbones.sources import locate
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.training import step_seed
 from persongen_lib.finetune.engine.options import TrainingOptions
@@ -34,8 +36,21 @@ def square(options: TrainingOptions, backbone: LatentDiffusion) -> int:
     unit = _unit(backbone)
     side = options.resolution or backbone.image_size
     if side % unit:
-        raise UserError(f"resolution must be a multiple of {unit} for {backbone.name}, not {side}")
+        raise _misfit(backbone.name, unit, side)
+    backbone.check_size(side // backbone.pixels_per_latent, side // backbone.pixels_per_latent)
     return side
+
+
+def check_resolution(options: TrainingOptions, source: str) -> None:
+    """A UserError for a resolution that a model can't take, where its configurations are here; nothing is loaded."""
+    unit = image_unit(locate(source)) if options.resolution else None
+    if unit and options.resolution % unit:
+        raise _misfit(source, unit, options.resolution)
+
+
+def _misfit(name: str, unit: int, side: int) -> UserError:
+    """The error for a resolution of a training."""
+    return UserError(f"resolution must be a multiple of {unit} for {name}, not {side}")
 
 
 def buckets(side: int, unit: int) -> list[Size]:
@@ -58,9 +73,11 @@ def size_of(options: TrainingOptions, backbone: LatentDiffusion, picture: Image)
     if not options.buckets:
         return side, side
     shape = math.log(picture.width / picture.height)
-    return min(
+    width, height = min(
         buckets(side, _unit(backbone)), key=lambda size: (abs(math.log(size[0] / size[1]) - shape), size)
     )
+    backbone.check_size(height // backbone.pixels_per_latent, width // backbone.pixels_per_latent)
+    return width, height
 
 
 def views(

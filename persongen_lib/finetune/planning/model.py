@@ -56,10 +56,16 @@ class ModelMemory:
         return self._run(lambda: self._forward(rows, height, width))
 
     @functools.cache  # noqa: B019
-    def decoding(self, images: int, height: int, width: int) -> int:
-        """What decoding so many images at once adds."""
+    def decoding(self, images: int, height: int, width: int, tiling: bool = False) -> int:
+        """What decoding so many images at once adds, in tiles or not."""
         vae, size = self.backbone.parts["vae"], self._latents(images, height, width)
-        return self._run(lambda: vae.decode(torch.empty(size, dtype=vae.dtype), return_dict=False)[0].float())
+        vae.use_tiling = tiling
+        try:
+            return self._run(
+                lambda: vae.decode(torch.empty(size, dtype=vae.dtype), return_dict=False)[0].float()
+            )
+        finally:
+            vae.use_tiling = False
 
     @functools.cache  # noqa: B019
     def encoding(self, images: int, height: int, width: int) -> int:

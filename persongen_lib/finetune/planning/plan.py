@@ -82,12 +82,15 @@ class Plan:
         if self.batch_size is not None:
             check_steps(self.batch_size, what="the batch size")
 
-    def sampling(self, batch_size: int | None = None, offload: bool = False) -> list[Stage]:
+    def sampling(
+        self, batch_size: int | None = None, offload: bool = False, tiling: bool = False
+    ) -> list[Stage]:
         """The stages of sampling a fine-tuned model.
 
         Args:
             batch_size: Images that are sampled together; None for the plan's.
             offload: Whether only the part that computes is on the GPU.
+            tiling: Whether the autoencoder works in tiles.
         """
         memory, side = self._model(self.dtype), self._side(self.made)
         batch = batch_size or self.batch_size or MOST_AT_ONCE
@@ -104,7 +107,9 @@ class Plan:
             ),
             Stage(
                 "decode",
-                self._with(memory, "vae", offload) | kept | {"activations": self._decoding(memory, batch)},
+                self._with(memory, "vae", offload)
+                | kept
+                | {"activations": self._decoding(memory, batch, tiling)},
             ),
         ]
 
@@ -112,11 +117,11 @@ class Plan:
         """The stages of a fine-tuning, by the plan's method or one with other parameters."""
         method = method or self.made
         memory, side = self._model(frozen_precision(method, self.dtype)), self._side(method)
-        at_once, own = images_at_once(side, side), memory.backbone.image_size
+        at_once = images_at_once(side, side)
         stages = []
         if method.prior_weight:
-            batch = images_at_once(own, own, MOST_AT_ONCE)
-            adds = max(memory.prediction(2 * batch, own, own), self._decoding(memory, batch))
+            batch = images_at_once(side, side, MOST_AT_ONCE)
+            adds = max(memory.prediction(2 * batch, side, side), memory.decoding(batch, side, side))
             stages.append(Stage("class pictures", self._with(memory) | {"activations": adds}))
         stages.append(
             Stage(
@@ -158,11 +163,15 @@ class Plan:
         """Options of sampling, thriftier and thriftier."""
         usual = self.batch_size or MOST_AT_ONCE
         yield "the defaults", self.sampling()
-        for batch, offload in ((min(2, usual), False), (1, False), (1, True)):
+        settings = [(min(2, usual), False, False), (1, False, False), (1, True, False)]
+        if self._tiles():
+            settings.append((1, True, True))
+        for batch, offload, tiling in settings:
             options = [f"--batch-size {batch}"] if batch < usual else []
-            options += ["offload=True of load_backbone"] if offload else []
+            options += ["--offload"] if offload else []
+            options += ["--vae-tiling"] if tiling else []
             if options:
-                yield " with ".join(options), self.sampling(batch, offload)
+                yield " ".join(options), self.sampling(batch, offload, tiling)
 
     def _trainings(self) -> Iterator[tuple[str, list[Stage]]]:
         """Options of the training, thriftier and thriftier."""
@@ -197,9 +206,15 @@ class Plan:
         rows = method.batch_size * (2 if method.prior_weight else 1)
         return memory.step(method, rows, side, side)
 
-    def _decoding(self, memory: ModelMemory, batch: int) -> int:
+    def _decoding(self, memory: ModelMemory, batch: int, tiling: bool = False) -> int:
         side = self._side(self.made)
-        return memory.decoding(images_at_once(side, side, batch), side, side)
+        return memory.decoding(images_at_once(side, side, batch), side, side, tiling)
+
+    def _tiles(self) -> bool:
+        """Whether the images are larger than a tile of the autoencoder."""
+        side = self._side(self.made)
+        vae = self._model(self.dtype).backbone.parts["vae"]
+        return getattr(vae, "tile_sample_min_size", side) < side
 
     def _with(self, memory: ModelMemory, using: str = "", offload: bool = False) -> dict[str, int]:
         """The weights that are on the GPU: all, or with `offload` those of what computes."""

@@ -29,7 +29,7 @@ def resolved(
     Args:
         spec: the run as it was asked for.
         runtime: its dtype, or the usual one of its device, is the run's.
-        backbone: one that is loaded already, whose dtype is the run's.
+        backbone: one that is loaded already, whose dtype and tiling are the run's.
         adapter: adapters as `Backbone.load_adapter` takes them, by default the store's fine-tuning; what is not the
             store's own is part of the run.
 
@@ -45,7 +45,7 @@ def resolved(
                 f"the backbone given computes in {dtype_name(backbone.dtype)}, not in {runtime.dtype}: "
                 "load it with this dtype, or leave the dtype out"
             )
-        spec = replace(spec, dtype=dtype_name(backbone.dtype))
+        spec = replace(spec, dtype=dtype_name(backbone.dtype), vae_tiling=backbone.vae_tiling)
     else:
         spec = computed_by(spec, runtime)
     if adapter is not None and (given := given_adapters(adapter)) != _stored_adapters(spec, runtime.store):
@@ -85,6 +85,7 @@ def ready_backbone(
     runtime: Runtime,
     backbone: Backbone | None = None,
     adapter: Any = None,
+    offload: bool = False,
 ) -> Backbone:
     """The spec's backbone with the spec's fine-tuning loaded.
 
@@ -93,6 +94,7 @@ def ready_backbone(
         runtime: where the fine-tuning is kept, and what computes.
         backbone: one that is loaded already, reused when it is given.
         adapter: adapters as `Backbone.load_adapter` takes them, by default the store's fine-tuning.
+        offload: as in `load_backbone`, for a backbone that is loaded here.
 
     Raises:
         UserError: the concept is not fine-tuned yet, the model can't be loaded, or model and adapter are not the run's.
@@ -103,8 +105,9 @@ def ready_backbone(
             f"the concept {spec.fine_tune.concept!r} is not fine-tuned yet in {runtime.store.root}: fine-tune first"
         )
     backbone = backbone or load_backbone(
-        spec.backbone, device=runtime.device, dtype=runtime.dtype, **spec.loading
-    )
+        spec.backbone, device=runtime.device, dtype=runtime.dtype, offload=offload, vae_tiling=spec.vae_tiling,
+        **spec.loading,
+    )  # fmt: skip
     check_weights(backbone, spec)
     if not given:
         backbone.unload_adapter()

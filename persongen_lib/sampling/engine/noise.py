@@ -100,6 +100,7 @@ def starting_noise(
             raise UserError(
                 f"the latents are of another {name} than {given} pixels: leave {name} out, or give other latents"
             )
+    backbone.check_size(rows, columns)
     return list(range(count // templates)) * templates, latents.float()
 
 
@@ -126,6 +127,7 @@ def latent_shape(
             if given % unit:
                 raise UserError(f"the {name} must be a multiple of {unit} pixels for this model, not {given}")
         sides.append(usual if given is None else given // pixels)
+    backbone.check_size(*sides)
     return channels, sides[0], sides[1]
 
 

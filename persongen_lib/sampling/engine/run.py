@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL.PngImagePlugin import PngInfo
 
+from persongen_lib.backbones.amounts import MOST_AT_ONCE, MOST_ON_GPU, images_at_once
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
@@ -38,9 +39,10 @@ def run_sample(
     runtime: Runtime,
     backbone: Backbone | None = None,
     adapter: Any = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     kind: str = "sample",
     preview_every: int | None = None,
+    offload: bool = False,
 ) -> Path:
     """The folder of a finished run, sampled now if it is not there yet, or not intact.
 
@@ -53,9 +55,10 @@ def run_sample(
         runtime: where runs are kept, and what computes them.
         backbone: one that is loaded already by `load_backbone`.
         adapter: adapters as `Backbone.load_adapter` takes them, by default the store's fine-tuning.
-        batch_size: images per network call and branch.
+        batch_size: images per network call and branch; None for what suits the device and the images' size.
         kind: the run's kind in the store.
         preview_every: how many steps lie between previews; None for none.
+        offload: keep on the GPU only the part that computes, of a backbone that is loaded here.
 
     Raises:
         UserError: as `resolved`, `ready_backbone` and `sample`.
@@ -67,15 +70,21 @@ def run_sample(
         store.remove(kind, spec)
 
     def work(folder: Path) -> dict[str, Any]:
-        model = ready_backbone(spec, runtime, backbone, adapter)
-        _sample_missing(spec, model, folder, batch_size, preview_every)
+        model = ready_backbone(spec, runtime, backbone, adapter, offload)
+        batch = batch_size or _usual_batch(model)
+        _sample_missing(spec, model, folder, batch, preview_every)
         return {
             "device": str(model.device),
             "dtype": str(model.dtype).removeprefix("torch."),
-            "batch_size": batch_size,
+            "batch_size": batch,
         }
 
     return store.ensure(kind, spec, work)
+
+
+def _usual_batch(backbone: Backbone) -> int:
+    side, most = backbone.image_size, MOST_AT_ONCE if backbone.device.type == "cpu" else MOST_ON_GPU
+    return images_at_once(side, side, most)
 
 
 def check_output(spec: SampleSpec, output: str | Path) -> None:

@@ -50,6 +50,7 @@ class SampleSpec(Spec):
         clip_skip: see `sample`; None for the model's usual layer.
         guidance_rescale: from 0 to 1, the share of rescaled guidance.
         loading: what the model is loaded with beside its name, by the names of `LOADING`.
+        vae_tiling: whether large images are decoded in tiles.
 
     Raises:
         UserError: a value that is not allowed, or a strategy that can't be run with these steps or this scheduler.
@@ -73,6 +74,7 @@ class SampleSpec(Spec):
     clip_skip: int | None = None
     guidance_rescale: float = 0.0
     loading: dict[str, Any] = field(default_factory=dict)
+    vae_tiling: bool = False
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
@@ -85,7 +87,9 @@ class SampleSpec(Spec):
         object.__setattr__(self, "seeds", parse_seeds(self.seeds))
         object.__setattr__(self, "num_steps", check_steps(self.num_steps))
         object.__setattr__(self, "scheduler", scheduler_name(self.scheduler))
-        checked_loading(self.loading)
+        if not isinstance(self.vae_tiling, bool):
+            raise UserError(f"vae_tiling must be True or False, not {self.vae_tiling!r}")
+        object.__setattr__(self, "loading", checked_loading(self.loading))
         for name, value in checked_options(**{name: getattr(self, name) for name in OPTIONS}).items():
             object.__setattr__(self, name, value)
         for name, value in self.parameters.items():
@@ -115,8 +119,9 @@ class SampleSpec(Spec):
         """Plain JSON values: the strategy as its name and its parameters, and no options that are left out."""
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in OPTIONS}
         values.update(self.options)
-        if not self.loading:
-            del values["loading"]
+        for name in ("loading", "vae_tiling"):
+            if not values[name]:
+                del values[name]
         values["fine_tune"] = self.fine_tune and self.fine_tune.to_dict()
         values["strategy"], values["parameters"] = self.strategy.name, self.parameters
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -153,6 +158,7 @@ def sample_spec(
     clip_skip: int | None = None,
     guidance_rescale: float = 0.0,
     loading: Mapping[str, Any] | None = None,
+    vae_tiling: bool = False,
     **parameters: Any,
 ) -> SampleSpec:
     """The spec of a sample run, with every parameter of the strategy filled in and checked.
@@ -176,6 +182,7 @@ def sample_spec(
         clip_skip: see `sample`; None for the model's usual layer.
         guidance_rescale: from 0 to 1, the share of rescaled guidance.
         loading: `original`, `variant`, `vae` and `guidance` of `load_backbone`; of a fine-tuning its own.
+        vae_tiling: as in `load_backbone`.
         parameters: of the strategy; those that are not given are the model's usual ones.
 
     Raises:
@@ -211,6 +218,7 @@ def sample_spec(
         clip_skip=clip_skip,
         guidance_rescale=guidance_rescale,
         loading=loading,
+        vae_tiling=vae_tiling,
     )
 
 

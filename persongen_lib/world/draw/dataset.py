@@ -19,11 +19,14 @@ from persongen_lib.world.draw.scene import (
     Scene,
     render,
 )
+from persongen_lib.world.draw.styles import USUAL, Style
 
 COLOR_NAMES = tuple(COLORS)
 SHARD = 4096
 PAIR = 2
 """Consecutive pictures of a pair show the same identity in two contexts (for the identity encoder)."""
+STYLED_SHARE = 0.6
+"""Of the pictures of a styled data set; the others are drawn in the usual style."""
 
 
 def labels_of(scene: Scene) -> tuple[int, int, int, int]:
@@ -40,9 +43,18 @@ def scene_at(index: int, seed: int) -> Scene:
     return Scene.draw(np.random.default_rng((seed, index // PAIR, 1 + index % PAIR)), identity=identity)
 
 
-def _render_shard(folder: Path, shard: int, seed: int) -> None:
-    scenes = [scene_at(shard * SHARD + k, seed) for k in range(SHARD)]
-    pictures, coverages = zip(*map(render, scenes), strict=True)
+def style_at(index: int, seed: int) -> Style:
+    """The style of picture `index` of a styled data set, which the two pictures of a pair do not share."""
+    rng = np.random.default_rng((seed, index // PAIR, 1 + PAIR + index % PAIR))
+    return Style.draw(rng) if rng.uniform() < STYLED_SHARE else USUAL
+
+
+def _render_shard(folder: Path, shard: int, seed: int, styled: bool) -> None:
+    rows = range(shard * SHARD, (shard + 1) * SHARD)
+    scenes = [scene_at(row, seed) for row in rows]
+    styles = [style_at(row, seed) if styled else USUAL for row in rows]
+    drawn = [render(scene, style=style) for scene, style in zip(scenes, styles, strict=True)]
+    pictures, coverages = zip(*drawn, strict=True)
     labels = np.array([labels_of(scene) for scene in scenes], np.uint8)
     _save_masks(folder, shard, coverages)
     write_atomic(folder / f"{shard:04d}-labels.npy", lambda path: _save(path, labels))
@@ -54,7 +66,9 @@ def _save(path: Path, array: np.ndarray) -> None:
         np.save(file, array)
 
 
-def render_dataset(folder: str | Path, pictures: int, seed: int = 0, workers: int = 2) -> None:
+def render_dataset(
+    folder: str | Path, pictures: int, seed: int = 0, workers: int = 2, styled: bool = False
+) -> None:
     """Render training images with their labels and masks into shards of `SHARD`; existing shards are kept.
 
     A mask is the subject's, one bit per pixel.
@@ -64,12 +78,13 @@ def render_dataset(folder: str | Path, pictures: int, seed: int = 0, workers: in
         pictures: The least number of images; the last shard is filled.
         seed: The seed of the scenes, see `scene_at`.
         workers: The number of processes.
+        styled: Draw in many styles, see `style_at`, not in the usual one alone.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     missing = [k for k in range(-(-pictures // SHARD)) if not (folder / f"{k:04d}.npy").exists()]
     with ProcessPoolExecutor(workers) as pool:
-        jobs = [pool.submit(_render_shard, folder, shard, seed) for shard in missing]
+        jobs = [pool.submit(_render_shard, folder, shard, seed, styled) for shard in missing]
         for job in tqdm(jobs, desc="render", unit="shard"):
             job.result()
 

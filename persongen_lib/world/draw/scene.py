@@ -9,6 +9,7 @@ import numpy as np
 from persongen_lib.world.draw.accessories import ACCESSORIES, BEHIND, paint_accessory
 from persongen_lib.world.draw.contexts import CONTEXTS
 from persongen_lib.world.draw.shapes import Canvas, hsv
+from persongen_lib.world.draw.styles import USUAL, Style
 from persongen_lib.world.draw.subjects import LIVE, PATTERNS, SUBJECTS, Paint, patterned
 
 CLASSES = tuple(SUBJECTS)
@@ -162,9 +163,9 @@ def lens(layers: np.ndarray, size: int) -> np.ndarray:
     return layers
 
 
-def render(scene: Scene, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def render(scene: Scene, size: int = 64, style: Style = USUAL) -> tuple[np.ndarray, np.ndarray]:
     """The picture, (size, size, 3) uint8, and the subject's coverage mask, (size, size) float32 in [0, 1]."""
-    canvas = Canvas(size)
+    canvas = Canvas(size, style)
     CONTEXTS[scene.context](canvas, np.random.default_rng(scene.background_seed))
     canvas.paint(
         canvas.ellipse(scene.x, scene.y, scene.scale * 0.95, scene.scale * 0.16), (0, 0, 0), 0.35, softness=5
@@ -177,7 +178,7 @@ def render(scene: Scene, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
         primary = hsv(hue, saturation, value)
         second = hsv(hue, saturation * 0.75, value * 0.62)
     fill = patterned(canvas, primary, second, identity.pattern, identity.phase, identity.period)
-    shade = (1.06 - 0.14 * canvas.y)[..., None].astype(np.float32)
+    shade = (1.06 - style.shading * (canvas.y + style.slant * canvas.x))[..., None].astype(np.float32)
     paint = Paint(fill * shade, primary, second, hsv(*identity.accent), hsv(*identity.eye))
     if scene.accessory in BEHIND:
         paint_accessory(canvas, scene.accessory, identity.class_name)
@@ -185,7 +186,7 @@ def render(scene: Scene, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     if scene.accessory and scene.accessory not in BEHIND:
         paint_accessory(canvas, scene.accessory, identity.class_name)
     tint = scene.light * np.array([1 + 0.05 * scene.warmth, 1.0, 1 - 0.05 * scene.warmth], np.float32)
-    rgb = np.clip(lens(canvas.rgb, size) * tint, 0, 1)
+    rgb = np.clip(style.graded(lens(canvas.rgb, size) * tint), 0, 1)
     return (rgb * 255 + 0.5).astype(np.uint8), lens(canvas.mask[..., None], size)[..., 0]
 
 

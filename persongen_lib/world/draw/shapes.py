@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from persongen_lib.world.draw.styles import USUAL, Style
+
 Color = tuple[float, float, float] | np.ndarray
 
 
 class Canvas:
-    """A square RGB picture with values in [0, 1] and a coverage mask of what was painted as subject."""
+    """A square RGB picture with values in [0, 1] and a coverage mask of what was painted as subject.
 
-    def __init__(self, size: int = 64):
+    Args:
+        size: Height and width in pixels.
+        style: How outlines are drawn.
+    """
+
+    def __init__(self, size: int = 64, style: Style = USUAL):
         rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
-        self.size = size
+        self.size, self.style = size, style
         self.columns, self.rows = columns + 0.5, rows + 0.5
         self.rgb = np.zeros((size, size, 3), np.float32)
         self.mask = np.zeros((size, size), np.float32)
@@ -73,10 +80,10 @@ class Canvas:
         Args:
             distance: Signed distances (H, W), negative inside, in the current units.
             color: RGB in [0, 1], a triple or an (H, W, 3) array; the outline is a darker shade of its mean.
-            width: The width of the outline in local units.
+            width: The width of the outline in local units, in the usual style.
         """
-        ink = np.asarray(color, np.float32).reshape(-1, 3).mean(0) * 0.28
-        self.paint(distance - width, ink, subject=True)
+        ink = np.asarray(color, np.float32).reshape(-1, 3).mean(0) * self.style.ink
+        self.paint(distance - width * self.style.line, ink, subject=True)
         self.paint(distance, color, subject=True)
 
     # shapes: every one returns signed distances on the current grid

@@ -29,7 +29,10 @@ ACCESSORY_PHRASES = {
     "umbrella": "with an umbrella",
     "wings": "with wings",
 }
-OPENINGS = ("a photo of a", "a photo of", "a picture of a", "a", "")
+OPENINGS = {"a photo of a": 0.35, "a photo of": 0.2, "a picture of a": 0.1, "a": 0.25, "": 0.1}
+"""How captions begin, and the share of each."""
+UNMENTIONED = 0.12
+"""Share of captions that leave out the context."""
 PLACEHOLDERS = ("sks", "zwx", "ohwx")
 """Rare words that no caption contains: free to be bound to a concept, as `sks` in Stable Diffusion."""
 
@@ -51,24 +54,30 @@ class Parsed:
     color: str | None = None
 
 
-def caption(
-    class_name: str, context: str | None, accessory: str | None, color: str | None, rng: np.random.Generator
-) -> str:
-    """A random wording of a scene; the context goes unmentioned in 12 % of the captions.
+def wordings(class_name: str, context: str, accessory: str | None, color: str | None) -> dict[str, float]:
+    """Every wording of a scene, with its share among captions.
 
     Args:
         class_name: One of `CLASSES`.
-        context: One of `CONTEXT_PHRASES`, or None.
+        context: One of `CONTEXT_PHRASES`.
         accessory: One of `ACCESSORY_PHRASES`, or None.
         color: A color word, or None.
-        rng: The source of randomness.
     """
-    words = [str(rng.choice(OPENINGS, p=(0.35, 0.2, 0.1, 0.25, 0.1))), color or "", class_name]
-    if accessory:
-        words.append(ACCESSORY_PHRASES[accessory])
-    if context and rng.uniform() > 0.12:
-        words.append(CONTEXT_PHRASES[context])
-    return " ".join(word for word in words if word)
+    subject = [color, class_name, ACCESSORY_PHRASES.get(accessory or "")]
+    places = {CONTEXT_PHRASES[context]: 1 - UNMENTIONED, "": UNMENTIONED}
+    return {
+        " ".join(filter(None, [opening, *subject, place])): share * said
+        for opening, share in OPENINGS.items()
+        for place, said in places.items()
+    }
+
+
+def caption(
+    class_name: str, context: str, accessory: str | None, color: str | None, rng: np.random.Generator
+) -> str:
+    """A random wording of a scene; see `wordings`."""
+    told = wordings(class_name, context, accessory, color)
+    return str(rng.choice([*told], p=[*told.values()]))
 
 
 def parse(text: str) -> Parsed:

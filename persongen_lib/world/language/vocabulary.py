@@ -44,7 +44,6 @@ def _merge(parts: list[str], pair: tuple[str, str]) -> list[str]:
     return merged
 
 
-@cache
 def clip_tokenizer():
     """A transformers CLIPTokenizer in which every word of the micro-world is one token."""
     from transformers import CLIPTokenizer
@@ -68,7 +67,6 @@ def word_tokenizer():
     return tokenizer
 
 
-@cache
 def t5_tokenizer():
     """A transformers T5Tokenizer in which every word of the micro-world is one piece; others are spelled."""
     from transformers import T5Tokenizer

@@ -1,4 +1,4 @@
-"""The networks of the micro-world's own evaluators: the ground-truth oracle and the open_clip model's shape."""
+"""The networks of the micro-world's own evaluators: oracle, judge and segmenter, and the open_clip model's shape."""
 
 from __future__ import annotations
 
@@ -16,26 +16,19 @@ COLORED = ("none", *COLORS)
 """What a color word may have done to a subject."""
 
 
-class OracleNetwork(nn.Module):
-    """One small residual tower (timm) with three classifiers and an identity embedding.
+class Reader(nn.Module):
+    """Three classifiers and an identity embedding on the features of a tower.
 
     Input (n, 3, 64, 64) in [-1, 1]. Output: logits by head, and "identity" (n, 64) of unit length.
+
+    Args:
+        tower: Gives features (n, width) of images.
+        width: The number of features.
     """
 
-    def __init__(self):
+    def __init__(self, tower: nn.Module, width: int):
         super().__init__()
-        from timm.models.resnet import BasicBlock, ResNet
-
-        self.tower = ResNet(
-            BasicBlock,
-            (1, 1, 1, 1),
-            num_classes=0,
-            stem_type="deep",
-            stem_width=16,
-            channels=(32, 64, 128, 224),
-        )
-        self.tower.maxpool = nn.Identity()
-        width = self.tower.num_features
+        self.tower = tower
         self.heads = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in HEADS.items()})
         self.identity = nn.Linear(width, IDENTITY_DIM)
 
@@ -43,6 +36,62 @@ class OracleNetwork(nn.Module):
         features = self.tower(x)
         outputs = {name: head(features) for name, head in self.heads.items()}
         return outputs | {"identity": F.normalize(self.identity(features).float(), dim=-1)}
+
+
+class OracleNetwork(Reader):
+    """A reader with a small residual tower (timm)."""
+
+    def __init__(self):
+        from timm.models.resnet import BasicBlock, ResNet
+
+        tower = ResNet(
+            BasicBlock,
+            (1, 1, 1, 1),
+            num_classes=0,
+            stem_type="deep",
+            stem_width=16,
+            channels=(32, 64, 128, 224),
+        )
+        tower.maxpool = nn.Identity()
+        super().__init__(tower, tower.num_features)
+
+
+class JudgeNetwork(Reader):
+    """A reader with a small vision transformer; it shares no layer's form with the oracle's residual tower."""
+
+    WIDTH = 112
+
+    def __init__(self):
+        super().__init__(VisionTransformer(self.WIDTH), self.WIDTH)
+
+
+class VisionTransformer(nn.Module):
+    """A vision transformer over the 8 x 8 places that three convolutions leave, with their mean as features.
+
+    Dosovitskiy et al. 2021, arXiv 2010.11929; the convolutions as in Xiao et al. 2021, arXiv 2106.14881.
+    """
+
+    STEM = (3, 32, 64)
+
+    def __init__(self, width: int, depth: int = 4, heads: int = 4):
+        super().__init__()
+        self.stem = nn.Sequential()
+        for before, after in zip(self.STEM, (*self.STEM[1:], width), strict=True):
+            self.stem += nn.Sequential(nn.Conv2d(before, after, 3, 2, padding=1), nn.GELU())
+        self.place = nn.Parameter(0.02 * torch.randn(1, 64, width))
+        self.layers = nn.Sequential(
+            *(
+                nn.TransformerEncoderLayer(
+                    width, heads, 3 * width, 0.0, F.gelu, batch_first=True, norm_first=True
+                )
+                for _ in range(depth)
+            )
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.stem(x).flatten(2).transpose(1, 2) + self.place
+        return self.norm(self.layers(tokens)).mean(1)
 
 
 class SegmenterNetwork(nn.Module):

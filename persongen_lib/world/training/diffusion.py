@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from persongen_lib.world.draw.dataset import Pictures, words_of
-from persongen_lib.world.language.captions import caption
+from persongen_lib.world.draw.dataset import Pictures
 from persongen_lib.world.models.forms.form import FORMS, NOISE, Form
 from persongen_lib.world.training.alignment import WEIGHT, Alignment, LatentEncoder
 from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
+from persongen_lib.world.training.wordings import Wordings
 
 PLAN = Plan(steps=7_000, batch_size=32, learning_rate=1e-3, flat=0.45, final=0.02, warmup=200, ema=0.999)
 EMPTY = 0.1
@@ -43,9 +43,10 @@ class DiffusionTask:
     """
 
     def __init__(self, data: str, latents: str, family: str, encoder: str, start: str | None, device: str):
-        self.labels = Pictures(data).labels
-        self.latents = np.load(latents, mmap_mode="r")
-        self.scale, self.form, self.device = latent_scale(self.latents), FORMS[family], device
+        stored = np.load(latents, mmap_mode="c")
+        self.scale, self.form, self.device = latent_scale(stored), FORMS[family], device
+        self.latents = torch.from_numpy(stored).to(device)
+        self.wordings = Wordings(Pictures(data).labels, self.form, EMPTY, device)
         self.start = start
         self.encoder = LatentEncoder().requires_grad_(False).to(device).eval()
         self.encoder.load_state_dict(load_file(encoder))
@@ -56,20 +57,19 @@ class DiffusionTask:
         modules = nn.ModuleDict({**self.form.modules(), "alignment": Alignment(self.form.channels)})
         if self.start:
             begin_from(self.form, modules, Path(self.start))
-        layer = self.form.denoiser(modules).get_submodule(self.form.aligned)
-        layer.register_forward_hook(self._keep)
+        denoiser = self.form.denoiser(modules)
+        denoiser.get_submodule(self.form.aligned).register_forward_hook(self._keep)
+        if self.device.startswith("cuda"):
+            denoiser.compile()
         return modules
 
     def _keep(self, layer: nn.Module, inputs: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
         self.hidden = output[0] if isinstance(output, tuple) else output
 
-    def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
-        rows = draws.numpy.integers(len(self.latents), size=batch_size)
-        captions = [
-            "" if draws.numpy.uniform() < EMPTY else caption(*words_of(self.labels[row]), draws.numpy)
-            for row in rows
-        ]
-        x0 = torch.from_numpy(self.latents[rows].astype(np.float32)).to(self.device) * self.scale
+    def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+        rows = torch.randint(len(self.latents), (batch_size,), generator=draws.torch, device=self.device)
+        tokens = self.wordings.draw(rows, draws.torch)
+        x0 = self.latents[rows].float() * self.scale
         noise = torch.randn(x0.shape, generator=draws.torch, device=self.device)
         normal = torch.randn(batch_size, generator=draws.torch, device=self.device)
         uniform = torch.rand(batch_size, generator=draws.torch, device=self.device)
@@ -79,7 +79,7 @@ class DiffusionTask:
         noisy = a.sqrt() * x0 + (1 - a).sqrt() * noise
         target = a.sqrt() * noise - (1 - a).sqrt() * x0
         with mixed_precision(self.device):
-            prediction = self.form.predict(model, captions, noisy, t)
+            prediction = self.form.predict(model, tokens, noisy, t)
             with torch.no_grad():
                 features = self.encoder(x0)
             hidden = self.hidden
@@ -87,7 +87,7 @@ class DiffusionTask:
                 hidden = hidden.mT.unflatten(2, features.shape[2:])
             aligned = model["alignment"].loss(hidden, features.float())
         diffusion = (prediction.float() - target).square().mean()
-        return diffusion + WEIGHT * aligned, {"diffusion": diffusion.item(), "aligned": aligned.item()}
+        return diffusion + WEIGHT * aligned, {"diffusion": diffusion.detach(), "aligned": aligned.detach()}
 
 
 def begin_from(form: type[Form], modules: nn.ModuleDict, folder: Path) -> None:

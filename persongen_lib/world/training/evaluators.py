@@ -1,11 +1,12 @@
-"""Training of the evaluators: CLIP on pictures and captions, oracle and segmenter on the renderer's ground truth.
+"""Training of the evaluators: CLIP on pictures and captions, the others on the renderer's ground truth.
 
-Both see rendered pictures, pictures decoded from noisy latents, and blurred ones, so that blur does not mislead them.
+All see rendered pictures, pictures decoded from noisy latents, and blurred ones, so that blur does not mislead them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,8 +16,7 @@ from torch.nn import functional as F
 from persongen_lib.world.draw.dataset import PAIR, Pictures, words_of
 from persongen_lib.world.language.captions import caption
 from persongen_lib.world.language.vocabulary import LENGTH, word_tokenizer
-from persongen_lib.world.models.networks import HEADS, OracleNetwork, SegmenterNetwork, new_clip
-from persongen_lib.world.training.autoencoder import to_tensor
+from persongen_lib.world.models.networks import HEADS, Reader, SegmenterNetwork, new_clip
 from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
 
@@ -25,8 +25,13 @@ CLIP_PLAN = Plan(
 )
 SEGMENTER_PLAN = Plan(steps=700, batch_size=48, learning_rate=2e-3, flat=0.3)
 ORACLE_PLAN = Plan(steps=2_200, batch_size=96, learning_rate=2e-3, flat=0.3, weight_decay=0.05)
+JUDGE_PLAN = Plan(
+    steps=2_000, batch_size=96, learning_rate=1e-3, flat=0.3, weight_decay=0.05, warmup=200, seed=1
+)
 DECODED_SHARE, BLURRED_SHARE = 0.6, 0.2
 """Of the pictures that are kept decoded, and of all."""
+REACH = 4
+"""The most pixels by which an image is shifted in each direction."""
 
 
 class Views:
@@ -41,6 +46,7 @@ class Views:
     def __init__(self, data: str, decoded: str, device: str):
         self.pictures, self.device = Pictures(data), device
         self.decoded = np.load(decoded, mmap_mode="r")
+        self._rendered, self._decoded = held(self.pictures, device), held(self.decoded, device)
 
     def __call__(self, rows: np.ndarray, draws: Draws) -> Tensor:
         """(n, 3, 64, 64) in [-1, 1]."""
@@ -48,11 +54,10 @@ class Views:
 
     def shifted(self, rows: np.ndarray, draws: Draws) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The same, and what shifts another (n, C, 64, 64) tensor alike."""
-        pictures = self.pictures[rows]
+        pictures = self._rendered(rows)
         replaced = (rows < len(self.decoded)) & (draws.numpy.uniform(size=len(rows)) < DECODED_SHARE)
-        for k in np.flatnonzero(replaced):
-            pictures[k] = self.decoded[rows[k]]
-        x = to_tensor(pictures, self.device)
+        pictures[torch.from_numpy(replaced).to(self.device)] = self._decoded(rows[replaced])
+        x = pictures.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
         blurred = draws.numpy.uniform(size=len(rows)) < BLURRED_SHARE
         if blurred.any():
             index = torch.from_numpy(np.flatnonzero(blurred)).to(self.device)
@@ -60,17 +65,35 @@ class Views:
                 x[index], scale_factor=float(draws.numpy.uniform(0.5, 0.8)), mode="bilinear", antialias=True
             )
             x[index] = F.interpolate(small, size=64, mode="bilinear")
-        shift = torch.from_numpy(draws.numpy.uniform(-4, 5, (len(rows), 2)).astype(int))
-
-        def move(x: Tensor) -> Tensor:
-            padded = F.pad(x, (4, 4, 4, 4), mode="replicate")
-            moved = [torch.roll(p, tuple(s.tolist()), (1, 2)) for p, s in zip(padded, shift, strict=True)]
-            return torch.stack(moved)[..., 4:-4, 4:-4]
-
+        by = torch.from_numpy(draws.numpy.uniform(-REACH, REACH + 1, (len(rows), 2)).astype(int))
+        move = partial(moved, by=by.to(self.device))
         x = move(x)
         gain = 1 + 0.08 * torch.randn((len(rows), 1, 1, 1), generator=draws.torch, device=self.device)
         noise = torch.randn(x.shape, generator=draws.torch, device=self.device)
         return (x * gain + 0.03 * noise).contiguous(memory_format=torch.channels_last), move
+
+
+def held(pictures: Pictures | np.ndarray, device: str) -> Callable[[np.ndarray], Tensor]:
+    """What gives uint8 images (n, 64, 64, 3) at rows: read from disk on a CPU, else kept in the device's memory."""
+    if device == "cpu":
+        return lambda rows: torch.from_numpy(pictures[rows])
+    kept = torch.from_numpy(np.array(pictures[np.arange(len(pictures))])).to(device)
+    return lambda rows: kept[torch.from_numpy(rows).to(device)]
+
+
+def moved(x: Tensor, by: Tensor) -> Tensor:
+    """Images shifted by whole pixels, their edges repeated.
+
+    Args:
+        x: (n, C, H, W).
+        by: (n, 2) whole numbers, the pixels down and to the right.
+    """
+    rows, columns = (
+        (torch.arange(size, device=x.device) - by[:, k, None]).clamp(0, size - 1)
+        for k, size in enumerate(x.shape[2:])
+    )
+    number = torch.arange(len(x), device=x.device)[:, None, None]
+    return x.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
 
 
 class ClipTask:
@@ -105,12 +128,13 @@ class ClipTask:
         return loss, {"accuracy": (logits.argmax(1) == target).float().mean().item()}
 
 
-class OracleTask:
+class ReaderTask:
     """Classification by the renderer's labels, and a supervised contrastive loss over identities.
 
     Half of a batch are pairs of one class, so that the identity embedding must tell individuals of a class apart.
 
     Args:
+        network: Makes what is trained: `OracleNetwork` or `JudgeNetwork`.
         data: The folder of rendered images.
         decoded: The file of decoded images that `decode_latents` writes.
         device: "cpu", "cuda" ...
@@ -118,14 +142,15 @@ class OracleTask:
     Khosla et al. 2020.
     """
 
-    def __init__(self, data: str, decoded: str, device: str):
+    def __init__(self, network: Callable[[], Reader], data: str, decoded: str, device: str):
+        self.network = network
         self.views, self.device = Views(data, decoded, device), device
         self.labels = self.views.pictures.labels
         classes = self.labels[::PAIR, 0]
         self.pairs_of = [np.flatnonzero(classes == k) for k in range(len(HEADS["class"]))]
 
     def build(self) -> nn.Module:
-        return OracleNetwork().to(memory_format=torch.channels_last)
+        return self.network().to(memory_format=torch.channels_last)
 
     def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
         count = batch_size // PAIR

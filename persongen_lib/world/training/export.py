@@ -16,7 +16,7 @@ from persongen_lib.encoders.folder import write_encoder
 from persongen_lib.world.language.vocabulary import word_tokenizer
 from persongen_lib.world.models.autoencoder import new_autoencoder
 from persongen_lib.world.models.forms.form import FORMS
-from persongen_lib.world.models.networks import COLORED, HEADS, OracleNetwork, SegmenterNetwork, clip_config
+from persongen_lib.world.models.networks import COLORED, HEADS, Reader, SegmenterNetwork, clip_config
 from persongen_lib.world.training.elite import SIDE, SIZES, mappers_in
 
 
@@ -117,13 +117,19 @@ def export_clip(weights: Path, folder: Path) -> None:
     _write_folder(folder, write, weights)
 
 
-def export_oracle(weights: Path, folder: Path) -> None:
-    """config.json and model.safetensors for `persongen_lib.world.models.oracle.load_oracle`."""
+def export_reader(make: Callable[[], Reader], weights: Path, folder: Path) -> None:
+    """config.json and model.safetensors for `persongen_lib.world.models.oracle.load_oracle`.
+
+    Args:
+        make: Makes the network: `OracleNetwork` or `JudgeNetwork`.
+        weights: The training folder.
+        folder: The folder to write.
+    """
 
     def write(place: Path) -> None:
         config = {"heads": {name: list(values) for name, values in HEADS.items()}}
         (place / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        network = OracleNetwork()
+        network = make()
         network.load_state_dict(trained(weights))
         save_file(half(network.state_dict()), place / "model.safetensors")
 

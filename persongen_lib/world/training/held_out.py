@@ -10,6 +10,7 @@ from PIL.Image import Image, fromarray
 
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.world.draw.scene import Scene, render
+from persongen_lib.world.draw.styles import USUAL, Style
 
 SEED = 0xE7A1
 """Of every scene used here; training seeds are others."""
@@ -25,15 +26,19 @@ def scene(*key: int, **given) -> Scene:
     return Scene.draw(draws(*key), **given)
 
 
-def pictures(scenes: Sequence[Scene], through: Backbone | None = None, batch: int = 64) -> list[Image]:
+def pictures(
+    scenes: Sequence[Scene], through: Backbone | None = None, batch: int = 64, styled: bool = False
+) -> list[Image]:
     """Pictures of scenes.
 
     Args:
         scenes: What to draw.
         through: A model through whose autoencoder the renders pass; None leaves them as they are.
         batch: Images per call of the autoencoder.
+        styled: Draw each in a random style, not in the usual one.
     """
-    drawn = [fromarray(render(one)[0]) for one in scenes]
+    styles = [Style.draw(draws(8, k)) if styled else USUAL for k in range(len(scenes))]
+    drawn = [fromarray(render(one, style=style)[0]) for one, style in zip(scenes, styles, strict=True)]
     return drawn if through is None else decoded(drawn, through, batch)
 
 

@@ -16,12 +16,13 @@ from persongen_lib.core.errors import UserError
 from persongen_lib.world.draw.dataset import render_dataset, render_masks
 from persongen_lib.world.models.autoencoder import new_autoencoder
 from persongen_lib.world.models.forms.form import FORMS
+from persongen_lib.world.models.networks import JudgeNetwork, OracleNetwork
 from persongen_lib.world.training import alignment, autoencoder, diffusion, elite, evaluators
 from persongen_lib.world.training.export import (
     export_clip,
     export_elite,
     export_generator,
-    export_oracle,
+    export_reader,
     export_segmenter,
     import_autoencoder,
     trained,
@@ -30,9 +31,12 @@ from persongen_lib.world.training.latents import decode_latents, encode_pictures
 from persongen_lib.world.training.notes import read_notes
 from persongen_lib.world.training.trainer import Plan, train
 
-DATA_SEED = 1
+DATA_SEED, JUDGE_SEED = 1, 2
+"""Of the pictures that all but the judge are trained on, and of the judge's."""
 MOST = {"pictures": 10_000_000, "workers": 256, "steps": 10_000_000, "batch_size": 65_536}
 """The largest numbers that a recipe takes."""
+GPU_CHECKPOINT = 500
+"""Steps between two checkpoints on a GPU, which takes dozens of them a second."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,14 @@ class Recipe:
         return [place for place in places if (place / "model_index.json").is_file()]
 
     def train(self, model: str) -> None:
-        """Train one of autoencoder, generator, clip, oracle, segmenter, elite, and export what a user loads."""
+        """Train one model and export what a user loads.
+
+        Args:
+            model: autoencoder, generator, clip, oracle, judge, segmenter or elite.
+        """
+        if model == "judge":
+            self._judge()
+            return
         generator = self._generator() if model == "elite" else None
         render_dataset(self.data, self.pictures, DATA_SEED, self.workers)
         if model == "autoencoder":
@@ -145,8 +156,23 @@ class Recipe:
             self._run(model, evaluators.SEGMENTER_PLAN, partial(evaluators.SegmenterTask, data, str(decoded)))
             export_segmenter(self.folder / model, self.output / "micro-segmenter")
         else:
-            self._run(model, evaluators.ORACLE_PLAN, partial(evaluators.OracleTask, data, str(decoded)))
-            export_oracle(self.folder / model, self.output / "micro-oracle")
+            task_of = partial(evaluators.ReaderTask, OracleNetwork, data, str(decoded))
+            self._run(model, evaluators.ORACLE_PLAN, task_of)
+            export_reader(OracleNetwork, self.folder / model, self.output / "micro-oracle")
+
+    def _judge(self) -> None:
+        """Train the second judge on pictures of its own, in many drawing styles."""
+        device = str(resolve_device(self.device))
+        data, latents, decoded = (
+            self.folder / f"styled-{name}" for name in ("pictures", "latents.npy", "decoded.npy")
+        )
+        render_dataset(data, self.pictures, JUDGE_SEED, self.workers, styled=True)
+        network = self._autoencoder(device)
+        encode_pictures(data, network, latents, device)
+        decode_latents(latents, network, decoded, device)
+        task_of = partial(evaluators.ReaderTask, JudgeNetwork, str(data), str(decoded))
+        self._run("judge", evaluators.JUDGE_PLAN, task_of)
+        export_reader(JudgeNetwork, self.folder / "judge", self.output / "micro-judge")
 
     def _generator(self) -> Path:
         """The generator of `start_from` that mappers are trained for."""
@@ -174,8 +200,10 @@ class Recipe:
 
     def _run(self, name: str, plan: Plan, task_of, before: dict | None = None) -> None:
         changes = {"steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
-        plan = replace(plan, **{key: value for key, value in changes.items() if value is not None})
         device = str(resolve_device(self.device))
+        if device != "cpu":
+            plan = replace(plan, checkpoint_every=GPU_CHECKPOINT)
+        plan = replace(plan, **{key: value for key, value in changes.items() if value is not None})
         train(task_of, plan, self.folder / name, 1 if device != "cpu" else self.workers, device, before)
 
     def _encoder(self, scale: float) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -83,7 +83,9 @@ class Task(Protocol):
 
     def build(self) -> nn.Module: ...
 
-    def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, model: nn.Module, batch_size: int, draws: Draws
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Compute the loss of one batch.
 
         Args:
@@ -208,7 +210,7 @@ class Worker(ResumableTraining):
         super().__init__(parameters, model.state_dict(), optimizer, plan.steps, folder, every, rank == 0)
         self._began = time.monotonic() - self.history.get("seconds", [0.0])[-1]
 
-    def loss(self) -> tuple[Tensor, dict[str, float]]:
+    def loss(self) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         numbers = (self.plan.seed, self.steps, self.rank)
         draws = Draws(
             np.random.default_rng(numbers), torch.Generator(self.device).manual_seed(step_seed(*numbers))

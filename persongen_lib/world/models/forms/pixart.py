@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from persongen_lib.world.language.vocabulary import t5_tokenizer
-from persongen_lib.world.models.forms.form import FORMS, NOISE, WIDTH, Form, token_ids
+from persongen_lib.world.models.forms.form import FORMS, NOISE, WIDTH, Form
 
 
 @FORMS.register("pixart", order=30)
@@ -15,6 +15,7 @@ class PixArtForm(Form):
 
     aligned = "transformer_blocks.3"
     channels = 192
+    tokenizer = staticmethod(t5_tokenizer)
 
     @classmethod
     def modules(cls):
@@ -51,15 +52,14 @@ class PixArtForm(Form):
         return {"transformer": transformer, "text_encoder": T5EncoderModel(text)}
 
     @classmethod
-    def predict(cls, modules, captions, noisy, timesteps):
-        ids, mask = token_ids(t5_tokenizer(), captions, noisy)
-        states = modules["text_encoder"](ids, attention_mask=mask)[0]
+    def predict(cls, modules, tokens, noisy, timesteps):
+        states = modules["text_encoder"](tokens.ids, attention_mask=tokens.mask)[0]
         output = modules["transformer"](
             noisy,
             states,
             timesteps,
             added_cond_kwargs={"resolution": None, "aspect_ratio": None},
-            encoder_attention_mask=mask,
+            encoder_attention_mask=tokens.mask,
         ).sample
         return output.chunk(2, dim=1)[0]
 

@@ -9,7 +9,6 @@ from persongen_lib.world.models.forms.form import (
     WIDTH,
     Form,
     clip_text_encoder,
-    token_ids,
     unet,
 )
 
@@ -20,15 +19,15 @@ class StableDiffusionForm(Form):
 
     aligned = "mid_block"
     channels = 160
+    tokenizer = staticmethod(clip_tokenizer)
 
     @classmethod
     def modules(cls):
-        return {"unet": unet(WIDTH), "text_encoder": clip_text_encoder()}
+        return {"unet": unet(WIDTH, (64, cls.channels)), "text_encoder": clip_text_encoder()}
 
     @classmethod
-    def predict(cls, modules, captions, noisy, timesteps):
-        ids, _ = token_ids(clip_tokenizer(), captions, noisy)
-        return modules["unet"](noisy, timesteps, modules["text_encoder"](ids)[0]).sample
+    def predict(cls, modules, tokens, noisy, timesteps):
+        return modules["unet"](noisy, timesteps, modules["text_encoder"](tokens.ids)[0]).sample
 
     @classmethod
     def pipeline(cls, vae, modules):

@@ -11,7 +11,6 @@ from persongen_lib.world.models.forms.form import (
     WIDTH,
     Form,
     clip_text_encoder,
-    token_ids,
     unet,
 )
 
@@ -27,7 +26,8 @@ class StableDiffusionXLForm(Form):
     """
 
     aligned = "mid_block"
-    channels = 160
+    channels = 128
+    tokenizer = staticmethod(clip_tokenizer)
 
     @classmethod
     def modules(cls):
@@ -37,21 +37,20 @@ class StableDiffusionXLForm(Form):
             "projection_class_embeddings_input_dim": WIDTH + 6 * SIZE_WIDTH,
         }
         return {
-            "unet": unet(2 * WIDTH, **conditions),
-            "text_encoder": clip_text_encoder(3),
-            "text_encoder_2": clip_text_encoder(3, projected=True),
+            "unet": unet(2 * WIDTH, (64, cls.channels), **conditions),
+            "text_encoder": clip_text_encoder(),
+            "text_encoder_2": clip_text_encoder(projected=True),
         }
 
     @classmethod
-    def predict(cls, modules, captions, noisy, timesteps):
-        ids, _ = token_ids(clip_tokenizer(), captions, noisy)
-        first = modules["text_encoder"](ids, output_hidden_states=True)
-        second = modules["text_encoder_2"](ids, output_hidden_states=True)
-        told = torch.tensor([caption != "" for caption in captions], device=noisy.device)
-        states = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1) * told[:, None, None]
+    def predict(cls, modules, tokens, noisy, timesteps):
+        first = modules["text_encoder"](tokens.ids, output_hidden_states=True)
+        second = modules["text_encoder_2"](tokens.ids, output_hidden_states=True)
+        told = ~tokens.empty[:, None]
+        states = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1) * told[..., None]
         side = 4 * noisy.shape[-1]
-        sizes = torch.tensor([[side, side, 0, 0, side, side]] * len(captions), device=noisy.device)
-        conditions = {"text_embeds": second.text_embeds * told[:, None], "time_ids": sizes.to(states.dtype)}
+        sizes = torch.tensor([side, side, 0, 0, side, side], device=noisy.device, dtype=states.dtype)
+        conditions = {"text_embeds": second.text_embeds * told, "time_ids": sizes.expand(len(noisy), -1)}
         return modules["unet"](noisy, timesteps, states, added_cond_kwargs=conditions).sample
 
     @classmethod
