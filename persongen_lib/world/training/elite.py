@@ -192,11 +192,11 @@ class EliteTask:
             words, diffusion = self._apart(references), errors.mean()
             identity = self._identity(model["identity"], features, references, targets)
             loss = diffusion + WORD_WEIGHT * words + IDENTITY_WEIGHT * identity
-            return loss, {"diffusion": diffusion.item(), "words": words.item(), "identity": identity.item()}
+            return loss, {"diffusion": diffusion.detach(), "words": words.detach(), "identity": identity.detach()}
         inside = F.avg_pool2d(self.masks[targets].float().unsqueeze(1), 4)
         values = torch.stack(self.values).mean()
         loss = (errors * inside).mean((1, 2, 3)) / inside.mean((1, 2, 3)).clamp(min=0.02)
-        return loss.mean() + VALUE_WEIGHT * values, {"values": values.item()}
+        return loss.mean() + VALUE_WEIGHT * values, {"values": values.detach()}
 
     def _without_generator(
         self, model: nn.Module, references: Tensor, targets: Tensor
@@ -207,7 +207,7 @@ class EliteTask:
         words = self._apart(references)
         identity = self._identity(model["identity"], features, references, targets)
         loss = TOWER_WEIGHT * words + IDENTITY_WEIGHT * identity
-        return loss, {"words": words.item(), "identity": identity.item()}
+        return loss, {"words": words.detach(), "identity": identity.detach()}
 
     def _apart(self, references: Tensor) -> Tensor:
         """The mean squared distance of the words from the class words."""
