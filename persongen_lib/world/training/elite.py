@@ -47,6 +47,8 @@ WORD_WEIGHT, VALUE_WEIGHT = 0.1, 1e-4
 """Of the words' mean squared distance from their class words, and of the local values' mean absolute value."""
 IDENTITY_WEIGHT, IDENTITY_WIDTH = 0.05, 64
 """Of the contrastive loss over individuals (tower and global part), and the width of its embedding."""
+OUTSIDE = 0.2
+"""What a place outside the subject's mask counts in the loss of the global part, beside 1.2 inside."""
 TOWER_WEIGHT = 10.0
 """Of the words' mean squared distance where the generator has no say (the tower)."""
 PRIOR_SHARE = 0.25
@@ -187,16 +189,20 @@ class EliteTask:
                 self.extra.marks = (ids == self.text.number).float()
             conditioning = self.text.encode(ids, self.words)
             output = self.backbone.forward(signal * x0 + deviation * noise, timesteps, conditioning)
-        errors = (output - (signal * noise - deviation * x0)).square()
-        if self.part == "global":
-            words, diffusion = self._apart(references), errors.mean()
-            identity = self._identity(model["identity"], features, references, targets)
-            loss = diffusion + WORD_WEIGHT * words + IDENTITY_WEIGHT * identity
-            return loss, {"diffusion": diffusion.detach(), "words": words.detach(), "identity": identity.detach()}
-        inside = F.avg_pool2d(self.masks[targets].float().unsqueeze(1), 4)
-        values = torch.stack(self.values).mean()
-        loss = (errors * inside).mean((1, 2, 3)) / inside.mean((1, 2, 3)).clamp(min=0.02)
-        return loss.mean() + VALUE_WEIGHT * values, {"values": values.detach()}
+        errors = (output - (signal * noise - deviation * x0)).square().mean(1)
+        inside = F.avg_pool2d(self.masks[targets].float(), 4)
+        if self.part == "local":
+            values = torch.stack(self.values).mean()
+            loss = _weighted(errors, inside)
+            return loss + VALUE_WEIGHT * values, {"values": values.detach()}
+        words, diffusion = self._apart(references), _weighted(errors, inside + OUTSIDE)
+        identity = self._identity(model["identity"], features, references, targets)
+        loss = diffusion + WORD_WEIGHT * words + IDENTITY_WEIGHT * identity
+        return loss, {
+            "diffusion": diffusion.detach(),
+            "words": words.detach(),
+            "identity": identity.detach(),
+        }
 
     def _without_generator(
         self, model: nn.Module, references: Tensor, targets: Tensor
@@ -253,3 +259,8 @@ class EliteTask:
 
     def _integers(self, below: int, count: int, draws: Draws) -> Tensor:
         return torch.randint(below, (count,), generator=draws.torch, device=self.device)
+
+
+def _weighted(errors: Tensor, weights: Tensor) -> Tensor:
+    """The mean over images of each image's weighted mean error; both (n, H, W)."""
+    return ((errors * weights).sum((1, 2)) / weights.sum((1, 2)).clamp(min=1)).mean()
