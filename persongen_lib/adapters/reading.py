@@ -41,7 +41,7 @@ class Contents:
 
 def told(error: UserError, contents: Sequence[Contents], host: Host) -> UserError:
     """What went wrong when adapters were put in place, with the name of the one that does not fit."""
-    for one in contents:
+    for one in contents if isinstance(error, Misfit) else ():
         try:
             adapted(host.modules, one.tensors, one.scale)
         except Misfit as misfit:

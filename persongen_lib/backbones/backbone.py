@@ -318,8 +318,9 @@ class Backbone(ABC):
             pairs = [(one.tensors, one.scale) for one in contents]
             self._own = overlay.install(self.modules, combined(self.modules, [*pairs, (rows, 1.0)]))
         except UserError as error:
+            reason = told(error, contents, host)  # while there is still room for what it looks at
             self.unload_adapter()
-            raise told(error, contents, host) from None
+            raise reason from None
         self.adapter, self.adapter_digest = given, digest
         self._trained = trained
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,13 +20,16 @@ from released_elite import (
 from safetensors.torch import load_file, save_file
 from tiny import save_pictures, tiny_backbone, tiny_pipeline
 
+from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.data import load_concept
 from persongen_lib.encoders.elite import load_encoder
 from persongen_lib.encoders.released import import_released
+from persongen_lib.export.run import export_adapter, formats
 from persongen_lib.finetune import fine_tune_spec, finetune
 from persongen_lib.sampling import list_strategies, make_strategy, sample
+from persongen_lib.sampling.engine.prompts import Prompts
 
 FAMILIES = ("sd", "sdxl", "pixart")
 WIDTHS = {"sd": (32, 32), "sdxl": (64, 64), "pixart": (32, 48)}
@@ -198,12 +202,10 @@ def test_every_strategy_runs_on_it_at_its_usual_cost(imported, pictures, tmp_pat
     backbone = tiny_backbone()
     backbone.load_adapter(folder)
     made = make_strategy(strategy)
-    costs = []
-    for model in (backbone, plain):
-        if model is plain and made.needs_original:
-            model.set_original({})
-            model._original = {"network.conv_in.bias": model.modules["network"].conv_in.bias.data.clone()}
-        costs.append(sample(model, made, PROMPT, "sks", "dog", 10, [1], output="latents").evaluations)
+    costs = [
+        sample(model, made, PROMPT, "sks", "dog", 10, [1], output="latents").evaluations
+        for model in (backbone, plain)
+    ]
     assert costs[0] == costs[1]
 
 
@@ -299,3 +301,94 @@ def test_the_encoder_is_part_of_what_the_fine_tuning_is(imported, pictures, tmp_
         hashes.add(spec.hash)
     assert len(hashes) == 2
     assert load_encoder(case.encoder).side == 32
+
+
+def test_prompts_put_the_placeholder_in_the_place_of_the_class(imported, pictures, tmp_path):
+    backbone = tiny_backbone()
+    backbone.load_adapter(imported("sd").learn(pictures, tmp_path))
+    prompts = Prompts(PROMPT, "sks", "dog", in_place=backbone.in_place)
+    assert prompts["concept"] == "a photo of sks in the snow"
+    assert prompts["superclass"] == "a photo of dog in the snow"
+    assert prompts.spans("concept", backbone) == backbone.spans("a photo of ", "sks", " in the snow")
+    ((start, stop),) = prompts.spans("added", backbone)
+    assert start == stop
+    longer = Prompts(PROMPT, "sks cat", "dog", in_place=True)
+    ((start, stop),) = longer.spans("added", backbone)
+    assert backbone.spans("a photo of sks ", "cat", " in the snow") == ((start + 1, stop + 1),)
+    with pytest.raises(UserError, match="can't be aligned with it: give align_tokens=False"):
+        Prompts(PROMPT, "sks", "dog cat", in_place=True).spans("added", backbone)
+    aligned, plain = (
+        sample(
+            backbone,
+            make_strategy("photoswap", align_tokens=align),
+            PROMPT,
+            "sks",
+            "dog",
+            4,
+            [1],
+            output="latents",
+        )
+        for align in (True, False)
+    )
+    torch.testing.assert_close(aligned.latents, plain.latents, rtol=1e-4, atol=1e-5)
+
+
+def test_adapters_with_both_forms_of_prompts_are_not_combined(imported, pictures, tmp_path):
+    case = imported("sd")
+    folder = case.learn(pictures, tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    save_file({"network.conv_in.bias": torch.zeros(16)}, other / "adapter.safetensors")
+    about = json.loads((folder / "adapter.json").read_text())
+    about.pop("in_place")
+    (other / "adapter.json").write_text(json.dumps(about))
+    backbone = tiny_backbone()
+    with pytest.raises(UserError, match="load adapters of one kind"):
+        backbone.load_adapter([folder, other])
+    with pytest.raises(UserError, match="only one adapter with extra keys and values"):
+        backbone.load_adapter([folder, (str(folder), 0.5)])
+    assert backbone.adapter is None
+
+
+def test_a_share_of_the_adapter_is_between_the_original_and_it(imported, pictures, tmp_path):
+    folder = imported("sd").learn(pictures, tmp_path)
+    layer = "mid_block.attentions.0.transformer_blocks.0.attn2"
+    whole = load_file(folder / "adapter.safetensors")
+    backbone = tiny_backbone()
+    backbone.load_adapter(folder)
+    with backbone.using(0.25):
+        attention = backbone.modules["network"].get_submodule(layer)
+        torch.testing.assert_close(attention.extra_k, whole[f"network.{layer}.extra_k"])
+        torch.testing.assert_close(attention.extra_v, 0.25 * whole[f"network.{layer}.extra_v"])
+    backbone.load_adapter(folder, 0.5)
+    attention = backbone.modules["network"].get_submodule(layer)
+    torch.testing.assert_close(attention.extra_v, 0.5 * whole[f"network.{layer}.extra_v"])
+
+
+def test_what_other_programs_can_load_of_it_is_said(imported, pictures, tmp_path):
+    folder = imported("sd").learn(pictures, tmp_path)
+    card = (folder / "README.md").read_text()
+    assert "In a prompt, **sks** is one particular dog" in card and '"a photo of sks"' in card
+    assert formats(folder) == ("textual_inversion",)
+    with pytest.raises(UserError, match="no format of other programs holds all of an adapter of elite"):
+        export_adapter(folder, tmp_path / "all")
+    with pytest.raises(UserError, match="can't be exported as pipeline"):
+        export_adapter(folder, tmp_path / "whole", "pipeline")
+
+
+def test_the_command_line_imports_learns_and_samples(imported, pictures, tmp_path, monkeypatch, capsys):
+    case = imported("sd")
+    monkeypatch.chdir(tmp_path)
+    files = [str(path) for path in case.paths]
+    assert main(["import-elite", *files, "--output", "encoder", "--vision", str(case.tower)]) == 0
+    common = ["--concept", str(pictures), "--method", "elite", "--backbone", str(case.folder / "model")]
+    assert main(["finetune", *common, "--param", "mappers=encoder", "--param", "local_scale=0.6"]) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    row = json.loads((folder / "adapter.json").read_text())
+    assert row["in_place"] and row["parameters"]["local_scale"] == 0.6 and row["num_steps"] == 1
+    assert main(["import-elite", *files, "--output", "encoder"]) == 2
+    assert "is not an empty folder" in capsys.readouterr().err
+    assert main(["finetune", *common, "--batch-size", "2"]) == 2
+    assert "unknown parameter of fine-tuning method elite: batch_size" in capsys.readouterr().err
+    assert main(["plan", "--method", "elite", "--backbone", str(case.folder / "model")]) == 2
+    assert "elite trains nothing for a concept" in capsys.readouterr().err

@@ -36,7 +36,7 @@ class Elite(EncodingMethod):
     Raises:
         UserError: The scale is out of its range.
 
-    Wei et al., arXiv 2302.13848, eq. 3 to 7.
+    Wei et al., arXiv 2302.13848.
     """
 
     in_place: ClassVar[bool] = True

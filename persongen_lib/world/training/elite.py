@@ -1,14 +1,16 @@
-"""Training of ELITE's mappers for a generator of the micro-world, which stays frozen: first global, then local.
+"""Training of ELITE's mappers for a generator of the micro-world, which stays frozen: tower, global part, local part.
 
 Our differences from Wei et al., arXiv 2302.13848: the target shows the individual of the reference in another scene
 (the paper reconstructs the reference itself), one global word is trained instead of five, the vision tower is small
-and trained together with the global part instead of a CLIP tower (the CLIP model of the micro-world judges), helped by
-a contrastive loss over individuals, words are drawn to the embedding of their class word instead of to 0, and some
-rows of a batch are plain captions, which keep what the new projections make of other prompts.
+and trained for this alone (the CLIP model of the micro-world judges): first without the generator, to give the class
+word and to tell individuals apart, and then together with the global part. Words are drawn to the embedding of their
+class word instead of to 0, and some rows of a batch are plain captions, which keep what the new projections make of
+other prompts.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -19,7 +21,6 @@ from torch.nn import functional as F
 
 from persongen_lib.backbones.extra_attention import ExtraAttention
 from persongen_lib.backbones.loading import load_backbone
-from persongen_lib.core.errors import UserError
 from persongen_lib.encoders.layers import cross_attention_layers, new_mapper
 from persongen_lib.encoders.mapper import PROJECTIONS, Mapper
 from persongen_lib.encoders.towers import ConvTower
@@ -28,28 +29,32 @@ from persongen_lib.world.draw.scene import CLASSES
 from persongen_lib.world.language.captions import PLACEHOLDERS
 from persongen_lib.world.training.caption_table import CaptionTable
 from persongen_lib.world.training.diffusion import EMPTY
+from persongen_lib.world.training.elite_text import PlacedWords
 from persongen_lib.world.training.evaluators import identity_loss
 from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
 
-GLOBAL_PLAN = Plan(steps=2_000, batch_size=512, learning_rate=1e-3, flat=0.4, warmup=50, ema=0.995)
+TOWER_PLAN = Plan(steps=800, batch_size=512, learning_rate=2e-3, flat=0.3, warmup=50, ema=0.99)
+GLOBAL_PLAN = Plan(steps=2_000, batch_size=512, learning_rate=5e-4, flat=0.4, warmup=50, ema=0.995)
 LOCAL_PLAN = Plan(steps=1_000, batch_size=512, learning_rate=1e-3, flat=0.4, warmup=50, ema=0.995)
+PLANS = {"tower": TOWER_PLAN, "global": GLOBAL_PLAN, "local": LOCAL_PLAN}
 SIDE = 64
 """Pixels of a side of the tower's pictures."""
-WIDTHS = (64, 96, 128)
-"""Of the tower's levels: 16 x 16, 8 x 8 and 4 x 4 patches of a picture of 64 pixels."""
 GLOBAL_LEVELS = 1
-HIDDEN = {"global": 256, "local": 160}
 SMALL = 0.15
 """The scale of words at the beginning."""
 WORD_WEIGHT, VALUE_WEIGHT = 0.1, 1e-4
 """Of the words' mean squared distance from their class words, and of the local values' mean absolute value."""
 IDENTITY_WEIGHT, IDENTITY_WIDTH = 0.05, 64
-"""Of the contrastive loss over individuals (the global part), and the width of its embedding."""
+"""Of the contrastive loss over individuals (tower and global part), and the width of its embedding."""
+OUTSIDE = 0.2
+"""What a place outside the subject's mask counts in the loss of the global part, beside 1.2 inside."""
+TOWER_WEIGHT = 10.0
+"""Of the words' mean squared distance where the generator has no say (the tower)."""
 PRIOR_SHARE = 0.25
 """Share of a batch that are plain captions (the global part): prior preservation."""
 
-Part = Literal["global", "local"]
+Part = Literal["tower", "global", "local"]
 
 
 def mappers_in(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -57,16 +62,38 @@ def mappers_in(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in weights.items() if not name.startswith("identity.")}
 
 
+@dataclass(frozen=True)
+class Size:
+    """The size of an encoder, so that it takes at most 4 MiB in half precision.
+
+    Args:
+        widths: Of the tower's levels: 16 x 16, 8 x 8 and 4 x 4 patches of a picture of 64 pixels.
+        words: The width of the hidden layers of the global mapper.
+        local: The same of the local mapper.
+    """
+
+    widths: tuple[int, ...]
+    words: int
+    local: int
+
+
+SIZES = {
+    "sd": Size((64, 96, 128), 256, 160),
+    "sdxl": Size((56, 80, 112), 128, 96),
+    "pixart": Size((48, 72, 104), 128, 64),
+}
+
+
 class EliteTask:
     """Loss of the frozen generator on pictures of individuals that the mapper has seen in another scene.
 
     Args:
-        part: "global" trains the tower, the word and the projections of all prompts; "local" the local words and
-            their projections, with the loss inside the subject's mask.
+        part: "tower" trains the tower and the word, without the generator; "global" these and the projections of all
+            prompts; "local" the local words and their projections, with the loss inside the subject's mask.
         data: The folder of rendered pictures with their masks; pictures 2k and 2k + 1 show one individual.
         latents: The file of their latents.
-        generator: The folder of the generator, of the family sd.
-        trained: The safetensors file of the finished global part, for the local one.
+        generator: The folder of the generator.
+        trained: The safetensors file of the finished part before this one; None for the first.
         device: "cpu", "cuda" ...
         prior_share: Of the batch, from 0 to below 1.
     """
@@ -85,8 +112,6 @@ class EliteTask:
         self.trained = load_file(trained) if trained else {}
         self.prior_share = prior_share if part == "global" else 0.0
         self.backbone = load_backbone(generator, device=device, dtype="fp32")
-        if self.backbone.family != "sd":
-            raise UserError(f"elite is trained for the family sd alone, not for {self.backbone.family}")
         self._read(Pictures(data), latents)
         self._prepare_text()
         levels = self.backbone.noise_model.level(torch.arange(self.backbone.noise_model.num_timesteps))
@@ -106,37 +131,27 @@ class EliteTask:
         self.pairs = torch.stack([rows, others], 1)[self.labels[:, 3] == 0]
 
     def _prepare_text(self) -> None:
-        placeholder, modules = PLACEHOLDERS[0], self.backbone.modules
+        self.text = PlacedWords(self.backbone, PLACEHOLDERS[0])
         tokenizer = self.backbone._pipeline.tokenizer
-        self.captions = CaptionTable(tokenizer, (*CLASSES, placeholder), self.device)
-        self.encoder, self.network = modules["text_encoder"], modules["network"]
-        table = self.encoder.get_input_embeddings()
-        self.width = table.weight.shape[1]
-        classes = [next(iter(self.backbone.token_rows(name).values()))[0] for name in CLASSES]
-        self.classes = table.weight[classes].detach()
-        (numbers,) = self.backbone.token_rows(placeholder).values()
-        self.placeholder = numbers[0]
-        self.words: Tensor | None = None
-        table.register_forward_hook(self._put)
-
-    def _put(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """The words in the placeholder's place."""
-        here = (inputs[0] == self.placeholder).unsqueeze(-1)
-        return torch.where(here, self.words[:, None].to(output.dtype), output)
+        self.captions = CaptionTable(tokenizer, (*CLASSES, PLACEHOLDERS[0]), self.device)
+        self.classes = torch.stack([self.text.embedding(name) for name in CLASSES])
 
     def build(self) -> nn.Module:
         layers = cross_attention_layers(self.backbone)
-        self.tower = ConvTower(WIDTHS)
-        self.mapper = new_mapper(self.tower.widths[:GLOBAL_LEVELS], HIDDEN["global"], self.width, layers)
+        size = SIZES[self.backbone.family]
+        self.tower = ConvTower(size.widths)
+        self.mapper = new_mapper(self.tower.widths[:GLOBAL_LEVELS], size.words, self.text.width, layers)
         for name, parameter in self.mapper.named_parameters():
             if ".6." in name:  # the last layers: words begin as large as the table's
                 parameter.data *= SMALL
-        local = new_mapper(self.tower.widths, HIDDEN["local"], self.width, layers)
+        read = next(iter(layers.values())).to_k.in_features
+        local = new_mapper(self.tower.widths, size.local, read, layers)
         for layer, attention in layers.items():
             attention.to_k, attention.to_v = (self.mapper.projection(layer, name) for name in PROJECTIONS)
         whole = nn.ModuleDict({"tower": self.tower, "global": self.mapper}).to(self.device)
-        if self.part == "global":
+        if self.part != "local":
             whole["identity"] = nn.Linear(self.tower.widths[0], IDENTITY_WIDTH)
+            whole.load_state_dict(self.trained or whole.state_dict())
             return whole.requires_grad_()
         whole.load_state_dict(mappers_in(self.trained))
         whole.requires_grad_(False).eval()
@@ -156,6 +171,8 @@ class EliteTask:
     def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
         chosen = self._integers(len(self.pairs), batch_size, draws)
         references, targets = self.pairs[chosen].unbind(1)
+        if self.part == "tower":
+            return self._without_generator(model, references, targets)
         plain = torch.arange(batch_size, device=self.device) < int(self.prior_share * batch_size)
         ids = self._ids(targets, plain, draws)
         x0 = self.latents[targets].float()
@@ -169,20 +186,38 @@ class EliteTask:
                 objects, kept = self._objects(references)
                 local = model["local"].local_words(self.tower(objects))
                 self.local_words, self.values = local * kept, list[Tensor]()
-                self.extra.marks = (ids == self.placeholder).float()
-            states = self.encoder(ids)[0]
-            output = self.network(signal * x0 + deviation * noise, timesteps, states).sample
-        errors = (output.float() - (signal * noise - deviation * x0)).square()
-        if self.part == "global":
-            apart = self.words.float() - self.classes[self.labels[references, 0]]
-            words, diffusion = apart.square().mean(), errors.mean()
-            identity = self._identity(model["identity"], features, references, targets)
-            loss = diffusion + WORD_WEIGHT * words + IDENTITY_WEIGHT * identity
-            return loss, {"diffusion": diffusion.item(), "words": words.item(), "identity": identity.item()}
-        inside = F.avg_pool2d(self.masks[targets].float().unsqueeze(1), 4)
-        values = torch.stack(self.values).mean()
-        loss = (errors * inside).mean((1, 2, 3)) / inside.mean((1, 2, 3)).clamp(min=0.02)
-        return loss.mean() + VALUE_WEIGHT * values, {"values": values.item()}
+                self.extra.marks = (ids == self.text.number).float()
+            conditioning = self.text.encode(ids, self.words)
+            output = self.backbone.forward(signal * x0 + deviation * noise, timesteps, conditioning)
+        errors = (output - (signal * noise - deviation * x0)).square().mean(1)
+        inside = F.avg_pool2d(self.masks[targets].float(), 4)
+        if self.part == "local":
+            values = torch.stack(self.values).mean()
+            loss = _weighted(errors, inside)
+            return loss + VALUE_WEIGHT * values, {"values": values.detach()}
+        words, diffusion = self._apart(references), _weighted(errors, inside + OUTSIDE)
+        identity = self._identity(model["identity"], features, references, targets)
+        loss = diffusion + WORD_WEIGHT * words + IDENTITY_WEIGHT * identity
+        return loss, {
+            "diffusion": diffusion.detach(),
+            "words": words.detach(),
+            "identity": identity.detach(),
+        }
+
+    def _without_generator(
+        self, model: nn.Module, references: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        with mixed_precision(self.device):
+            features = self.tower(self._seen(references))
+            self.words = self.mapper.words(features)[:, 0]
+        words = self._apart(references)
+        identity = self._identity(model["identity"], features, references, targets)
+        loss = TOWER_WEIGHT * words + IDENTITY_WEIGHT * identity
+        return loss, {"words": words.detach(), "identity": identity.detach()}
+
+    def _apart(self, references: Tensor) -> Tensor:
+        """The mean squared distance of the words from the class words."""
+        return (self.words.float() - self.classes[self.labels[references, 0]]).square().mean()
 
     def _identity(
         self, head: nn.Module, features: list[Tensor], references: Tensor, targets: Tensor
@@ -224,3 +259,8 @@ class EliteTask:
 
     def _integers(self, below: int, count: int, draws: Draws) -> Tensor:
         return torch.randint(below, (count,), generator=draws.torch, device=self.device)
+
+
+def _weighted(errors: Tensor, weights: Tensor) -> Tensor:
+    """The mean over images of each image's weighted mean error; both (n, H, W)."""
+    return ((errors * weights).sum((1, 2)) / weights.sum((1, 2)).clamp(min=1)).mean()

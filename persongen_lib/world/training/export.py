@@ -17,7 +17,7 @@ from persongen_lib.world.language.vocabulary import word_tokenizer
 from persongen_lib.world.models.autoencoder import new_autoencoder
 from persongen_lib.world.models.forms.form import FORMS
 from persongen_lib.world.models.networks import COLORED, HEADS, Reader, SegmenterNetwork, clip_config
-from persongen_lib.world.training.elite import SIDE, WIDTHS, mappers_in
+from persongen_lib.world.training.elite import SIDE, SIZES, mappers_in
 
 
 def half(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -150,19 +150,21 @@ def export_segmenter(weights: Path, folder: Path) -> None:
     _write_folder(folder, write, weights)
 
 
-def export_elite(words: Path, local: Path, generator: str, folder: Path) -> None:
+def export_elite(tower: Path, words: Path, local: Path, generator: str, family: str, folder: Path) -> None:
     """A folder for `persongen_lib.encoders.elite.load_encoder`.
 
     Args:
-        words: The training folder of the global part, with the tower.
-        local: The training folder of the local part.
+        tower: The training folder of the tower alone.
+        words: That of the global part, with the tower.
+        local: That of the local part.
         generator: What the weights of the generator are known by (`weights_digest`).
+        family: Its family.
         folder: The folder to write.
     """
 
     def write(place: Path) -> None:
         config = {
-            "tower": {"widths": list(WIDTHS), "side": SIDE},
+            "tower": {"widths": list(SIZES[family].widths), "side": SIDE},
             "mean": [0.5] * 3,
             "deviation": [0.5] * 3,
             "generator": generator,
@@ -170,7 +172,7 @@ def export_elite(words: Path, local: Path, generator: str, folder: Path) -> None
         }
         write_encoder(place, half(mappers_in(trained(words)) | trained(local)), config)
 
-    _write_folder(folder, write, words, local)
+    _write_folder(folder, write, tower, words, local)
 
 
 def _write_folder(folder: Path, write: Callable[[Path], None], *parts: Path) -> None:

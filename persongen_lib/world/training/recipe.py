@@ -184,18 +184,17 @@ class Recipe:
         return generator
 
     def _train_elite(self, generator: Path, data: str, latents: str) -> None:
-        """Train the mappers of ELITE for a generator, the global part and then the local one."""
+        """Train an encoder of ELITE for a generator, part by part."""
         render_masks(self.data, DATA_SEED, self.workers)
-        words, local = (f"elite-{part}-{self.family}" for part in ("global", "local"))
-        task_of = partial(elite.EliteTask, "global", data, latents, str(generator), None)
-        self._run(words, elite.GLOBAL_PLAN, task_of)
-        trained = str(self.folder / words / "final.safetensors")
-        task_of = partial(elite.EliteTask, "local", data, latents, str(generator), trained)
-        self._run(local, elite.LOCAL_PLAN, task_of)
+        before: str | None = None
+        for part, plan in elite.PLANS.items():
+            name = f"elite-{part}-{self.family}"
+            self._run(name, plan, partial(elite.EliteTask, part, data, latents, str(generator), before))
+            before = str(self.folder / name / "final.safetensors")
         export_elite(
-            self.folder / words,
-            self.folder / local,
+            *(self.folder / f"elite-{part}-{self.family}" for part in elite.PLANS),
             weights_digest(generator),
+            self.family,
             self.output / f"{generator.name}-elite",
         )
 
