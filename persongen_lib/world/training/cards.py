@@ -182,7 +182,11 @@ def training_facts(folder: Path) -> str:
             f"{about['workers']} worker(s), AdamW {plan['learning_rate']:g} flat for {plan['flat']:.0%} of the steps, "
             f"then linear to {plan['final']:.0%}; {_duration(about['seconds'])} on {about['device']} "
             f"(loss curve: training/{path.stem}.csv)"
-            + (f", after {sum(stage['pictures_seen'] for stage in before):,} pictures before." if before else ".")
+            + (
+                f", after {sum(stage['pictures_seen'] for stage in before):,} pictures before."
+                if before
+                else "."
+            )
         )
     said = fill(" ".join(filter(None, notes)), 120)
     return "\n".join(f"- {line}" for line in lines) + (f"\n\n{said}" if said else "")
