@@ -1,0 +1,59 @@
+"""The three shipped generators: diffusers' own pipelines run them as ours do, and every strategy runs on each."""
+
+import diffusers
+import pytest
+import torch
+
+from persongen_lib import list_strategies, load_backbone, make_strategy, sample
+from persongen_lib.backbones.defaults import sampling_defaults
+from persongen_lib.core.paths import DATA
+from persongen_lib.sampling.engine.specs import default_strategy, usual_scheduler
+
+PIPELINES = {
+    "micro": ("micro-sd", diffusers.StableDiffusionPipeline),
+    "micro-sdxl": ("micro-sdxl", diffusers.StableDiffusionXLPipeline),
+    "micro-pixart": ("micro-pixart", diffusers.PixArtAlphaPipeline),
+}
+STEPS = 5
+
+
+@pytest.fixture(scope="module", params=PIPELINES)
+def backbone(request):
+    return load_backbone(request.param, device="cpu", dtype="fp32")
+
+
+def noise(backbone):
+    return torch.randn(1, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_base_equals_the_pipeline_of_diffusers(backbone):
+    folder, kind = PIPELINES[backbone.name]
+    pipe = kind.from_pretrained(DATA / "models" / folder, dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    own = {"use_resolution_binning": False, "clean_caption": False} if "pixart" in folder else {}
+    theirs = pipe(
+        "a photo of a sks dog in the snow", num_inference_steps=STEPS, guidance_scale=3.5,
+        latents=noise(backbone), output_type="latent", height=64, width=64, **own,
+    ).images  # fmt: skip
+    ours = sample(
+        backbone, make_strategy("base", guidance_scale=3.5), "a photo of a {} in the snow", "sks", "dog", STEPS,
+        latents=noise(backbone), output="latents",
+    ).latents  # fmt: skip
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+
+
+@pytest.mark.parametrize("name", list_strategies())
+def test_every_strategy_runs_on_every_family(backbone, name):
+    usual = sampling_defaults(backbone.name)
+    strategy = default_strategy(name, usual, STEPS)
+    base = default_strategy("base", usual, STEPS)
+    made, plain = (
+        sample(
+            backbone, one, "a photo of a {} in the snow", "sks", "dog", STEPS, latents=noise(backbone),
+            output="latents", scheduler=usual_scheduler(one, usual),
+        )
+        for one in (strategy, base)
+    )  # fmt: skip
+    assert made.latents.isfinite().all() and made.evaluations >= plain.evaluations == 2 * STEPS
+    if name != "base":
+        assert not torch.allclose(made.latents, plain.latents, atol=1e-3)
