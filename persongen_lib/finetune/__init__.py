@@ -4,6 +4,7 @@ from persongen_lib.core.lazy import public
 
 _NAMES = {
     "persongen_lib.export.run": ["export_adapter"],
+    "persongen_lib.finetune.engine.encoding": ["EncodingMethod"],
     "persongen_lib.finetune.engine.method": ["Method", "list_methods", "make_method", "methods_for"],
     "persongen_lib.finetune.engine.run": ["finetune"],
     "persongen_lib.finetune.engine.specs": ["fine_tune_spec"],
