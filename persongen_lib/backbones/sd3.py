@@ -54,6 +54,7 @@ class StableDiffusion3(FlowTransformer):
 
     @property
     def call_options(self):
+        """The length of T5's sequence, which the pipeline's call takes."""
         return {"max_sequence_length": self.t5_length}
 
     def encode(self, prompts: Sequence[str], clip_skip: int | None = None) -> Conditioning:

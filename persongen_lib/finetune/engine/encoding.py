@@ -15,7 +15,7 @@ from persongen_lib.data.concepts import Concept
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from persongen_lib.backbones.latent import LatentDiffusion
+    from persongen_lib.backbones.backbone import Backbone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class EncodingMethod(Parameters):
         """
 
     @abstractmethod
-    def encode(self, spec: FineTuneSpec, backbone: LatentDiffusion, concept: Concept) -> dict[str, Tensor]:
+    def encode(self, spec: FineTuneSpec, backbone: Backbone, concept: Concept) -> dict[str, Tensor]:
         """The tensors of the adapter, on the CPU.
 
         Raises:
