@@ -20,9 +20,8 @@ from persongen_lib.world.language.vocabulary import clip_tokenizer
 from persongen_lib.world.models.autoencoder import new_autoencoder
 from persongen_lib.world.models.forms.form import FORMS
 from persongen_lib.world.training import elite, recipe
-from persongen_lib.world.training.caption_table import CaptionTable
-from persongen_lib.world.training.elite_text import PlacedWords
-from persongen_lib.world.training.trainer import train
+from persongen_lib.world.training.placed_words import PlacedWords
+from persongen_lib.world.training.trainer import Draws, train
 
 SHARD = 16
 
@@ -108,38 +107,46 @@ def test_a_training_that_is_killed_goes_on_exactly(tmp_path, short):
 
 @pytest.mark.parametrize("family", FORMS.names())
 @torch.no_grad()
-def test_captions_with_a_words_own_embedding_in_the_placeholders_place_are_those_of_the_word(
-    tmp_path, family
-):
+def test_a_words_own_embedding_in_the_placeholders_place_predicts_what_the_word_does(tmp_path, family):
     from persongen_lib.backbones import load_backbone
 
     backbone = load_backbone(random_models(tmp_path, family) / f"micro-{family}", device="cpu")
-    expected = backbone.encode(["a photo of a dog in the snow", ""]).tensors
-    words = PlacedWords(backbone, "sks")
-    tokenizer = backbone._pipeline.tokenizer
-    length = 16
-    ids = tokenizer(
-        ["a photo of a sks in the snow", ""], padding="max_length", max_length=length, return_tensors="pt"
-    ).input_ids
-    found = words.encode(ids, torch.stack([words.embedding("dog")] * 2)).tensors
-    assert found.keys() == expected.keys()
-    told = expected.get("encoder_attention_mask", torch.ones(2, length))[:, :length].bool()
-    for name, tensor in found.items():
-        own = expected[name][:, :length] if name != "text_embeds" else expected[name]
-        if name == "encoder_hidden_states":
-            tensor, own = tensor[told], own[told]
-        torch.testing.assert_close(tensor.float(), own.float(), rtol=1e-4, atol=1e-5)
+    form, parts = FORMS[family], backbone.original_parts.items()
+    modules = {part: backbone.modules[name] for name, part in parts}
+    noisy, timesteps = torch.randn(2, 8, 16, 16), torch.tensor([300, 700])
+    captions = ["a photo of a dog in the snow", ""]
+    expected = form.predict(modules, form.tokens(captions), noisy, timesteps)
+    placed = PlacedWords(backbone, "sks")
+    placed.words = torch.stack([placed.embedding("dog")] * 2)
+    tokens = form.tokens([caption.replace("dog", "sks") for caption in captions])
+    found = form.predict(modules, tokens, noisy, timesteps)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    placed.words = torch.stack([placed.embedding("car")] * 2)
+    changed = form.predict(modules, tokens, noisy, timesteps)
+    assert not torch.allclose(changed[0], expected[0], atol=1e-4)
+    torch.testing.assert_close(changed[1], expected[1], rtol=1e-4, atol=1e-5)
 
 
-def test_a_table_gives_captions_of_the_scene_that_is_asked_for():
-    table = CaptionTable(clip_tokenizer(), ("dog", "sks"), "cpu")
-    generator = torch.Generator().manual_seed(0)
-    scenes = [(0, 0, 0, 0), (1, 1, 2, 3)]
-    for _ in range(8):
-        ids = table(*torch.tensor(scenes).T, generator)
-        texts = clip_tokenizer().batch_decode(ids, skip_special_tokens=True)
-        assert "dog" in texts[0].split() and "sks" not in texts[0]
-        assert "sks" in texts[1].split() and dataset.COLOR_NAMES[2] in texts[1].split()
+def test_captions_name_the_class_or_the_placeholder_in_its_place(tmp_path, short):
+    models = random_models(tmp_path / "models", "sd")
+    dataset.render_dataset(tmp_path / "pictures", SHARD, 1, 1)
+    np.save(tmp_path / "latents.npy", np.zeros((SHARD, 8, 16, 16), np.float16))
+    places = str(tmp_path / "pictures"), str(tmp_path / "latents.npy"), str(models / "micro-sd")
+    task = elite.EliteTask("global", *places, None, "cpu")
+    draws = Draws(np.random.default_rng(0), torch.Generator().manual_seed(0))
+    rows, plain = torch.arange(SHARD), torch.arange(SHARD) < SHARD // 2
+    for _ in range(4):
+        tokens = task._tokens(rows, plain, draws)
+        texts = clip_tokenizer().batch_decode(tokens.ids, skip_special_tokens=True)
+        for row, text in enumerate(texts):
+            name, context, *_ = dataset.words_of(task.labels[row].numpy())
+            words = text.split()
+            if tokens.empty[row]:
+                assert not words
+            elif plain[row]:
+                assert name in words and "sks" not in words
+            else:
+                assert "sks" in words and name not in words
 
 
 def test_an_encoder_needs_a_generator(tmp_path):

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from persongen_lib.world.draw.dataset import Pictures
-from persongen_lib.world.models.forms.form import FORMS, NOISE, Form
+from persongen_lib.world.models.forms.form import FORMS, Form
 from persongen_lib.world.training.alignment import WEIGHT, Alignment, LatentEncoder
+from persongen_lib.world.training.noising import Noising
 from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
 from persongen_lib.world.training.wordings import Wordings
@@ -50,8 +51,7 @@ class DiffusionTask:
         self.start = start
         self.encoder = LatentEncoder().requires_grad_(False).to(device).eval()
         self.encoder.load_state_dict(load_file(encoder))
-        betas = torch.linspace(NOISE["beta_start"] ** 0.5, NOISE["beta_end"] ** 0.5, 1000).square()
-        self.alphas = (1 - betas).cumprod(0).to(device)
+        self.noising = Noising(device)
 
     def build(self) -> nn.Module:
         modules = nn.ModuleDict({**self.form.modules(), "alignment": Alignment(self.form.channels)})
@@ -70,23 +70,16 @@ class DiffusionTask:
         rows = torch.randint(len(self.latents), (batch_size,), generator=draws.torch, device=self.device)
         tokens = self.wordings.draw(rows, draws.torch)
         x0 = self.latents[rows].float() * self.scale
-        noise = torch.randn(x0.shape, generator=draws.torch, device=self.device)
-        normal = torch.randn(batch_size, generator=draws.torch, device=self.device)
-        uniform = torch.rand(batch_size, generator=draws.torch, device=self.device)
-        half = torch.arange(batch_size, device=self.device) < batch_size // 2
-        t = (torch.where(half, uniform, (0.9 * normal).sigmoid()) * 1000).long().clamp(max=999)
-        a = self.alphas[t].view(-1, 1, 1, 1)
-        noisy = a.sqrt() * x0 + (1 - a).sqrt() * noise
-        target = a.sqrt() * noise - (1 - a).sqrt() * x0
+        noisy, timesteps, v = self.noising(x0, draws.torch)
         with mixed_precision(self.device):
-            prediction = self.form.predict(model, tokens, noisy, t)
+            prediction = self.form.predict(model, tokens, noisy, timesteps)
             with torch.no_grad():
                 features = self.encoder(x0)
             hidden = self.hidden
             if hidden.ndim == 3:  # the tokens of a transformer
                 hidden = hidden.mT.unflatten(2, features.shape[2:])
             aligned = model["alignment"].loss(hidden, features.float())
-        diffusion = (prediction.float() - target).square().mean()
+        diffusion = (prediction.float() - v).square().mean()
         return diffusion + WEIGHT * aligned, {"diffusion": diffusion.detach(), "aligned": aligned.detach()}
 
 

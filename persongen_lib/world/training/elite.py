@@ -27,12 +27,14 @@ from persongen_lib.encoders.towers import ConvTower
 from persongen_lib.world.draw.dataset import PAIR, Pictures
 from persongen_lib.world.draw.scene import CLASSES
 from persongen_lib.world.language.captions import PLACEHOLDERS
-from persongen_lib.world.training.caption_table import CaptionTable
+from persongen_lib.world.models.forms.form import FORMS, Tokens
 from persongen_lib.world.training.diffusion import EMPTY
-from persongen_lib.world.training.elite_text import PlacedWords
 from persongen_lib.world.training.evaluators import identity_loss
+from persongen_lib.world.training.noising import Noising
+from persongen_lib.world.training.placed_words import PlacedWords
 from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Draws, Plan
+from persongen_lib.world.training.wordings import Wordings
 
 TOWER_PLAN = Plan(steps=800, batch_size=512, learning_rate=2e-3, flat=0.3, warmup=50, ema=0.99)
 GLOBAL_PLAN = Plan(steps=2_000, batch_size=512, learning_rate=5e-4, flat=0.4, warmup=50, ema=0.995)
@@ -112,10 +114,13 @@ class EliteTask:
         self.trained = load_file(trained) if trained else {}
         self.prior_share = prior_share if part == "global" else 0.0
         self.backbone = load_backbone(generator, device=device, dtype="fp32")
+        self.form, self.noising = FORMS[self.backbone.family], Noising(device)
+        parts = self.backbone.original_parts.items()
+        self.modules = {part: self.backbone.modules[name] for name, part in parts}
         self._read(Pictures(data), latents)
-        self._prepare_text()
-        levels = self.backbone.noise_model.level(torch.arange(self.backbone.noise_model.num_timesteps))
-        self.signal, self.noise = (x.flatten().float().to(device) for x in (levels.signal, levels.noise))
+        self.text = PlacedWords(self.backbone, PLACEHOLDERS[0])
+        self.classes = torch.stack([self.text.embedding(name) for name in CLASSES])
+        self.class_numbers = torch.tensor([self.text.number_of(name) for name in CLASSES], device=device)
 
     def _read(self, pictures: Pictures, latents: str) -> None:
         """Pictures, masks and latents on the device; pairs whose reference has its own colors."""
@@ -126,15 +131,11 @@ class EliteTask:
         scale = float(self.backbone.parts["vae"].config.scaling_factor)
         self.latents = torch.from_numpy(np.load(latents)).to(self.device) * scale
         self.labels = torch.from_numpy(pictures.labels.astype(np.int64)).to(self.device)
+        empty = EMPTY if self.part == "global" else 0.0
+        self.wordings = Wordings(pictures.labels, self.form, empty, self.device)
         rows = torch.arange(len(self.labels), device=self.device)
         others = rows + 1 - 2 * (rows % PAIR)
         self.pairs = torch.stack([rows, others], 1)[self.labels[:, 3] == 0]
-
-    def _prepare_text(self) -> None:
-        self.text = PlacedWords(self.backbone, PLACEHOLDERS[0])
-        tokenizer = self.backbone._pipeline.tokenizer
-        self.captions = CaptionTable(tokenizer, (*CLASSES, PLACEHOLDERS[0]), self.device)
-        self.classes = torch.stack([self.text.embedding(name) for name in CLASSES])
 
     def build(self) -> nn.Module:
         layers = cross_attention_layers(self.backbone)
@@ -168,28 +169,24 @@ class EliteTask:
 
         return extra
 
-    def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, float]]:
-        chosen = self._integers(len(self.pairs), batch_size, draws)
+    def loss(self, model: nn.Module, batch_size: int, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+        chosen = torch.randint(len(self.pairs), (batch_size,), generator=draws.torch, device=self.device)
         references, targets = self.pairs[chosen].unbind(1)
         if self.part == "tower":
             return self._without_generator(model, references, targets)
         plain = torch.arange(batch_size, device=self.device) < int(self.prior_share * batch_size)
-        ids = self._ids(targets, plain, draws)
-        x0 = self.latents[targets].float()
-        noise = torch.randn(x0.shape, generator=draws.torch, device=self.device)
-        timesteps = self._timesteps(batch_size, draws)
-        signal, deviation = (x[timesteps].view(-1, 1, 1, 1) for x in (self.signal, self.noise))
+        tokens = self._tokens(targets, plain, draws)
+        noisy, timesteps, v = self.noising(self.latents[targets].float(), draws.torch)
         with mixed_precision(self.device):
             features = self.tower(self._seen(references))
-            self.words = self.mapper.words(features)[:, 0]
+            self.text.words = self.mapper.words(features)[:, 0]
             if self.part == "local":
                 objects, kept = self._objects(references)
                 local = model["local"].local_words(self.tower(objects))
                 self.local_words, self.values = local * kept, list[Tensor]()
-                self.extra.marks = (ids == self.text.number).float()
-            conditioning = self.text.encode(ids, self.words)
-            output = self.backbone.forward(signal * x0 + deviation * noise, timesteps, conditioning)
-        errors = (output - (signal * noise - deviation * x0)).square().mean(1)
+                self.extra.marks = (tokens.ids == self.text.number).float()
+            predicted = self.form.predict(self.modules, tokens, noisy, timesteps)
+        errors = (predicted.float() - v).square().mean(1)
         inside = F.avg_pool2d(self.masks[targets].float(), 4)
         if self.part == "local":
             values = torch.stack(self.values).mean()
@@ -206,10 +203,10 @@ class EliteTask:
 
     def _without_generator(
         self, model: nn.Module, references: Tensor, targets: Tensor
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         with mixed_precision(self.device):
             features = self.tower(self._seen(references))
-            self.words = self.mapper.words(features)[:, 0]
+            self.text.words = self.mapper.words(features)[:, 0]
         words = self._apart(references)
         identity = self._identity(model["identity"], features, references, targets)
         loss = TOWER_WEIGHT * words + IDENTITY_WEIGHT * identity
@@ -217,7 +214,7 @@ class EliteTask:
 
     def _apart(self, references: Tensor) -> Tensor:
         """The mean squared distance of the words from the class words."""
-        return (self.words.float() - self.classes[self.labels[references, 0]]).square().mean()
+        return (self.text.words.float() - self.classes[self.labels[references, 0]]).square().mean()
 
     def _identity(
         self, head: nn.Module, features: list[Tensor], references: Tensor, targets: Tensor
@@ -230,13 +227,11 @@ class EliteTask:
         rows = torch.cat([references, targets])
         return identity_loss(embedding, rows // PAIR, self.labels[rows, 3] == 0)
 
-    def _ids(self, targets: Tensor, plain: Tensor, draws: Draws) -> Tensor:
-        """Token numbers (n, length) of captions: plain ones name the class, others the placeholder in its place."""
-        labels = self.labels[targets]
-        subjects = torch.where(plain, labels[:, 0], len(CLASSES))
-        ids = self.captions(subjects, labels[:, 1], labels[:, 2], labels[:, 3], draws.torch)
-        empty = torch.rand(len(targets), generator=draws.torch, device=self.device) < EMPTY
-        return torch.where(empty[:, None] & (self.part == "global"), self.captions.empty, ids)
+    def _tokens(self, targets: Tensor, plain: Tensor, draws: Draws) -> Tokens:
+        """Captions, the placeholder in the place of the class word but for plain ones."""
+        tokens = self.wordings.draw(targets, draws.torch)
+        named = tokens.ids == self.class_numbers[self.labels[targets, 0]][:, None]
+        return tokens._replace(ids=torch.where(named & ~plain[:, None], self.text.number, tokens.ids))
 
     def _seen(self, rows: Tensor) -> Tensor:
         """Pictures (n, 3, 64, 64) in [-1, 1]."""
@@ -248,17 +243,6 @@ class EliteTask:
         masks = self.masks[rows].float().unsqueeze(1)
         kept = F.interpolate(masks, (16, 16), mode="nearest").flatten(2).mT
         return (self._seen(rows) + 1) * masks - 1, kept
-
-    def _timesteps(self, count: int, draws: Draws) -> Tensor:
-        normal = torch.randn(count, generator=draws.torch, device=self.device)
-        uniform = torch.rand(count, generator=draws.torch, device=self.device)
-        mixed = torch.where(
-            torch.arange(count, device=self.device) % 2 == 0, uniform, (0.9 * normal).sigmoid()
-        )
-        return (mixed * len(self.signal)).long().clamp(max=len(self.signal) - 1)
-
-    def _integers(self, below: int, count: int, draws: Draws) -> Tensor:
-        return torch.randint(below, (count,), generator=draws.torch, device=self.device)
 
 
 def _weighted(errors: Tensor, weights: Tensor) -> Tensor:
