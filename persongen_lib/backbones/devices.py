@@ -18,13 +18,22 @@ DTYPES = dict(zip(runtime.DTYPES, ("float32", "bfloat16", "float16"), strict=Tru
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device of a name such as "auto", "cpu", "cuda" or "cuda:1"; UserError when it isn't there."""
+    """The device of a name such as "auto", "cpu", "cuda" or "cuda:1"; UserError when it can't be used."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with suppress(RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError):
-        if (found := torch.empty(0, device=device).device).type != "meta":  # which has no memory
-            return found
-    raise UserError(f"the device {device!r} is not there: give auto or cpu, or cuda where there is one")
+    known = "give auto or cpu, or cuda where there is one"
+    try:
+        torch.device(device)
+    except (RuntimeError, TypeError, ValueError):
+        raise UserError(f"the device {device!r} is not known: {known}") from None
+    try:
+        found = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().split("\n", 1)[0].rstrip(".")
+        raise UserError(f"the device {device!r} can't be used ({reason}): {known}") from None
+    if found.type == "meta":
+        raise UserError(f"the device {device!r} can't be used (it has no memory): {known}")
+    return found
 
 
 def device_type(device: str = "auto") -> str:

@@ -139,11 +139,16 @@ def _folder_digest(folder: Path, weights: bool = True) -> str:
     )
 
 
-def hub_commit(place: Source) -> str:
-    """The commit of a repository that a load takes; "" where it is not cached and the hub can't be reached."""
+def hub_commit(place: Source, file: str = "model_index.json") -> str:
+    """The commit of a repository that a load takes; "" where it is not cached and the hub can't be reached.
+
+    Args:
+        place: The repository.
+        file: One that every load of it needs.
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(place.repo, "model_index.json", revision=place.revision)
+    cached = try_to_load_from_cache(place.repo, file, revision=place.revision)
     return Path(cached).parent.name if isinstance(cached, str) else _newest_commit(place.repo, place.revision)
 
 

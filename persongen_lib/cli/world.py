@@ -112,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="all figures; those of other models stay in it (default: world-quality.json)",
     )
     measure.add_argument(
-        "--device", default="cpu", help="where generators sample: auto, cpu, cuda ... (default: cpu)"
+        "--device", default="auto", help="where generators sample: auto, cpu, cuda ... (default: auto)"
     )
     measure.add_argument("--cards", action="store_true", help="write the models' cards from the figures too")
 

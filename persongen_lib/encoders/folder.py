@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from persongen_lib.backbones.sources import hub_commit, locate
 from persongen_lib.core.digests import file_digest
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic, write_json
@@ -54,12 +55,14 @@ def encoder_digest(folder: Path) -> str:
 
 
 def _tower_digest(source: str) -> str:
-    """A digest of the files of a tower's folder, or the commit of its repository in the hub's cache."""
+    """A digest of the files of a tower's folder, or the commit of its repository; UserError if neither is known."""
     folder = Path(source)
     if folder.is_dir():
         files = [*sorted(folder.glob("*.safetensors")), *folder.glob("config.json")]
         return short_hash(canonical_json([file_digest(file) for file in files]))
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(source, "config.json")
-    return Path(cached).parent.name if isinstance(cached, str) else ""
+    if commit := hub_commit(locate(source), CONFIG):
+        return commit
+    raise UserError(
+        f"the vision tower {source} is not in the hub's cache, and the hub can't be reached: import the encoder again "
+        "with a folder that holds the tower"
+    )

@@ -25,6 +25,7 @@ from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.data import load_concept
 from persongen_lib.encoders.elite import load_encoder
+from persongen_lib.encoders.folder import encoder_digest, write_encoder
 from persongen_lib.encoders.released import import_released
 from persongen_lib.export.run import export_adapter, formats
 from persongen_lib.finetune import fine_tune_spec, finetune
@@ -301,6 +302,13 @@ def test_the_encoder_is_part_of_what_the_fine_tuning_is(imported, pictures, tmp_
         hashes.add(spec.hash)
     assert len(hashes) == 2
     assert load_encoder(case.encoder).side == 32
+
+
+def test_a_vision_tower_whose_version_is_not_known_is_refused(tmp_path):
+    config = {"tower": {"source": "no/where", "levels": [-1]}, "mean": [0], "deviation": [1]}
+    write_encoder(tmp_path, {"x": torch.zeros(1)}, config | {"generator": "", "segmenter": ""})
+    with pytest.raises(UserError, match="no/where is not in the hub's cache, and the hub can't be reached"):
+        encoder_digest(tmp_path)
 
 
 def test_prompts_put_the_placeholder_in_the_place_of_the_class(imported, pictures, tmp_path):

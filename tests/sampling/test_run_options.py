@@ -9,6 +9,7 @@ from PIL import Image
 from tiny import tiny_pipeline
 
 from persongen_lib import load_backbone
+from persongen_lib.backbones.amounts import sampled_at_once
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
@@ -160,3 +161,29 @@ def test_the_command_offloads_and_works_in_tiles(tmp_path, tiled, capsys):
     assert main([*command, "--concept", "dog", "--class-name", "dog", "--offload"]) == 2
     assert "needs a cuda device, not cpu" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "finetune").exists()
+
+
+@pytest.mark.parametrize(
+    ("side", "device", "images"),
+    [
+        (64, "cpu", 8),
+        (64, "cuda", 128),
+        (512, "cpu", 8),
+        (512, "cuda", 8),
+        (1024, "cuda", 2),
+        (4096, "cuda", 1),
+    ],
+)
+def test_the_usual_batch_suits_the_device_and_the_size(side, device, images):
+    assert sampled_at_once(side, side, device) == images
+
+
+def test_a_run_of_large_images_has_a_smaller_batch(model, tmp_path):
+    made = {}
+    for side in (None, 1024):
+        spec = sample_spec(
+            "base", ["a {}"], [0], 1, backbone=model, class_name="dog", height=side, width=side
+        )
+        folder = run_sample(spec, Runtime.at(tmp_path, "cpu"))
+        made[side] = json.loads((folder / "provenance.json").read_text())["batch_size"]
+    assert made == {None: 8, 1024: 2}

@@ -231,7 +231,7 @@ def test_the_stores_own_adapter_gives_the_concepts_own_run(place, tmp_path):
     ("option", "said"),
     [
         (["--dtype", "fp8"], "unknown dtype: fp8"),
-        (["--device", "meta"], "the device 'meta' is not there"),
+        (["--device", "meta"], "the device 'meta' can't be used"),
     ],
 )
 def test_options_are_checked_although_a_run_is_finished(place, tmp_path, capsys, option, said):

@@ -21,7 +21,6 @@ from persongen_lib.world.draw.dataset import (
     Pictures,
     labels_of,
     render_dataset,
-    render_masks,
     scene_at,
     words_of,
 )
@@ -172,7 +171,6 @@ def test_rendered_shards_hold_the_scenes_of_their_labels(tmp_path, monkeypatch):
 def test_the_segmenter_is_trained_on_the_renderers_masks(tmp_path, monkeypatch):
     monkeypatch.setattr("persongen_lib.world.draw.dataset.SHARD", 8)
     render_dataset(tmp_path, 16, seed=4, workers=1)
-    render_masks(tmp_path, seed=4, workers=1)
     pictures, rows = Pictures(tmp_path), np.array([3, 9])
     assert len(pictures) == 16
     for row, mask in zip(rows, pictures.masks_at(rows), strict=True):

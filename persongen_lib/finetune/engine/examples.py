@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from persongen_lib.backbones.amounts import MOST_AT_ONCE, images_at_once
+from persongen_lib.backbones.amounts import sampled_at_once
 from persongen_lib.backbones.latent import LatentDiffusion
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
@@ -160,7 +160,7 @@ def class_examples(
         pictures,
         replace(runtime, dtype=None),
         backbone=backbone,
-        batch_size=images_at_once(side, side, MOST_AT_ONCE),
+        batch_size=sampled_at_once(side, side, backbone.device.type),
         kind="class_images",
     )
     images = [read_picture(folder / row["file"]) for row in read_pictures(folder)]

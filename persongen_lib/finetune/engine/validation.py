@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 from torch.nn.utils import parametrize
 
-from persongen_lib.backbones.amounts import MOST_AT_ONCE, images_at_once
+from persongen_lib.backbones.amounts import sampled_at_once
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.files import write_atomic
 from persongen_lib.core.specs import FineTuneSpec
@@ -50,7 +50,7 @@ def write_strip(
             seeds=SEEDS,
             height=own,
             width=own,
-            batch_size=images_at_once(side, side, MOST_AT_ONCE),
+            batch_size=sampled_at_once(side, side, backbone.device.type),
         ).images
     width, height = pictures[0].size
     strip = Image.new("RGB", (width * len(pictures), height))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from persongen_lib.backbones.amounts import MOST_AT_ONCE, images_at_once
+from persongen_lib.backbones.amounts import images_at_once, sampled_at_once
 from persongen_lib.core.checks import check_known, check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.finetune.engine.defaults import usual_values
@@ -109,7 +109,7 @@ class Plan:
             tiling: Whether the autoencoder works in tiles.
         """
         memory, side = self._model(self.dtype), self._side(self.made)
-        batch = batch_size or self.batch_size or MOST_AT_ONCE
+        batch = batch_size or self.batch_size or sampled_at_once(side, side, "cuda")
         kept = {"original weights": self._step(replace(self.made, frozen_dtype="auto"), memory)["kept"]}
         adds = {"activations": memory.text}
         yield Stage("encode prompts", self._with(memory, "text", offload) | kept | adds)
@@ -124,7 +124,7 @@ class Plan:
         memory, side = self._model(frozen_precision(method, self.dtype)), self._side(method)
         at_once = images_at_once(side, side)
         if method.prior_weight:
-            batch = images_at_once(side, side, MOST_AT_ONCE)
+            batch = sampled_at_once(side, side, "cuda")
             adds = max(memory.prediction(2 * batch, side, side), memory.decoding(batch, side, side))
             yield Stage("class pictures", self._with(memory) | {"activations": adds})
         adds = memory.encoding(at_once, side, side)
@@ -159,7 +159,8 @@ class Plan:
 
     def _samplings(self) -> Iterator[tuple[str, Iterator[Stage]]]:
         """Options of sampling, thriftier and thriftier."""
-        usual = self.batch_size or MOST_AT_ONCE
+        side = self._side(self.made)
+        usual = self.batch_size or sampled_at_once(side, side, "cuda")
         yield "the defaults", self.sampling()
         settings = [(min(2, usual), False, False), (1, False, False), (1, True, False)]
         if self._tiles():

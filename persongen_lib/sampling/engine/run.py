@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL.PngImagePlugin import PngInfo
 
-from persongen_lib.backbones.amounts import MOST_AT_ONCE, MOST_ON_GPU, images_at_once
+from persongen_lib.backbones.amounts import sampled_at_once
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
@@ -71,7 +71,8 @@ def run_sample(
 
     def work(folder: Path) -> dict[str, Any]:
         model = ready_backbone(spec, runtime, backbone, adapter, offload)
-        batch = batch_size or _usual_batch(model)
+        sides = (spec.height or model.image_size, spec.width or model.image_size)
+        batch = sampled_at_once(*sides, model.device.type) if batch_size is None else batch_size
         _sample_missing(spec, model, folder, batch, preview_every)
         return {
             "device": str(model.device),
@@ -80,11 +81,6 @@ def run_sample(
         }
 
     return store.ensure(kind, spec, work)
-
-
-def _usual_batch(backbone: Backbone) -> int:
-    side, most = backbone.image_size, MOST_AT_ONCE if backbone.device.type == "cpu" else MOST_ON_GPU
-    return images_at_once(side, side, most)
 
 
 def check_output(spec: SampleSpec, output: str | Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -56,7 +55,8 @@ def _render_shard(folder: Path, shard: int, seed: int, styled: bool) -> None:
     drawn = [render(scene, style=style) for scene, style in zip(scenes, styles, strict=True)]
     pictures, coverages = zip(*drawn, strict=True)
     labels = np.array([labels_of(scene) for scene in scenes], np.uint8)
-    _save_masks(folder, shard, coverages)
+    masks = np.packbits(np.stack(coverages) >= 0.5, axis=-1)
+    write_atomic(folder / f"{shard:04d}-masks.npy", lambda path: _save(path, masks))
     write_atomic(folder / f"{shard:04d}-labels.npy", lambda path: _save(path, labels))
     write_atomic(folder / f"{shard:04d}.npy", lambda path: _save(path, np.stack(pictures)))
 
@@ -82,36 +82,16 @@ def render_dataset(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [k for k in range(-(-pictures // SHARD)) if not (folder / f"{k:04d}.npy").exists()]
+    files = ("{:04d}.npy", "{:04d}-masks.npy")
+    missing = [
+        k
+        for k in range(-(-pictures // SHARD))
+        if not all((folder / name.format(k)).exists() for name in files)
+    ]
     with ProcessPoolExecutor(workers) as pool:
         jobs = [pool.submit(_render_shard, folder, shard, seed, styled) for shard in missing]
         for job in tqdm(jobs, desc="render", unit="shard"):
             job.result()
-
-
-def render_masks(folder: str | Path, seed: int = 0, workers: int = 2) -> None:
-    """Write the masks of a folder whose images were rendered without; existing shards are kept.
-
-    Args:
-        folder: The folder that `render_dataset` filled.
-        seed: The seed that it was rendered with.
-        workers: The number of processes.
-    """
-    folder = Path(folder)
-    missing = [k for k in range(len(_shards(folder))) if not (folder / f"{k:04d}-masks.npy").exists()]
-    with ProcessPoolExecutor(workers) as pool:
-        jobs = [pool.submit(_render_masks, folder, shard, seed) for shard in missing]
-        for job in tqdm(jobs, desc="masks", unit="shard"):
-            job.result()
-
-
-def _render_masks(folder: Path, shard: int, seed: int) -> None:
-    _save_masks(folder, shard, [render(scene_at(shard * SHARD + k, seed))[1] for k in range(SHARD)])
-
-
-def _save_masks(folder: Path, shard: int, coverages: Sequence[np.ndarray]) -> None:
-    packed = np.packbits(np.stack(coverages) >= 0.5, axis=-1)
-    write_atomic(folder / f"{shard:04d}-masks.npy", lambda path: _save(path, packed))
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -123,11 +103,7 @@ class Pictures:
 
     def __init__(self, folder: str | Path):
         files = _shards(Path(folder))
-        self.masks = [
-            np.load(path, mmap_mode="r")
-            for path in (file.with_name(f"{file.stem}-masks.npy") for file in files)
-            if path.exists()
-        ]
+        self.masks = [np.load(file.with_name(f"{file.stem}-masks.npy"), mmap_mode="r") for file in files]
         self.shards = [np.load(file, mmap_mode="r") for file in files]
         self.labels = np.concatenate([np.load(file.with_name(f"{file.stem}-labels.npy")) for file in files])
 
@@ -139,7 +115,7 @@ class Pictures:
         return np.stack([self.shards[i // SHARD][i % SHARD] for i in indices])
 
     def masks_at(self, indices: np.ndarray) -> np.ndarray:
-        """Masks (n, 64, 64) of 0 and 1 at an array of indices, where `render_masks` has made them."""
+        """Masks (n, 64, 64) of 0 and 1 at an array of indices."""
         return np.unpackbits(np.stack([self.masks[i // SHARD][i % SHARD] for i in indices]), axis=-1)
 
 

@@ -182,7 +182,7 @@ class SegmenterTask:
     """Cross entropy of the renderer's masks, pixel by pixel, and of the subject's color word.
 
     Args:
-        data: The folder of rendered images with their masks (`render_masks`).
+        data: The folder of rendered images with their masks.
         decoded: The file of decoded images that `decode_latents` writes.
         device: "cpu", "cuda" ...
     """

@@ -24,6 +24,10 @@ from persongen_lib.world.training.accuracy import (
 from persongen_lib.world.training.encoder_quality import encoder_quality
 from persongen_lib.world.training.samples import generator_quality
 
+EVALUATORS = ("micro-oracle", "micro-judge", "micro-segmenter", "micro-clip")
+ENCODER = "-elite"
+"""What the name of an encoder's folder adds to its generator's."""
+
 
 def parse_scales(text: str) -> list[float]:
     """Guidance scales from numbers with commas between, such as "3,5,7"."""
@@ -34,13 +38,6 @@ def parse_scales(text: str) -> list[float]:
     if not scales or not all(map(math.isfinite, scales)):
         raise UserError(f"guidance scales are numbers with commas between, such as 3,5,7, not {text!r}")
     return scales
-
-
-EVALUATORS = ("micro-oracle", "micro-judge", "micro-segmenter", "micro-clip")
-
-
-ENCODER = "-elite"
-"""What the name of an encoder's folder adds to its generator's."""
 
 
 def measurable(models: Path) -> tuple[str, ...]:
@@ -56,7 +53,7 @@ def measure(
     samples: int = 400,
     compared: int = 2000,
     names: Sequence[str] | None = None,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> dict:
     """The figures of embedded models, as one nested dictionary.
 

@@ -13,10 +13,10 @@ from persongen_lib.backbones.devices import resolve_device
 from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.core.checks import check_known, check_steps
 from persongen_lib.core.errors import UserError
-from persongen_lib.world.draw.dataset import render_dataset, render_masks
+from persongen_lib.world.draw.dataset import render_dataset
 from persongen_lib.world.models.autoencoder import new_autoencoder
 from persongen_lib.world.models.forms.form import FORMS
-from persongen_lib.world.models.networks import JudgeNetwork, OracleNetwork
+from persongen_lib.world.models.networks import JudgeNetwork, OracleNetwork, Reader
 from persongen_lib.world.training import alignment, autoencoder, diffusion, elite, evaluators
 from persongen_lib.world.training.export import (
     export_clip,
@@ -152,13 +152,10 @@ class Recipe:
             self._run(model, evaluators.CLIP_PLAN, partial(evaluators.ClipTask, data, str(decoded)))
             export_clip(self.folder / model, self.output / "micro-clip")
         elif model == "segmenter":
-            render_masks(self.data, DATA_SEED, self.workers)
             self._run(model, evaluators.SEGMENTER_PLAN, partial(evaluators.SegmenterTask, data, str(decoded)))
             export_segmenter(self.folder / model, self.output / "micro-segmenter")
         else:
-            task_of = partial(evaluators.ReaderTask, OracleNetwork, data, str(decoded))
-            self._run(model, evaluators.ORACLE_PLAN, task_of)
-            export_reader(OracleNetwork, self.folder / model, self.output / "micro-oracle")
+            self._reader(model, OracleNetwork, evaluators.ORACLE_PLAN, self.data, decoded)
 
     def _judge(self) -> None:
         """Train the second judge on pictures of its own, in many drawing styles."""
@@ -170,9 +167,11 @@ class Recipe:
         network = self._autoencoder(device)
         encode_pictures(data, network, latents, device)
         decode_latents(latents, network, decoded, device)
-        task_of = partial(evaluators.ReaderTask, JudgeNetwork, str(data), str(decoded))
-        self._run("judge", evaluators.JUDGE_PLAN, task_of)
-        export_reader(JudgeNetwork, self.folder / "judge", self.output / "micro-judge")
+        self._reader("judge", JudgeNetwork, evaluators.JUDGE_PLAN, data, decoded)
+
+    def _reader(self, name: str, network: type[Reader], plan: Plan, data: Path, decoded: Path) -> None:
+        self._run(name, plan, partial(evaluators.ReaderTask, network, str(data), str(decoded)))
+        export_reader(network, self.folder / name, self.output / f"micro-{name}")
 
     def _generator(self) -> Path:
         """The generator of `start_from` that mappers are trained for."""
@@ -185,7 +184,6 @@ class Recipe:
 
     def _train_elite(self, generator: Path, data: str, latents: str) -> None:
         """Train an encoder of ELITE for a generator, part by part."""
-        render_masks(self.data, DATA_SEED, self.workers)
         before: str | None = None
         for part, plan in elite.PLANS.items():
             name = f"elite-{part}-{self.family}"
@@ -199,10 +197,13 @@ class Recipe:
         )
 
     def _run(self, name: str, plan: Plan, task_of, before: dict | None = None) -> None:
-        changes = {"steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         device = str(resolve_device(self.device))
-        if device != "cpu":
-            plan = replace(plan, checkpoint_every=GPU_CHECKPOINT)
+        changes = {
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "checkpoint_every": None if device == "cpu" else GPU_CHECKPOINT,
+        }
         plan = replace(plan, **{key: value for key, value in changes.items() if value is not None})
         train(task_of, plan, self.folder / name, 1 if device != "cpu" else self.workers, device, before)
 

@@ -11,7 +11,7 @@ from PIL.Image import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from persongen_lib.backbones.amounts import MOST_AT_ONCE, MOST_ON_GPU
+from persongen_lib.backbones.amounts import sampled_at_once
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.world.draw.scene import ACCESSORY_NAMES, CLASSES
 from persongen_lib.world.models.oracle import Oracle, Seen
@@ -61,7 +61,7 @@ def generate(backbone: Backbone, wishes: Sequence[Wish], guidance_scale: float) 
 
 def batch_for(backbone: Backbone) -> int:
     """Images per network call and branch."""
-    return MOST_AT_ONCE if backbone.device.type == "cpu" else MOST_ON_GPU
+    return sampled_at_once(backbone.image_size, backbone.image_size, backbone.device.type)
 
 
 def generator_quality(

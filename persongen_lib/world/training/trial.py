@@ -69,10 +69,8 @@ def trial(
         rightly.
     """
     generator = generator_name(backbone)
-    loaded, scale = (
-        load_backbone(backbone, device=runtime.device),
-        sampling_defaults(backbone)["guidance_scale"],
-    )
+    loaded = load_backbone(backbone, device=runtime.device)
+    scale = sampling_defaults(backbone)["guidance_scale"]
     wishes = superclass_wishes(questions[1])
     order = held_out.draws(9).permutation(len(wishes))
     images = generate(loaded, wishes, scale)
