@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from tiny import tiny_pipeline
 
 from persongen_lib.cli.main import main
+from persongen_lib.data import DATA
 from persongen_lib.finetune.engine.method import make_method
 from persongen_lib.finetune.planning.fake import fake_backbone, fake_tensors
 from persongen_lib.finetune.planning.model import ModelMemory
@@ -199,3 +201,12 @@ def test_what_does_not_fit_is_not_computed_further_and_nothing_twice(folder, mon
     *_, usual = plan.training()
     numbers = usual.parts["optimizer"] // 8
     assert whole.parts == {**usual.parts, "optimizer": 2 * numbers, "moving average": 4 * numbers}
+
+
+def test_measured_peaks_of_full_size_denoisers_agree_with_the_plan():
+    rows = pd.read_csv(DATA / "results" / "memory.csv")
+    assert set(rows["model"]) == {"sd2", "sdxl", "pixart"}
+    assert (rows["measured"] / rows["planned"] - 1).abs().max() < 0.15
+    weights = (rows["planned"] - rows["planned_step"]) / 2e6
+    published = [PUBLISHED[model]["network"] for model in rows["model"]]
+    assert list(weights) == pytest.approx(published, rel=2e-3)
