@@ -38,8 +38,14 @@ def sampling_dtype(source: str | Path, kind: str) -> str:
 
 
 def defaults_of(family: type[Backbone], name: str = "") -> dict[str, Any]:
-    """`sampling_defaults` of a family, or of the model of this short name in it."""
-    recorded, own = _known()["families"].get(family.family, {}), _known()["backbones"].get(name, {})
+    """`sampling_defaults` of a family, or of the model of this short name in it.
+
+    A short name that is "like" another has this one's recorded values in place of its family's.
+    """
+    named = _known()["backbones"]
+    own = dict(named.get(name, {}))
+    like = own.pop("like", None)
+    recorded = named[like] if like else _known()["families"].get(family.family, {})
     strategies = {
         strategy: {
             **recorded.get("strategies", {}).get(strategy, {}),

@@ -25,7 +25,9 @@ def usual_values(method: type[Method | EncodingMethod], backbone: str | Path) ->
         UserError: If the backbone is unknown or can't be reached.
     """
     place = locate(backbone)
-    overrides = [_overrides().get(name, {}) for name in (place.family or family_of(place).family, place.name)]
+    own = _overrides().get(place.name, {})
+    before = own.get("like") or place.family or family_of(place).family
+    overrides = [_overrides().get(before, {}), own]
     usual: dict[str, Any] = {"num_steps": method.usual_steps}
     if issubclass(method, EncodingMethod):
         return usual
