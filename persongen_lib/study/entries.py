@@ -24,14 +24,16 @@ KEYS = (
 SHARED = ("loading", "prompts", "num_steps", "metrics", "references")
 """Keys whose value every cell has as it is."""
 FINE_TUNING_KEYS = ("method", "num_steps", "seed", "parameters")
-STRATEGY_KEYS = ("strategy", "label", "parameters", "grid")
+STRATEGY_KEYS = ("strategy", "label", "parameters", "grid", "num_steps")
+STEPS = ("num_steps",)
+"""What an entry and its grid may say beside parameters."""
 ALL = "all"
 """Stands for every registered strategy, or every fine-tuning method, with its defaults."""
 MOST_CELLS = 100_000
 """The largest number of cells of a study."""
 
-Setting = tuple[str, str, dict[str, Any]]
-"""Label, strategy and parameters."""
+Setting = tuple[str, str, dict[str, Any], dict[str, int]]
+"""Label, strategy, parameters, and `num_steps` where it is not the study's."""
 
 
 def cells_of(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
@@ -59,7 +61,7 @@ def cells_of(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
     shared = {key: values[key] for key in SHARED if key in values}
     models = {name: values[f"{name}_model"] for name in models_to_choose() if f"{name}_model" in values}
     for backbone, tuning, concept, number in itertools.product(backbones, tunings, concepts, places):
-        for (label, strategy, parameters), seeds in itertools.product(strategies, groups):
+        for (label, strategy, parameters, steps), seeds in itertools.product(strategies, groups):
             yield Cell(
                 backbone=backbone,
                 concept=concept,
@@ -73,7 +75,7 @@ def cells_of(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
                 fine_tune_seed=tuning["seed"],
                 **seeds,
                 models=models,
-                **shared,
+                **{**shared, **steps},
             )
 
 
@@ -136,7 +138,7 @@ def _strategies(value: Any, path: Path) -> list[Setting]:
     entries = [ALL] if value == ALL else _list(value, "strategies", path)
     whole = [name for entry in entries for name in (list_strategies() if entry == ALL else [entry])]
     settings = [setting for entry in whole for setting in _settings(entry, path)]
-    label, count = Counter(label for label, _, _ in settings).most_common(1)[0]
+    label, count = Counter(label for label, *_ in settings).most_common(1)[0]
     if count > 1:
         raise UserError(f"{count} strategies in {path} are called {label!r}: give each a label of its own")
     return settings
@@ -150,16 +152,18 @@ def _settings(entry: Any, path: Path) -> Iterator[Setting]:
         raise UserError(f"a strategy in {path} lacks its name: write strategy: base, for example")
     strategy, grid = entry["strategy"], _mapping(entry.get("grid", {}), "a grid", path)
     parameters = _mapping(entry.get("parameters", {}), "parameters", path)
-    if both := [name for name in grid if name in parameters]:
+    steps = {name: entry[name] for name in STEPS if name in entry}
+    if both := [name for name in grid if name in parameters or name in steps]:
         raise UserError(
-            f"{both[0]} of {strategy} in {path} is in its grid and in its parameters: keep one of them"
+            f"{both[0]} of {strategy} in {path} is in its grid and outside of it: keep one of them"
         )
     axes = [_list(axis, f"the grid of {name}", path) for name, axis in grid.items()]
     _check_count(math.prod(map(len, axes)), path)
     for point in itertools.product(*axes):
         chosen = dict(zip(grid, point, strict=True))
         suffix = "".join(f" {name}={value}" for name, value in chosen.items())
-        yield f"{entry.get('label', strategy)}{suffix}", strategy, {**parameters, **chosen}
+        own = {**steps, **{name: chosen.pop(name) for name in STEPS if name in chosen}}
+        yield f"{entry.get('label', strategy)}{suffix}", strategy, {**parameters, **chosen}, own
 
 
 def _mapping(value: Any, what: str, path: Path) -> Mapping[str, Any]:

@@ -66,8 +66,9 @@ def load_study(name_or_file: str | Path) -> Study:
 
     - `concepts` (needed): names or folders.
     - `strategies` (needed): "all", which is every registered strategy with its defaults, or a list whose entries are
-      "all", names, or `strategy` with `parameters`, `label` and `grid`; a grid has a list of values for each of some
-      other parameters, and every combination is a strategy. A label may not begin with another strategy's name.
+      "all", names, or `strategy` with `parameters`, `label`, `num_steps` and `grid`; a grid has a list of values for
+      each of some other parameters, or of `num_steps`, and every combination is a strategy. A label may not begin with
+      another strategy's name.
     - `backbones`: names, ["micro"] by default.
     - `loading`: what they are loaded with, such as `variant: fp16`, as in `Cell`.
     - `fine_tunings`: "all", which is every method with its defaults, or a list of `method`, `num_steps`, `seed` (one

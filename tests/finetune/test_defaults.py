@@ -48,7 +48,8 @@ def test_overrides_name_only_what_exists():
     known = {*list_backbones(), *(family.family for family in FAMILIES.values())}
     assert set(_overrides()) <= known
     for about in _overrides().values():
-        assert set(about) <= {"class_pictures", "training", "methods"}
+        assert set(about) <= {"class_pictures", "training", "methods", "like"}
+        assert about.get("like", "micro") in _overrides()
         shared = {**about.get("class_pictures", {}), **about.get("training", {})}
         make_method("dreambooth", **shared)
         assert set(about.get("methods", {})) <= set(list_methods())

@@ -55,8 +55,14 @@ from persongen_lib.study.grid import load_study
                     {"strategy": "base", "parameters": {"guidance_scale": 1}, "grid": {"guidance_scale": [2]}}
                 ]
             },
-            "guidance_scale of base .* is in its grid and in its parameters",
+            "guidance_scale of base .* is in its grid and outside of it",
         ),
+        (
+            {"strategies": [{"strategy": "base", "num_steps": 5, "grid": {"num_steps": [5, 9]}}]},
+            "num_steps of base .* is in its grid and outside of it",
+        ),
+        ({"strategies": ["base", {"strategy": "base", "num_steps": 3}]}, "are called 'base'"),
+        ({"strategies": [{"strategy": "base", "num_steps": 0}]}, "steps"),
         (
             {"strategies": [{"strategy": "base", "grid": {name: list(range(50)) for name in "abc"}}]},
             "at most 100000",
@@ -179,3 +185,11 @@ def test_the_cells_of_a_study_load_what_it_says(write_study, model):
     plain, other = load_study(write_study()), load_study(write_study(loading={"original": str(model)}))
     assert [job.fine_tune.loading for job in (*plain.jobs, *other.jobs)] == [{}, {"original": str(model)}]
     assert plain.jobs[0].fine_tune.hash != other.jobs[0].fine_tune.hash
+
+
+def test_the_number_of_steps_may_be_a_strategys_own(tmp_path):
+    file = tmp_path / "steps.yaml"
+    entries = "[base, {strategy: base, grid: {num_steps: [7, 9]}}, {strategy: mixed, num_steps: 5}]"
+    file.write_text(f"concepts: [dog]\nnum_steps: 3\nstrategies: {entries}\n", encoding="utf-8")
+    found = {job.cell.label: job.sample.num_steps for job in load_study(file).jobs}
+    assert found == {"base": 3, "base num_steps=7": 7, "base num_steps=9": 9, "mixed": 5}
