@@ -244,9 +244,9 @@ def _trial(args: argparse.Namespace) -> int:
     from persongen_lib.backbones.devices import resolve_device
     from persongen_lib.core.paths import DATA
     from persongen_lib.core.runtime import Runtime
+    from persongen_lib.trials.trial import generator_name, trial
     from persongen_lib.world.models.oracle import load_oracle
     from persongen_lib.world.training.figures import add_generator_figures
-    from persongen_lib.world.training.trial import generator_name, trial
 
     resolve_device(args.device)
     models, figures = Path(args.models or DATA / "models"), Path(args.figures)
@@ -260,7 +260,7 @@ def _trial(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    from persongen_lib.world.training.answers import score
+    from persongen_lib.trials.answers import score
     from persongen_lib.world.training.figures import add_generator_figures
 
     name, kind, found = score(Path(args.key), Path(args.answers))

@@ -12,9 +12,7 @@ from persongen_lib.backbones.loading import load_backbone
 from persongen_lib.backbones.sources import locate
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
-from persongen_lib.world.models.oracle import Oracle
-from persongen_lib.world.training import held_out
-from persongen_lib.world.training.portraits import (
+from persongen_lib.trials.portraits import (
     CONCEPTS,
     COUNT,
     Choice,
@@ -24,8 +22,10 @@ from persongen_lib.world.training.portraits import (
     fine_tuned_portraits,
     kept,
 )
+from persongen_lib.trials.sheets import write_choices, write_namings
+from persongen_lib.world.models.oracle import Oracle
+from persongen_lib.world.training import held_out
 from persongen_lib.world.training.samples import generate
-from persongen_lib.world.training.sheets import write_choices, write_namings
 from persongen_lib.world.training.wishes import superclass_wishes
 
 CHOICES, NAMINGS = 100, 40

@@ -16,16 +16,16 @@ from persongen_lib.core.paths import DATA
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.data import load_concept
 from persongen_lib.finetune import fine_tune_spec, finetune
+from persongen_lib.trials import portraits as portraits_module
+from persongen_lib.trials.answers import score
+from persongen_lib.trials.portraits import CONCEPTS, Portraits, choices, chosen, kept, portraits
+from persongen_lib.trials.sheets import LABEL, TILE, write_choices, write_namings
+from persongen_lib.trials.trial import choice_figures, kept_figures, trial
 from persongen_lib.world.draw.concepts import world_concepts
 from persongen_lib.world.draw.scene import CLASSES, Identity, Scene, render
 from persongen_lib.world.models.oracle import Seen, load_oracle
-from persongen_lib.world.training import portraits as portraits_module
 from persongen_lib.world.training.agreement import agreement, kappa
-from persongen_lib.world.training.answers import score
 from persongen_lib.world.training.cards import write_cards
-from persongen_lib.world.training.portraits import CONCEPTS, Portraits, choices, chosen, kept, portraits
-from persongen_lib.world.training.sheets import LABEL, TILE, write_choices, write_namings
-from persongen_lib.world.training.trial import choice_figures, kept_figures, trial
 from persongen_lib.world.training.wishes import superclass_wishes
 
 FEW = {"micro": {"training": {"num_class_images": 2, "class_num_steps": 2, "num_steps": 2, "batch_size": 2}}}

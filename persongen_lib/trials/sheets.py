@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic, write_json
+from persongen_lib.trials.portraits import Choice
 from persongen_lib.world.models.networks import HEADS
-from persongen_lib.world.training.portraits import Choice
 from persongen_lib.world.training.wishes import Wish
 
 TILE, LABEL, GAP = 192, 16, 12

@@ -1,0 +1,1 @@
+"""Trials of a generator: how well it keeps individuals, measured and asked."""
