@@ -19,6 +19,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "import-dreambooth", help="turn a copy of github.com/google/dreambooth into concepts and prompt files"
     )
     dreambooth.add_argument("folder", metavar="FOLDER", help="the copy, or its dataset folder")
+    dreambooth.add_argument(
+        "--augmented",
+        metavar="FOLDER",
+        help="a copy of the study's aug_dataset: its pictures are trained on, the others measured against",
+    )
     dreambooth.add_argument("--output", required=True, metavar="DIR", help="where the concepts are written")
 
 
@@ -35,6 +40,6 @@ def run(args: Namespace) -> int:
     else:
         from persongen_lib.data.dreambooth import import_dreambooth
 
-        folders = import_dreambooth(args.folder, args.output)
+        folders = import_dreambooth(args.folder, args.output, args.augmented)
         print(f"{len(folders)} concepts in {args.output}, their prompts in {args.output}/prompts")
     return 0
