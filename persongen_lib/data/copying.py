@@ -27,6 +27,6 @@ def copy_pictures(entries: Iterable[Entry], source: Path, target: Path) -> list[
         files = {key: path.relative_to(source).as_posix() for key, path in names.items() if path}
         for name in files.values():
             write_atomic(target / name, (source / name).read_bytes())
-        more = {key: value for key, value in (("text", entry.text), ("crop", entry.crop)) if value}
-        lines.append(files | more)
+        more = {"text": entry.text, "crop": entry.crop}
+        lines.append({**files, **{key: value for key, value in more.items() if value}})
     return lines
