@@ -21,6 +21,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="turn a copy of github.com/google/dreambooth into concepts, prompt files and a study",
     )
     dreambooth.add_argument("folder", metavar="FOLDER", help="the copy, or its dataset folder")
+    dreambooth.add_argument(
+        "--augmented",
+        metavar="FOLDER",
+        help="a copy of the study's aug_dataset: its pictures are trained on, the others measured against",
+    )
     dreambooth.add_argument("--output", required=True, metavar="DIR", help="where the concepts are written")
 
 
@@ -38,7 +43,7 @@ def run(args: Namespace) -> int:
         from persongen_lib.data.dreambooth import import_dreambooth
         from persongen_lib.study.dreambooth import write_studies
 
-        folders = import_dreambooth(args.folder, args.output)
+        folders = import_dreambooth(args.folder, args.output, args.augmented)
         study = write_studies(folders, Path(args.output))
         print(f"{len(folders)} concepts in {args.output}, their prompts in {args.output}/prompts")
         print(f"the original study on them: persongen study run {study}")
