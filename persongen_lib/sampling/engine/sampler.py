@@ -133,6 +133,11 @@ def sample(
     strategy.check_run(num_steps, scheduler)
     if strategy.needs_original:
         backbone.check_original()
+    if strategy.needs_cross_attention and not backbone.cross_attention:
+        raise UserError(
+            f"{strategy.name} changes cross-attention, but the image and the text of a {backbone.family} model attend "
+            "to each other in joint layers: choose another strategy or model"
+        )
     encoder, watching = encoder or Encoder(backbone), list(recorders)
     if preview_every is not None and on_preview is not None:
         watching.append(Previews(backbone, preview_every, on_preview))
