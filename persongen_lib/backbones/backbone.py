@@ -419,7 +419,7 @@ class Backbone(ABC):
         if self.adapter is None and not self._original:
             raise UserError(
                 f"{self.name} has no original weights beside its own: load an adapter or give `original`, "
-                "or use superclass_weights=personalized"
+                "or choose a strategy, or superclass_weights=personalized, that needs none"
             )
 
     def set_original(self, tensors: Mapping[str, Tensor]) -> None:

@@ -16,6 +16,7 @@ from persongen_lib.core.parameters import Interval, Parameters, Registry, Scale,
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from persongen_lib.backbones.backbone import Backbone
     from persongen_lib.backbones.solvers import Step
     from persongen_lib.sampling.engine.predictions import Branch, Predictions
 
@@ -141,6 +142,16 @@ class Strategy(Parameters):
                     f"{name} of {self.name} must be a number or a list of {num_steps} numbers, "
                     f"one per step, not of {len(values)}"
                 )
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise a UserError where the strategy can't sample a model, or a model without its original weights."""
+        if self.needs_original:
+            backbone.check_original()
+        if self.needs_cross_attention and not backbone.cross_attention:
+            raise UserError(
+                f"{self.name} changes cross-attention, but image and text attend to each other in joint layers of a "
+                f"{backbone.family} model: choose another strategy or model"
+            )
 
     def _guides(self, step: Step) -> bool:
         if self.guidance_interval is None:
