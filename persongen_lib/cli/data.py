@@ -62,7 +62,7 @@ def _add_augment(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--placement",
         default="photographed",
-        help="photographed, or moved for another place and size in each picture (default: photographed)",
+        help="photographed, or moved: a little to the side and in another size (default: photographed)",
     )
     parser.add_argument(
         "--feather",
