@@ -8,7 +8,7 @@ from pathlib import Path
 
 from persongen_lib.core.store import Store
 from persongen_lib.core.tables import check_table_file, write_table
-from persongen_lib.data.concepts import Concept, load_concept
+from persongen_lib.data.concepts import Concept, load_concept, load_originals
 from persongen_lib.evaluation.evaluators import choose_evaluators, models_to_choose
 from persongen_lib.evaluation.metric import METRICS
 from persongen_lib.evaluation.references import references_of, warn_of_others
@@ -67,7 +67,7 @@ def _store(folder: Path, output: Path) -> Store:
 
 
 def _concept(args: argparse.Namespace) -> Concept:
-    """The concept named, or else the one that the pictures' model was fine-tuned on."""
+    """The concept named, or else the one that the pictures' model was fine-tuned on; of either the originals."""
     if args.concept is not None:
-        return load_concept(args.concept, args.class_name)
+        return load_originals(load_concept(args.concept, args.class_name))
     return references_of(args.folder, args.class_name)
