@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
+from persongen_lib.analysis.intervals import bootstrap_interval, resamples
 from persongen_lib.analysis.measures import SHARES, WORDS, check_measure, check_numbers, check_options
 from persongen_lib.analysis.preferences import Preferences
 from persongen_lib.analysis.settings import default_labels
 from persongen_lib.analysis.shared import IMAGE, TUNING, with_shared
 from persongen_lib.analysis.statistics import (
-    bootstrap_interval,
     require,
-    resamples,
     unit_table,
     unit_tables,
 )

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from persongen_lib.analysis import statistics
-from persongen_lib.analysis.findings import by_kind, equal_cost, parameter_effects, with_prompt_kind
+from persongen_lib.analysis.findings import by_kind, equal_cost, parameter_effects
+from persongen_lib.analysis.kinds import with_prompt_kind
 from persongen_lib.analysis.recommendation import (
     Preferences,
     best_options,
