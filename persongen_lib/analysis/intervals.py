@@ -183,6 +183,8 @@ def bootstrap_interval(
     if size < 2:
         return _without_width(units)
     mean = units.mean(axis=0)
+    if (units == units[0]).all():
+        return np.stack([mean] * 3)
     student = stdtrit(size - 1, (1 + confidence) / 2)
     arm = student * units.std(axis=0, ddof=1) / np.sqrt(size)
     low, high = accelerated(units, 2 * ndtr(student * np.sqrt(size / (size - 1))) - 1, num_resamples, seed)

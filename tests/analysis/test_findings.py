@@ -309,5 +309,8 @@ def test_a_new_strategy_needs_no_other_change(monkeypatch, tmp_path):
     best = best_options(rows, (0, 0.5, 1), (50,))
     chart = figures.decision_chart(best).axes[0]
     assert "scale 7.0" in [text.get_text() for text in chart.texts]
-    assert sample_command(recommend(rows).iloc[0]) == "persongen sample --strategy halfway"
+    assert (
+        sample_command(recommend(rows, Preferences(identity_weight=0.4)).iloc[0])
+        == "persongen sample --strategy halfway"
+    )
     assert json.loads(rows["parameters"].iloc[-1])["guidance_scale"] == 7
