@@ -106,16 +106,22 @@ def _of_one(table: pd.DataFrame, preferences: Preferences) -> pd.DataFrame:
 
 
 def describe(table: pd.DataFrame, preferences: Preferences) -> str:
-    """What the rows of `evidence` are of, in words: "micro with dreambooth, 12 concepts, no prompts of colors"."""
-    backbones = table["backbone"].dropna().unique() if "backbone" in table else []
+    """What the rows of `evidence` are of, such as "micro with dreambooth, 12 concepts, prompts that name no color"."""
+    named = "measured_on" if "measured_on" in table else "backbone"
+    backbones = table[named].dropna().unique() if named in table else []
     methods = sorted(table["method"].dropna().unique()) if "method" in table else []
-    concepts = table["concept"].nunique()
+    concepts, other = table["concept"].nunique(), preferences.backbone not in (None, *backbones)
     return ", ".join(
         [
             f"{backbones[0] if len(backbones) else 'a model that the table does not name'} with "
             f"{' and '.join(methods) or 'a method that the table does not name'}",
             f"{concepts} concept{'s' if concepts > 1 else ''}",
             *(["prompts that name no color"] if "asked_color" in table and not preferences.colors else []),
+            *(
+                [f"not on {preferences.backbone}, to whose scales and steps it is translated"]
+                if other
+                else []
+            ),
         ]
     )
 

@@ -80,8 +80,8 @@ def recommend(
         )
     every = evidence(table, preferences, ranges)
     table = allowed(every, preferences)
-    scores = _scores(table, preferences)
-    scales = _scales(scores if len(table) == len(every) else _scores(every, preferences))
+    scores = option_scores(table, preferences)
+    scales = _scales(scores if len(table) == len(every) else option_scores(every, preferences))
     rows = _about(table, list(scores[0]), preferences)
     scores = scores[0][rows.index], scores[1][rows.index]
     worth = preferences.worth(*scores, scales)
@@ -125,7 +125,7 @@ def best_options(
         UserError: No option is left, or a column is missing.
     """
     every = evidence(table, Preferences(**preferences))
-    scales = _scales(_scores(every, Preferences(**preferences)))
+    scales = _scales(option_scores(every, Preferences(**preferences)))
     options = every.groupby("label", observed=True)[["strategy", "parameters"]].first()
     options["evaluations"] = every.groupby("label", observed=True)["evaluations"].mean()
     rows = []
@@ -136,7 +136,7 @@ def best_options(
             Preferences(identity_weight=weight, max_evaluations=budget, **preferences) for weight in weights
         ]
         possible = allowed(every, wishes[0])
-        scores = _scores(possible, wishes[0])
+        scores = option_scores(possible, wishes[0])
         order = _about(possible, list(scores[0]), wishes[0])["evaluations_"]
         for wanted in wishes:
             identity, text = (score.mean()[order.index].to_numpy() for score in scores)
@@ -205,7 +205,7 @@ def regret(
         asked = _measured_by(wanted)
         if asked not in known:
             every = evidence(table, wanted)
-            known[asked] = every, _scores(every, wanted)
+            known[asked] = every, option_scores(every, wanted)
         every, scores = known[asked]
         labels, possible, scales = rules(every, always), allowed(every, wanted), _scales(scores)
         worth = wanted.utility(*scores, scales)
@@ -234,9 +234,14 @@ def rules(table: pd.DataFrame, always: Sequence[str]) -> dict[str, str]:
 
 
 def compared(each: pd.DataFrame, **bootstrap) -> pd.DataFrame:
-    """The columns of `regret`, from what every rule loses on every concept; the first rule is the recommendation."""
+    """The columns of `regret`, from what every rule loses on every concept; the first rule is the recommendation.
+
+    A rule that never beats the best allowed option loses 0 at least; one that may not be allowed can gain.
+    """
     lost, less = each.to_numpy(), each.sub(each.iloc[:, 0], axis=0).to_numpy()
-    rows = dict(zip(("mean", "low", "high"), mean_interval(lost, **bootstrap), strict=True))
+    mean, low, high = mean_interval(lost, **bootstrap)
+    never_better = (lost >= 0).all(axis=0)
+    rows = {"mean": mean, "low": np.where(never_better, low.clip(0), low), "high": high}
     rows |= dict(zip(("less", "less_low", "less_high"), mean_interval(less, **bootstrap), strict=True))
     return pd.DataFrame({"rule": list(each), **rows})
 
@@ -264,7 +269,7 @@ def _scales(scores: Units) -> tuple[Scale, Scale]:
     return Scale.of(scores[0].mean()), Scale.of(scores[1].mean())
 
 
-def _scores(table: pd.DataFrame, preferences: Preferences) -> Units:
+def option_scores(table: pd.DataFrame, preferences: Preferences) -> Units:
     """Identity and text of every label (columns) over the images that all have, for each unit of both (rows)."""
     names, concepts = (preferences.identity, preferences.text), table["concept"]
     parts = [with_shared(table, name) for name in names]

@@ -93,6 +93,7 @@ def interval(
     differences: bool = False,
     ranges: Ranges | None = None,
     over_prompts: bool = False,
+    share: bool | None = None,
 ) -> Interval:
     """The mean of a column over concepts, with its interval (`mean_interval`), cut to what is possible.
 
@@ -106,6 +107,7 @@ def interval(
         ranges: The lowest and the highest score by column, where they are known; shares are known to be (`is_share`).
         over_prompts: Whether the mean is to hold for other prompts too: prompts are then drawn beside concepts
             (`two_way_error`). Without it the interval is about other concepts and these prompts.
+        share: Whether images are right or wrong (`is_share`); None looks at the values.
 
     Returns:
         The interval; NaN where no value is known.
@@ -118,7 +120,8 @@ def interval(
     known = table[["concept", "template", value]].dropna()
     if known.empty:
         return Interval(np.nan, np.nan, np.nan)
-    share = not differences and is_share(known[value])
+    if share is None:
+        share = not differences and is_share(known[value])
     low, high = (ranges or {}).get(value) or (SHARE if share else UNBOUNDED)
     bounds = (low - high, high - low) if differences else (low, high)
     units = unit_means(known, value).to_numpy()[:, None]
@@ -206,13 +209,13 @@ def summarize(
         UserError: A column is missing, or as `interval`.
     """
     require(table, (by, "concept", "template", *metrics))
-    bounds = {metric: SHARE for metric in metrics if not differences and is_share(table[metric])}
+    shares = {metric: not differences and is_share(table[metric]) for metric in metrics}
     rows = []
     for name, part in table.groupby(by, sort=False, observed=True):
         for metric in metrics:
             known = part[["concept", "template", metric]].dropna()
             found = interval(
-                known, metric, confidence, num_resamples, seed, differences, {**bounds, **(ranges or {})}, over_prompts
+                known, metric, confidence, num_resamples, seed, differences, ranges, over_prompts, shares[metric]
             )  # fmt: skip
             rows.append(
                 {

@@ -1,5 +1,6 @@
 """The decision framework on hand-made tables, where the right answer is known."""
 
+import json
 import warnings
 
 import numpy as np
@@ -334,7 +335,9 @@ def test_recommend_on_the_command_line(tmp_path, capsys):
         lines[0].endswith("73 evaluations")
         and lines[2] == "   persongen sample --strategy masked --method lora"
     )
-    assert len(lines) == 6
+    assert len(lines) == 7 and lines[-1].startswith(
+        "Measured on a model that the table does not name with lora"
+    )
     assert cli.main(["recommend", "--min-text", "0.9"]) == 0
     assert "text" in capsys.readouterr().out.splitlines()[1]
     assert cli.main(["recommend", "--results", "nothing"]) == 2
@@ -342,6 +345,36 @@ def test_recommend_on_the_command_line(tmp_path, capsys):
     assert (
         "nothing is no results table: give a .parquet or .csv file or one of" in told and "phenomenon" in told
     )
+
+
+def test_a_minimum_out_of_reach_is_said_first(tmp_path, capsys):
+    path = tmp_path / "small.csv"
+    table().assign(prompt_right=lambda rows: rows["prompt_right"] - 0.078).to_csv(path, index=False)
+    assert cli.main(["recommend", "--results", str(path), "--min-text", "0.925", "--top", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        lines[0]
+        == "No option reaches the required text 0.925 (nearest: 0.922); the nearest options come first."
+    )
+    assert lines[1].startswith("1. masked: ")
+
+
+def test_json_for_other_programs(tmp_path, capsys):
+    path = tmp_path / "small.parquet"
+    table().assign(num_steps=25, parameters='{"quantile": 0.5}').to_parquet(path)
+    assert cli.main(["recommend", "--results", str(path), "--min-text", "0.6", "--json", "--top", "2"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    expected = {
+        "strategy": "mixed", "parameters": {"quantile": 0.5}, "num_steps": 25, "text": pytest.approx(0.8),
+        "identity": pytest.approx(0.8), "leak": pytest.approx(0.2), "evaluations": 75,
+        "probability": pytest.approx(6.5 / 7),
+    }  # fmt: skip
+    assert {name: first[name] for name in expected} == expected and first["reached"]
+    assert second["strategy"] == "far" and second["evidence"] == first["evidence"]
+    table().drop(columns="leak").to_parquet(path)
+    assert cli.main(["recommend", "--results", str(path), "--json", "--top", "1"]) == 0
+    only = json.loads(capsys.readouterr().out)[0]
+    assert only["leak"] is only["probability"] is only["num_steps"] is None
 
 
 ONE = {

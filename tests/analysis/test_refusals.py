@@ -217,7 +217,21 @@ def test_a_csv_gives_what_a_parquet_file_gives(table, tmp_path, capsys):
         ("t.parquet", b"", "content is not parquet"),
         ("t.csv", b"\xff\xfe\x00\x01", "content is not csv"),
         ("t.csv", b"", "content is not csv"),
-        ("t.csv", b"a,b\n1,2\n", "no column"),
+        (
+            "t.csv",
+            b"a,b\n1,2\n",
+            "has no column label, strategy, parameters, concept, template, evaluations; a results",
+        ),
+        (
+            "t.csv",
+            b"label,strategy,parameter,concept\n1,2,3,4\n",
+            "column parameter of",
+        ),
+        (
+            "t.csv",
+            b"label,strategy,num_stps\n1,2,3\n",
+            "unknown: rename it to num_steps if that is meant, or remove it",
+        ),
         ("t.json", b"{}", "give a .csv or .parquet file"),
     ],
 )
@@ -266,4 +280,4 @@ def test_a_label_is_printed_in_one_line(table, tmp_path, capsys):
     )
     assert cli.main(["recommend", "--results", str(tmp_path / "table.parquet"), "--top", "1"]) == 0
     first, *others = capsys.readouterr().out.split("\n")
-    assert first.startswith("1. mixed 2. mine: identity 1.00\\x1b[2J: identity") and len(others) == 3
+    assert first.startswith("1. mixed 2. mine: identity 1.00\\x1b[2J: identity") and len(others) == 4
