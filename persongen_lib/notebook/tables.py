@@ -22,11 +22,13 @@ def score_table(table: pd.DataFrame) -> pd.DataFrame:
     """
     from persongen_lib import figures
     from persongen_lib.analysis.statistics import summarize, wide
-    from persongen_lib.evaluation.metric import catalogue
+    from persongen_lib.evaluation.metric import catalogue, ranges
 
     shown = sorted((one for one in catalogue().values() if one.shown is not None), key=lambda one: one.shown)
     known = [column for column in shown if column.name in table and table[column.name].notna().any()]
     names = [column.name for column in known]
     names = [column.name for column in known if column.better not in names]
-    cells = wide(summarize(table, names)).map(lambda cell: cell.replace(", ", ",\N{NO-BREAK SPACE}"))
+    cells = wide(summarize(table, names, ranges=ranges())).map(
+        lambda cell: cell.replace(", ", ",\N{NO-BREAK SPACE}")
+    )
     return cells.rename(columns=figures.title).rename_axis(index=None)
