@@ -9,7 +9,7 @@ from PIL.Image import Resampling
 PLACEMENTS = ("photographed", "moved")
 SIZES = (0.9, 1.15)
 """The smallest and the largest size of a subject that is moved, in parts of its own."""
-SHIFT, LIFT = 0.1, 0.05
+SHIFT, LIFT = 0.06, 0.03
 """The most by which its middle is moved to the side, and its foot up or down, in parts of the picture's side.
 
 Where the model would put a subject of its own, it adds one behind a subject that is further away or smaller.
