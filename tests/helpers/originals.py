@@ -16,7 +16,7 @@ def with_original(backbone, strategy):
     name, own = next(
         (f"network.{name}", parameter.data)
         for name, parameter in backbone.modules["network"].named_parameters()
-        if name.endswith(("attn2.to_v.weight", "attn.add_v_proj.weight"))
+        if name.endswith(("attn1.to_v.weight", "attn.to_v.weight"))
     )
     weights = backbone.weights
     generator = torch.Generator().manual_seed(2)

@@ -30,6 +30,8 @@ class Apg(Strategy):
     arXiv 2410.02416, algorithm 1; the defaults are those for SDXL in its table 10, except for the scale (15 there).
     """
 
+    look = ("#06E906", "8")
+
     guidance_scale: Scale = Total(1)
     parallel_share: float = 0.0
     momentum: float = -0.5

@@ -29,6 +29,8 @@ class CfgZeroStar(Strategy):
     official code.
     """
 
+    look = ("#80F906", "<")
+
     guidance_scale: Scale = Total(1)
     zero_steps: Steps = 0
 

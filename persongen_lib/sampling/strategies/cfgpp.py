@@ -21,6 +21,7 @@ class CfgPlusPlus(Strategy):
     official code for DDIM. For flow matching, which it does not treat, noise and x0 are those of the velocity.
     """
 
+    look = ("#1C9504", "d")
     schedulers = FIRST_ORDER
 
     guidance_scale: Scale = 0.6

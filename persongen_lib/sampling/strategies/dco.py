@@ -24,6 +24,8 @@ class Dco(OriginalStrategy):
     consistency guidance in later versions of the paper. There the fine-tuning is DCO's own; here it is any.
     """
 
+    look = ("#7F06F9", "<")
+
     guidance_scale: Scale = Total(1)
     reward_scale: Scale = Total(0.4)
 

@@ -18,6 +18,8 @@ class Domain(OriginalStrategy):
     The scale is the usual total: the paper's are of class-conditional models.
     """
 
+    look = ("#C70566", "p")
+
     guidance_scale: Scale = Total(1)
 
     def __call__(self, latents, step, predict):

@@ -25,6 +25,8 @@ class Gcfg(OriginalStrategy):
     the fine-tunings of this library are ours.
     """
 
+    look = ("#0606F9", ">")
+
     concept_scale: Scale = Total(1 / 2)
     superclass_scale: Scale = Total(1 / 2)
 

@@ -20,7 +20,7 @@ class MinDiff(Strategy):
 
     Attributes:
         guidance_scale: w.
-        negative_scale: l, 0 for base sampling.
+        suppression: l, from 0 for base sampling.
 
     Mask-Integrated Negative Attention, arXiv 2511.17888, and its official code, whose default l is taken here. There M
     is of the layers of 16 x 16 places and is renewed on the way through the network; here it is of all layers, as in
@@ -28,21 +28,22 @@ class MinDiff(Strategy):
     code takes the mean over all of its images, here each image has its own.
     """
 
+    look = ("#8B0000", ">")
     needs_cross_attention = True
 
     guidance_scale: Scale = Total(1)
-    negative_scale: float = 0.5
+    suppression: float = 0.5
 
     def __post_init__(self):
         super().__post_init__()
-        if self.negative_scale < 0:
-            raise UserError(f"negative_scale of mindiff must be 0 or more, not {self.negative_scale}")
+        if self.suppression < 0:
+            raise UserError(f"suppression of mindiff must be 0 or more, not {self.suppression}")
 
     def unguided(self):
         return replace(self, guidance_scale=1.0)
 
     def __call__(self, latents, step, predict):
         coefficients = terms(concept=self.guidance_scale)
-        if self.negative_scale:
-            predict.suppress_subject(coefficients, self.negative_scale)
+        if self.suppression:
+            predict.suppress_subject(coefficients, self.suppression)
         return combine(predict, coefficients)

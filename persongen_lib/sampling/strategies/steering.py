@@ -24,6 +24,8 @@ class Steering(Strategy):
     Park et al., Steering Guidance for Personalized Text-to-Image Diffusion Models, arXiv 2508.00319; no official code.
     """
 
+    look = ("#F906F9", "h")
+
     guidance_scale: Scale = Total(1)
     null_share: float = 0.5
 

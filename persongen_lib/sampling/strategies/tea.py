@@ -52,6 +52,8 @@ class Tea(Strategy):
     encoder; in other families all text vectors are changed alike, the pooled ones too, which is ours.
     """
 
+    look = ("#06D9B5", "p")
+
     guidance_scale: Scale = Total(1)
     norm_share: float = 0.5
     direction_share: float = 0.2
