@@ -17,15 +17,16 @@ CONSTANTS = {
     "Python 3.11": "a requirement, pyproject.toml",
     "at most 20 minutes": "the limit that the project sets itself for the whole book",
     "0.8 of what the reference pictures": "an aim that was set before, not what came out",
-    "A share of 0.8 is what we ask": "the same aim",
-    "a weight of 0.05 and 0.1": "parameters, data/fine_tune_defaults.json",
+    "We ask for a share of 0.8": "the same aim",
+    "weights of 0.05 and 0.1": "parameters, data/fine_tune_defaults.json",
     "whether it is 0.98 or more": "the threshold of a copy, persongen_lib/evaluation/metrics/copying.py",
     "about 5 GB, downloaded once": "the size of a download",
     "the whole environment then takes about 7 GB": "the size of an installation",
     "8, 12, 16 and 24 GB": "the memory of usual cards",
     "Stable Diffusion 3.5": "the name of a model",
-    "a quantile of 0 and of 0.9": "parameters, notebooks/explore.ipynb",
-    "**0.5** is blind": "what an area under the ROC curve means",
+    "Stable Diffusion 1.4": "the name of a model",
+    "a quantile of 0 with one of 0.9": "parameters, notebooks/explore.ipynb",
+    "**0.5** is chance": "what an area under the ROC curve means",
 }
 """Phrases whose numbers are no results, and why."""
 

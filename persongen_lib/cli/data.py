@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from persongen_lib.core.paths import DATA
 from persongen_lib.data.concepts import list_concepts
@@ -16,7 +17,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     actions.add_parser("concepts", help="list the concepts: name, class, kind and context")
     actions.add_parser("prompts", help="list the prompt sets: name and template")
     dreambooth = actions.add_parser(
-        "import-dreambooth", help="turn a copy of github.com/google/dreambooth into concepts and prompt files"
+        "import-dreambooth",
+        help="turn a copy of github.com/google/dreambooth into concepts, prompt files and a study",
     )
     dreambooth.add_argument("folder", metavar="FOLDER", help="the copy, or its dataset folder")
     dreambooth.add_argument("--output", required=True, metavar="DIR", help="where the concepts are written")
@@ -34,7 +36,10 @@ def run(args: Namespace) -> int:
                 print(name, template, sep="\t")
     else:
         from persongen_lib.data.dreambooth import import_dreambooth
+        from persongen_lib.study.dreambooth import write_studies
 
         folders = import_dreambooth(args.folder, args.output)
+        study = write_studies(folders, Path(args.output))
         print(f"{len(folders)} concepts in {args.output}, their prompts in {args.output}/prompts")
+        print(f"the original study on them: persongen study run {study}")
     return 0

@@ -10,6 +10,8 @@ from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
 from persongen_lib.data import load_concept, load_prompts
 from persongen_lib.data.dreambooth import import_dreambooth, read_prompts_and_classes
+from persongen_lib.study.dreambooth import write_studies
+from persongen_lib.study.grid import load_study
 
 TEXT = """Classes
 
@@ -185,7 +187,9 @@ def test_what_the_text_may_not_say(copy, tmp_path, old, new, message):
 def test_the_command_line_imports_and_lists(copy, tmp_path, capsys):
     output = str(tmp_path / "out")
     assert main(["data", "import-dreambooth", str(copy), "--output", output]) == 0
-    assert capsys.readouterr().out == f"3 concepts in {output}, their prompts in {output}/prompts\n"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"3 concepts in {output}, their prompts in {output}/prompts"
+    assert said[1] == f"the original study on them: persongen study run {output}/study.yaml"
     assert main(["data", "import-dreambooth", str(tmp_path), "--output", output]) == 2
     assert "give a copy of" in capsys.readouterr().err
     assert main(["data", "prompts"]) == 0
@@ -214,3 +218,19 @@ def test_wrong_commands_are_one_sentence(copy, tmp_path, monkeypatch, capsys, ar
     assert main(["data", *(str(copy) if one == "COPY" else one for one in arguments)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and content_of(tmp_path) == before
+
+
+def test_the_original_study_is_ready_to_run(copy, tmp_path):
+    output = tmp_path / "out"
+    file = write_studies(import_dreambooth(copy, output), output)
+    study = load_study(file)
+    assert "3 fine-tunings and 480 pictures" in study.description
+    assert {part.name: len(part.jobs) for part in study.parts} == {"object": 8, "live": 16}
+    assert {(job.cell.backbone, job.cell.method, len(job.sample.seeds)) for job in study.jobs} == {
+        ("sd2", "dreambooth", 10)
+    }
+    mixed = next(job.sample.strategy for job in study.jobs if job.sample.strategy.name == "mixed")
+    assert (mixed.concept_scale, mixed.superclass_scale) == (3.5, 3.5)
+    (output / "live.yaml").write_text("mine", encoding="utf-8")
+    write_studies(import_dreambooth(copy, output), output)
+    assert (output / "live.yaml").read_text(encoding="utf-8") == "mine"
