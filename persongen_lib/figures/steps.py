@@ -75,7 +75,7 @@ def guided_steps(strategy: Strategy, num_steps: int) -> list[GuidedStep]:
         raise UserError(f"the parameters of {strategy.name} must be numbers: give strategy.resolved(...)")
     strategy.check_run(num_steps, "ddim")
     solver = Solver(DDIMScheduler(steps_offset=1, clip_sample=False), "ddim", num_steps)
-    marks, noise = _Marks(torch.eye(MOST_BRANCHES)), _Marks(_random())
+    marks, noise = _Marks(torch.eye(MOST_BRANCHES, dtype=torch.float64)), _Marks(_random())
     return [_asked(strategy.at(step), step, marks, noise) for step in solver.steps]
 
 
@@ -102,7 +102,10 @@ class _Marks:
 
     def expected(self, scales: dict[Branch, float]) -> Tensor:
         """(C,): the sum of predictions times coefficients."""
-        return sum((k * self[branch][0, :, 0, 0] for branch, k in scales.items()), torch.zeros(1))
+        return sum(
+            (k * self[branch][0, :, 0, 0] for branch, k in scales.items()),
+            torch.zeros(1, dtype=torch.float64),
+        )
 
 
 class _Asked(Predictions):
@@ -111,7 +114,7 @@ class _Asked(Predictions):
     def __init__(self, step: Step, marks: _Marks) -> None:
         channels = marks.vectors.shape[1]
         self.step, self.marks = step, marks
-        self.latents = torch.zeros(1, channels, SIDE, SIDE)
+        self.latents = torch.zeros(1, channels, SIDE, SIDE, dtype=torch.float64)
         self.memory = marks.memory
         self.companion: Predictions | None = None
         self.known: dict[Branch, Tensor] = {}
@@ -147,7 +150,9 @@ class _Asked(Predictions):
 
 
 def _random() -> Tensor:
-    return torch.randn(MOST_BRANCHES, MOST_BRANCHES, generator=torch.Generator().manual_seed(0))
+    return torch.randn(
+        MOST_BRANCHES, MOST_BRANCHES, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
 
 
 def _asked(strategy: Strategy, step: Step, marks: _Marks, noise: _Marks) -> GuidedStep:
