@@ -49,7 +49,8 @@ def test_notebook_has_the_common_parameters_and_starts_by_checking_them(path):
     first, second = code_cells(path)[:2]
     assert first.metadata.tags == ["parameters"]
     names = {target.id for node in ast.parse(first.source).body for target in node.targets}
-    if any("run_cell" in cell.source or "finetune(" in cell.source for cell in code_cells(path)):
+    computing = ("run_cell(", "beside_limits(", "finetune(")
+    if any(call in cell.source for cell in code_cells(path) for call in computing):
         assert names >= COMMON and names & {"method", "methods", "adapter"}
     else:
         assert "results" in names
