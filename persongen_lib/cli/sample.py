@@ -43,10 +43,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--guidance-interval",
-        nargs=2,
-        type=float,
-        metavar=("LOW", "HIGH"),
-        help="guide only at noise levels above LOW and up to HIGH, such as 0.28 5.42 (default: at all of them)",
+        metavar="LOW-HIGH",
+        help="guide only at noise levels above LOW and up to HIGH, such as 0.28-5.42 (default: at all of them)",
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--concept", metavar="NAME|FOLDER", help="a shipped concept or your pictures")
@@ -271,4 +269,10 @@ def _parameters(args: Namespace) -> dict[str, Any]:
         return parameters
     if "guidance_interval" in parameters:
         raise UserError("give either --guidance-interval or --param guidance_interval=..., not both")
-    return {**parameters, "guidance_interval": args.guidance_interval}
+    ends = args.guidance_interval.split("-")
+    try:
+        return {**parameters, "guidance_interval": [float(end) for end in ends]}
+    except ValueError:
+        raise UserError(
+            f"--guidance-interval must be two noise levels such as 0.28-5.42, not {args.guidance_interval!r}"
+        ) from None
