@@ -29,6 +29,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "warmup_steps": {"type": int, "metavar": "N", "help": "steps in which learning rates rise (default: 0)"},
     "random_crop": {"action": "store_true", "help": "learn from random crops instead of the middle"},
     "random_flip": {"action": "store_true", "help": "learn from mirrored pictures too"},
+    "class_images": {
+        "metavar": "FOLDER",
+        "help": "preserve the prior with pictures of the class from here, not from the model",
+    },
     "buckets": {"action": "store_true", "help": "learn pictures in about their own shape, not as squares"},
 }
 """Parameters that have options of their own, with what argparse is told of them."""

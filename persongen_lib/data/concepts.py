@@ -13,6 +13,7 @@ from persongen_lib.core.checks import check_words
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA
 from persongen_lib.data.folders import digest_of, read_folder
+from persongen_lib.data.metadata import ORIGINALS
 from persongen_lib.data.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Concept:
         token: the placeholder proposed for it; None where unknown.
         folder: where the pictures are.
         digest: 12 hexadecimal digits of the picture files and of what masks, crops and captions there are.
+        originals: the folder of the pictures that these were made from, which images are measured against; None for
+            pictures that are originals themselves. See `load_originals`.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Concept:
     token: str | None = field(default=None, kw_only=True)
     folder: Path
     digest: str
+    originals: Path | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("masks", "captions"):
@@ -68,7 +72,8 @@ def load_concept(name_or_folder: str | Path, class_name: str | None = None, pict
 
     What is in the pictures must be known: `class_name`, or that of the files. A folder may also hold
 
-    - concept.json: an object with `class_name`, `kind`, `context` and `token`;
+    - concept.json: an object with `class_name`, `kind`, `context` and `token`; and, for pictures that were made from
+      others, `originals`, a folder in this one with those others;
     - a mask for each picture, white where the concept is: masks/ with files of the pictures' names, 0_mask.png or
       0_bg.png beside 0.jpg, or the alpha channel of a picture that is cut out;
     - a caption for each picture: 0.txt or 0.caption beside 0.jpg. It has one `{}` for the concept, or the class word,
@@ -122,7 +127,21 @@ def load_concept(name_or_folder: str | Path, class_name: str | None = None, pict
         token=about.get("token"),
         folder=folder,
         digest=digest,
+        originals=folder / about[ORIGINALS] if ORIGINALS in about else None,
     )
+
+
+def load_originals(concept: Concept) -> Concept:
+    """The concept that images are measured against: the originals of one that was made from others, or itself.
+
+    Its context is that of the originals. No picture is opened.
+
+    Raises:
+        UserError: the folder of the originals is no concept.
+    """
+    if concept.originals is None:
+        return concept
+    return replace(load_concept(concept.originals, concept.class_name, pictures=False), name=concept.name)
 
 
 def _folder(name_or_folder: str | Path) -> Path:

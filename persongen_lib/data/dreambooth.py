@@ -11,16 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from persongen_lib.core.checks import check_template
+from persongen_lib.core.checks import check_template, some
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.files import write_atomic
+from persongen_lib.core.files import write_atomic, write_json
+from persongen_lib.data.copying import copy_pictures
 from persongen_lib.data.folders import read_folder
 from persongen_lib.data.images import _read_mask, attempt, read_picture, unreadable
 from persongen_lib.data.layout import picture_files
+from persongen_lib.data.metadata import ABOUT_FILE, LINES_FILE, ORIGINALS
 from persongen_lib.data.opening import UnreadablePicture
 
 SOURCE = "https://github.com/google/dreambooth"
 PROMPTS_AND_CLASSES = "prompts_and_classes.txt"
+AUGMENTED_SOURCE = "https://github.com/ControlGenAI/PersonGenSampler"
+AUGMENTED = "aug_dataset"
 LICENSES = "references_and_licenses.txt"
 LIVE_CLASSES = ("cat", "dog")
 TOKEN = "sks"
@@ -47,12 +51,18 @@ class PromptsAndClasses:
     object: tuple[str, ...]
 
 
-def import_dreambooth(folder: str | Path, output: str | Path) -> list[Path]:
+def import_dreambooth(
+    folder: str | Path, output: str | Path, augmented: str | Path | None = None
+) -> list[Path]:
     """Write the data set's subjects as concepts, `output`/dog6 and so on; returns their folders.
 
     `folder` is a copy of https://github.com/google/dreambooth, its `dataset` folder, or a folder of the subjects
     right below prompts_and_classes.txt. A concept holds the pictures as they are, and metadata.jsonl with their
     class, kind and token; prompts/live.txt and prompts/object.txt hold the templates.
+
+    `augmented` is a folder with more pictures of each subject, such as dreambooth/aug_dataset of
+    https://github.com/ControlGenAI/PersonGenSampler, the study's 30 per subject with as many backgrounds. Then a
+    concept holds these, to be trained on, and in originals/ the data set's own, which images are measured against.
 
     What is in `output` already stays as it is: run again, the import goes on. UserError before anything is
     written when the copy is not whole or `output` holds other folders of these names; and at the end when
@@ -68,18 +78,21 @@ def import_dreambooth(folder: str | Path, output: str | Path) -> list[Path]:
         (place for place in places if any((place / name).is_dir() for name in said.classes)), folder
     )
     _check_whole(source, text, said.classes)
-    _check_output(output, said.classes)
+    more = None if augmented is None else _find_augmented(Path(augmented), said.classes)
+    _check_output(output, said.classes, with_originals=more is not None)
     broken: list[UnreadablePicture] = []
     for subject, class_name in tqdm(said.classes.items(), desc="import", unit="subject"):
         if not (output / subject).exists():
-            broken += _import_subject(source / subject, class_name, output / subject)
+            broken += _import_subject(subject, class_name, source, more, output)
     for kind, templates in (("live", said.live), ("object", said.object)):
         lines = (f"# {kind} prompts of {SOURCE}", *templates, "")
         _write_once(output / "prompts" / f"{kind}.txt", "\n".join(lines).encode())
     if (licenses := text.with_name(LICENSES)).is_file():
         _write_once(output / LICENSES, licenses.read_bytes())
     if broken:
-        raise UserError(f"{unreadable(broken, source)}, and import again; the other subjects are in {output}")
+        root = more if more and broken[0].path.is_relative_to(more) else source
+        there = [error for error in broken if error.path.is_relative_to(root)]
+        raise UserError(f"{unreadable(there, root)}, and import again; the other subjects are in {output}")
     return [output / subject for subject in said.classes]
 
 
@@ -155,38 +168,65 @@ def _check_whole(source: Path, text: Path, classes: Iterable[str]) -> None:
         )
 
 
-def _check_output(output: Path, subjects: Iterable[str]) -> None:
+def _check_output(output: Path, subjects: Iterable[str], with_originals: bool) -> None:
     if output == Path():
         raise UserError("the output must be a folder of its own: give its name")
     if output.exists() and not output.is_dir():
         raise UserError(f"the output {output} is a file: give a folder")
     folders = [output / subject for subject in subjects]
-    if taken := [path.name for path in folders if path.exists() and not (path / "metadata.jsonl").is_file()]:
+    if taken := [path.name for path in folders if path.exists() and not _is_like(path, with_originals)]:
         raise UserError(f"{output} holds {', '.join(taken)} already, of something else: give another folder")
 
 
-def _import_subject(source: Path, class_name: str, target: Path) -> list[UnreadablePicture]:
+def _is_like(folder: Path, with_originals: bool) -> bool:
+    """Whether a folder is what an import wrote, with originals or without."""
+    return (folder / LINES_FILE).is_file() and (folder / ORIGINALS).is_dir() == with_originals
+
+
+def _find_augmented(folder: Path, subjects: Iterable[str]) -> Path:
+    """The folder that holds a folder of pictures for every subject: this one, or aug_dataset in it."""
+    places = (folder, folder / AUGMENTED, folder / "dreambooth" / AUGMENTED)
+    found = next((place for place in places if any((place / name).is_dir() for name in subjects)), folder)
+    if missing := [name for name in subjects if not picture_files(found / name)]:
+        raise UserError(
+            f"there are no pictures of {some(missing)} in {found}: give a copy of {AUGMENTED_SOURCE}"
+        )
+    return found
+
+
+def _import_subject(
+    subject: str, class_name: str, source: Path, augmented: Path | None, output: Path
+) -> list[UnreadablePicture]:
     """Write the concept's folder whole, or return the pictures that can't be read."""
-    entries, broken = read_folder(source, class_name)[1], []
+    target = output / subject
+    originals = target.with_name(f".{subject}.partial")
+    shutil.rmtree(originals, ignore_errors=True)
+    partial, kind = originals, "live" if class_name in LIVE_CLASSES else "object"
+    about = {"class_name": class_name, "kind": kind, "token": TOKEN}
+    broken = []
+    if augmented:
+        originals = partial / ORIGINALS
+        broken = _import_pictures(augmented / subject, partial, about)
+        write_json(partial / ABOUT_FILE, {ORIGINALS: ORIGINALS})
+    broken += _import_pictures(source / subject, originals, about)
+    if broken:
+        shutil.rmtree(partial, ignore_errors=True)
+    else:
+        os.rename(partial, target)
+    return broken
+
+
+def _import_pictures(source: Path, target: Path, about: dict[str, str]) -> list[UnreadablePicture]:
+    """Copy the pictures of a folder with a metadata.jsonl, or return those that can't be read."""
+    entries, broken = read_folder(source, about["class_name"])[1], list[UnreadablePicture]()
     for entry in entries:
         attempt(read_picture, entry.picture, broken)
         if entry.mask:
             attempt(_read_mask, entry.mask, broken)
     if not broken:
-        partial = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        kind = "live" if class_name in LIVE_CLASSES else "object"
-        about = {"class_name": class_name, "kind": kind, "token": TOKEN}
-        lines = []
-        for entry in entries:
-            names = {"file_name": entry.picture, "mask": entry.mask if entry.mask != entry.picture else None}
-            files = {key: path.relative_to(source).as_posix() for key, path in names.items() if path}
-            for name in files.values():
-                write_atomic(partial / name, (source / name).read_bytes())
-            more = {key: value for key, value in (("text", entry.text), ("crop", entry.crop)) if value}
-            lines.append(json.dumps(files | more | about, ensure_ascii=False) + "\n")
-        write_atomic(partial / "metadata.jsonl", "".join(lines))
-        os.rename(partial, target)
+        lines = copy_pictures(entries, source, target)
+        texts = (json.dumps(line | about, ensure_ascii=False) + "\n" for line in lines)
+        write_atomic(target / LINES_FILE, "".join(texts))
     return broken
 
 

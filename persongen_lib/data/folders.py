@@ -15,7 +15,7 @@ from persongen_lib.data.captions import read_caption, template_of
 from persongen_lib.data.entry import Entry
 from persongen_lib.data.images import look_at
 from persongen_lib.data.layout import MASKS, Room, find_rooms, look_into, masks_of, only
-from persongen_lib.data.metadata import LINES_FILE, TABLE_FILE, read_metadata
+from persongen_lib.data.metadata import ABOUT_FILE, LINES_FILE, ORIGINALS, TABLE_FILE, read_metadata
 from persongen_lib.data.opening import SUFFIXES, UnreadablePicture
 from persongen_lib.data.said import say_once
 
@@ -30,7 +30,7 @@ def read_folder(folder: Path, class_name: str | None = None) -> tuple[dict[str, 
         class_name: in place of that of the files; captions with this word become templates.
 
     Returns:
-        The values for keys of `ABOUT`, where known, and the pictures.
+        The values for keys of `ABOUT` and `ORIGINALS`, where known, and the pictures.
 
     Raises:
         UserError: no pictures, what a file may not say, two files that contradict each other, several masks or captions
@@ -56,7 +56,13 @@ def read_folder(folder: Path, class_name: str | None = None) -> tuple[dict[str, 
     left_out += [
         f"all but the first frame of {e.picture.name}" for e in entries if look_at(e.picture).frames > 1
     ]
-    left_out += _unused(folder, rooms, entries, used)
+    originals = [folder / about[ORIGINALS]] if ORIGINALS in about else []
+    if originals and not originals[0].is_dir():
+        raise UserError(
+            f"{folder / ABOUT_FILE} names originals that are not there: put the folder {originals[0]} back, or remove "
+            "the key"
+        )
+    left_out += _unused(folder, rooms, entries, [*used, *originals])
     if not entries:
         raise UserError(
             f"there are no pictures in {folder}{f', only {some(left_out)}' if left_out else ''}: put a few there "

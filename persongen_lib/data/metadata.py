@@ -16,11 +16,13 @@ KINDS = ("live", "object")
 ABOUT = ("class_name", "kind", "context", "token")
 METADATA = ("file_name", "text", "mask", "crop", *ABOUT)
 COLUMNS = tuple(name for name in METADATA if name != "crop")
+ORIGINALS = "originals"
+"""Also in concept.json: the folder of the pictures that these were made from."""
 ABOUT_FILE, LINES_FILE, TABLE_FILE = "concept.json", "metadata.jsonl", "metadata.csv"
 
 
 def read_metadata(folder: Path) -> tuple[dict[str, str], list[dict[str, Any]] | None]:
-    """What the files say of the concept (keys of `ABOUT`, where given) and of each picture.
+    """What the files say of the concept (keys of `ABOUT` and `ORIGINALS`, where given) and of each picture.
 
     Returns:
         The values for the concept, and one object per line with keys of `METADATA`; None for the lines if no file
@@ -32,7 +34,8 @@ def read_metadata(folder: Path) -> tuple[dict[str, str], list[dict[str, Any]] | 
     said: dict[str, dict[str, Any]] = {}
     about, jsonl, table = (folder / name for name in (ABOUT_FILE, LINES_FILE, TABLE_FILE))
     if about.is_file():
-        said[str(about)] = _checked(_parse(about.read_bytes(), ABOUT, str(about)), ABOUT, str(about))
+        known = (*ABOUT, ORIGINALS)
+        said[str(about)] = _checked(_parse(about.read_bytes(), known, str(about)), known, str(about))
     if jsonl.is_file() and table.is_file():
         raise UserError(f"{folder} has both {LINES_FILE} and {TABLE_FILE}: keep one of them")
     listed = None
@@ -89,7 +92,7 @@ def _checked(values: dict[str, Any], known: Collection[str], where: str) -> dict
 
 
 def _check(name: str, value: Any) -> None:
-    if name in ("file_name", "mask"):
+    if name in ("file_name", "mask", ORIGINALS):
         check_inside(value, name)
     elif name == "text":
         if not isinstance(value, str):
@@ -105,10 +108,10 @@ def _check(name: str, value: Any) -> None:
 
 
 def _agreed(said: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """The values for the keys of `ABOUT` in what was `said` at each place; UserError where two differ."""
+    """The values for keys of `ABOUT` and `ORIGINALS` in what was `said` at each place; UserError where two differ."""
     first: dict[str, str] = {}
     for place, values in said.items():
-        for name in ABOUT:
+        for name in (*ABOUT, ORIGINALS):
             if name in values and values[name] != said[first.setdefault(name, place)][name]:
                 raise UserError(
                     f"{name} is {said[first[name]][name]!r} in {first[name]} but {values[name]!r} in {place}: "

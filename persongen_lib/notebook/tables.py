@@ -28,13 +28,13 @@ def score_table(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per label, one column per measure: means with 95 % intervals.
     """
-    from persongen_lib.evaluation.metric import catalogue
+    from persongen_lib.evaluation.metric import catalogue, ranges
 
     shown = sorted((one for one in catalogue().values() if one.shown is not None), key=lambda one: one.shown)
     known = [column for column in shown if column.name in table and table[column.name].notna().any()]
     names = [column.name for column in known]
     names = [column.name for column in known if column.better not in names]
-    return _cells(_within_range(summarize(table, names)))
+    return _cells(summarize(table, names, ranges=ranges()))
 
 
 def verdict(strategy: str, results: str | Path = DATA / "results" / "phenomenon.parquet") -> pd.DataFrame:
@@ -55,12 +55,13 @@ def verdict(strategy: str, results: str | Path = DATA / "results" / "phenomenon.
 
     from persongen_lib import figures
     from persongen_lib.analysis.recommendation import with_prompt_right
+    from persongen_lib.evaluation.metric import ranges
 
     table = with_prompt_right(pd.read_parquet(results))
     check_known("strategy", [strategy], table["label"].unique(), where=" of this study")
     labels = list(dict.fromkeys(["base", strategy, "superclass"]))
     table = table[table["label"].isin(labels)]
-    shown = _cells(_within_range(summarize(table, MAIN))).loc[labels]
+    shown = _cells(summarize(table, MAIN, ranges=ranges())).loc[labels]
     cost = table.groupby("label")["evaluations"].mean().round().astype(int).astype(str)
     shown[figures.title("evaluations")] = cost
     if strategy != "base":
@@ -70,19 +71,6 @@ def verdict(strategy: str, results: str | Path = DATA / "results" / "phenomenon.
         difference[figures.title("evaluations")] = f"{int(cost[strategy]) - int(cost['base']):+d}"
         shown = pd.concat([shown, difference])
     return shown
-
-
-def _within_range(summary: pd.DataFrame) -> pd.DataFrame:
-    """Cut each interval at the lowest and the highest value that its measure can have."""
-    from persongen_lib.evaluation.metric import SHARE, ranges
-
-    known = {**ranges(), "prompt_right": SHARE}
-    for end in ("low", "high"):
-        summary[end] = [
-            value if metric not in known else min(max(value, known[metric][0]), known[metric][1])
-            for value, metric in zip(summary[end], summary["metric"], strict=True)
-        ]
-    return summary
 
 
 def _cells(summary: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
 from persongen_lib.data import load_concept, load_prompts
+from persongen_lib.data.concepts import load_originals
 from persongen_lib.data.dreambooth import import_dreambooth, read_prompts_and_classes
 from persongen_lib.study.dreambooth import write_studies
 from persongen_lib.study.grid import load_study
@@ -234,3 +235,63 @@ def test_the_original_study_is_ready_to_run(copy, tmp_path):
     (output / "live.yaml").write_text("mine", encoding="utf-8")
     write_studies(import_dreambooth(copy, output), output)
     assert (output / "live.yaml").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.fixture
+def augmented(tmp_path):
+    """The study's further pictures, three a subject."""
+    for number, subject in enumerate(SUBJECTS):
+        folder = tmp_path / "study" / "dreambooth" / "aug_dataset" / subject
+        folder.mkdir(parents=True)
+        for name in ("0.jpg", "1.jpg", "10.jpg"):
+            Image.new("RGB", (32, 32), (9, number * 50, 9)).save(folder / name)
+    return tmp_path / "study"
+
+
+@pytest.mark.parametrize("below", [".", "dreambooth", "dreambooth/aug_dataset"])
+def test_augmented_pictures_are_trained_on_and_the_originals_measured_against(
+    copy, augmented, tmp_path, below
+):
+    output = tmp_path / "out"
+    words = ["data", "import-dreambooth", str(copy), "--augmented", str(augmented / below)]
+    assert main([*words, "--output", str(output)]) == 0
+    import_dreambooth(copy, tmp_path / "plain")
+    before = content_of(output)
+    for subject in SUBJECTS:
+        concept, plain = load_concept(output / subject), load_concept(tmp_path / "plain" / subject)
+        originals = load_originals(concept)
+        assert [image.size for image in concept.images] == [(32, 32)] * 3 and concept.name == subject
+        assert (originals.digest, originals.name) == (
+            plain.digest,
+            subject,
+        ) and concept.digest != plain.digest
+        assert (concept.class_name, concept.token) == (plain.class_name, plain.token)
+        assert load_originals(plain) is plain
+    import_dreambooth(copy, output, augmented / below)
+    assert content_of(output) == before
+
+
+def test_augmented_pictures_of_another_form_are_refused(copy, augmented, tmp_path):
+    output, folder = tmp_path / "out", augmented / "dreambooth" / "aug_dataset"
+    whole = (folder / "dog6" / "1.jpg").read_bytes()
+    (folder / "dog6" / "1.jpg").write_bytes(whole[:300])
+    with pytest.raises(UserError, match=r"aug_dataset, dog6/1\.jpg can't be read: .* import again"):
+        import_dreambooth(copy, output, augmented)
+    assert not (output / "dog6").exists() and not (output / ".dog6.partial").exists()
+    (folder / "dog6" / "1.jpg").write_bytes(whole)
+    with pytest.raises(UserError, match="out holds bear_plushie, cat2 already, of something else"):
+        import_dreambooth(copy, output)
+    (folder / "cat2").rename(folder / "cat7")
+    with pytest.raises(UserError, match="no pictures of cat2 in .*aug_dataset: give a copy of https"):
+        import_dreambooth(copy, tmp_path / "other", augmented)
+    (output / "cat2" / "originals").rename(output / "cat2" / "photos")
+    with pytest.raises(UserError, match="names originals that are not there: put the folder"):
+        load_concept(output / "cat2")
+
+
+def test_originals_lie_in_the_concepts_own_folder(copy, augmented, tmp_path):
+    import_dreambooth(copy, tmp_path / "out", augmented)
+    about = tmp_path / "out" / "dog6" / "concept.json"
+    about.write_text('{"originals": "../cat2/originals"}')
+    with pytest.raises(UserError, match="originals"):
+        load_concept(about.parent)

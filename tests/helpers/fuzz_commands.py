@@ -54,6 +54,9 @@ BASE = {
     ("world", "trial"): {"models": "nowhere"},
     ("world", "score"): {"key": "nowhere", "answers": "prompts.txt"},
     ("data", "import-dreambooth"): {"folder": "rex", "output": "imported"},
+    ("data", "augment"): {"concept": "masked", "class_name": "dog", "backbone": "model", "backgrounds": "1",
+                          "steps": "1", "prompts": "prompts.txt", "device": "cpu", "runs": "runs",
+                          "output": "augmented"},
 }  # fmt: skip
 FIXED = {("benchmark",): ("compile",), ("study",): ("action",), ("world", "concepts"): ("output",),
          ("world", "train"): ("start_from",), ("world", "measure"): ("models",),
@@ -140,6 +143,7 @@ def nonsense_of(line: Line) -> list[str]:
 
 
 COUNTS = (
+    "backgrounds",
     "steps",
     "batch_size",
     "height",
@@ -153,7 +157,8 @@ COUNTS = (
     "checkpoint_every",
 )
 KNOWN = {"strategy": list_strategies(), "scheduler": SCHEDULERS, "dtype": ("fp32", "bf16", "fp16"),
-         "device": ("auto", "cpu", "cuda", "cuda:0"), "concept": ("rex",), "backbone": ("model",), "variant": (),
+         "device": ("auto", "cpu", "cuda", "cuda:0"), "concept": ("rex", "masked"), "backbone": ("model",),
+         "variant": (), "placement": ("photographed", "moved"),
          **{name: GOOD[name] for name in ("lora", "embedding", "vae", "original")}}  # fmt: skip
 SHARES = ("guidance_rescale", "min_identity", "min_text", "identity_weight")
 BAD_SETTINGS = (

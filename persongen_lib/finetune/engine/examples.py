@@ -1,4 +1,4 @@
-"""What is learned from: the concept's pictures, and pictures of its class that the model makes itself."""
+"""What is learned from: the concept's pictures, and pictures of its class, of a folder or made by the model."""
 
 from __future__ import annotations
 
@@ -128,20 +128,29 @@ def _check_pictures(concept: Concept) -> None:
 def class_examples(
     method: Method, spec: FineTuneSpec, backbone: LatentDiffusion, runtime: Runtime
 ) -> Examples:
-    """Sample images of the class from the model before fine-tuning, and encode them.
+    """Encode images of the class: those of the method's folder, or else samples of the model before fine-tuning.
 
-    The images are kept in the store for every fine-tuning that asks for the same. They have the size of the training.
+    Samples are kept in the store for every fine-tuning that asks for the same. They have the size of the training.
 
     Args:
-        method: The fine-tuning method: its `template`, and the number, steps and guidance scale of the class images.
+        method: The fine-tuning method: its `template`, the folder of the class images, and their number, steps and
+            guidance scale.
         spec: The fine-tuning: its backbone and class name.
         backbone: The model, loaded.
         runtime: Where the images are kept; the model computes them.
 
     Returns:
-        `num_class_images` examples with the superclass prompt, without masks.
+        `num_class_images` examples without masks, with the superclass prompt or with captions of their own.
+
+    Raises:
+        UserError: If the folder does not hold the images, or one of them can't be read.
     """
     side = square(method, backbone)
+    prompt = Prompts(method.template, spec.token, spec.class_name)["superclass"]
+    if method.class_images:
+        given = method.own_class_images()
+        latents = _latents(backbone, given.open(), (side, side))
+        return Examples(latents, given.prompts(spec.class_name, prompt))
     own = None if side == backbone.image_size else side
     pictures = sample_spec(
         "superclass",
@@ -164,7 +173,6 @@ def class_examples(
         kind="class_images",
     )
     images = [read_picture(folder / row["file"]) for row in read_pictures(folder)]
-    prompt = Prompts(method.template, spec.token, spec.class_name)["superclass"]
     return Examples(_latents(backbone, images, (side, side)), (prompt,) * len(images))
 
 

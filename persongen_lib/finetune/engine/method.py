@@ -12,6 +12,7 @@ from persongen_lib.core.checks import check_steps, check_template
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.parameters import Registry
 from persongen_lib.core.specs import FineTuneSpec
+from persongen_lib.data.class_pictures import ClassPictures, find_class_pictures
 from persongen_lib.data.concepts import Concept
 from persongen_lib.finetune.engine.encoding import EncodingMethod
 from persongen_lib.finetune.engine.options import TrainingOptions
@@ -40,7 +41,8 @@ class Method(TrainingOptions):
     Args:
         batch_size: Images of the concept per step, and as many class images.
         prior_weight: What the loss on the class images counts, 0 or more; with 0 there are none.
-        num_class_images: The number of class images, which the model itself makes of the class word.
+        num_class_images: The number of class images, which the model itself makes of the class word, or which the
+            folder `class_images` holds at least.
         class_num_steps: Sampling steps per class image.
         class_guidance_scale: The guidance scale of the class images.
         template: The caption of the images, with `{}` for the concept.
@@ -99,6 +101,11 @@ class Method(TrainingOptions):
         for name in ABOVE_ZERO:
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} of {self.name} must be above 0, not {getattr(self, name)}")
+        if self.class_images and not self.prior_weight:
+            raise UserError(
+                f"{self.name} learns nothing from class_images while its prior_weight is 0: give prior_weight=1, or "
+                "leave class_images out"
+            )
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"ema_decay of {self.name} must be from 0 to below 1, not {self.ema_decay}")
 
@@ -112,13 +119,28 @@ class Method(TrainingOptions):
         return True
 
     def completed(self, backbone: str | Path) -> Self:
-        """The method itself, which needs nothing beside its parameters.
+        """The same with the digest of the class images, if they come from a folder.
 
         Raises:
-            UserError: The model can't take the resolution.
+            UserError: The model can't take the resolution, or the folder does not hold the class images.
         """
         check_resolution(self, backbone)
-        return self
+        if not self.class_images:
+            return self
+        return dataclasses.replace(self, class_digest=self.own_class_images().digest)
+
+    def own_class_images(self) -> ClassPictures:
+        """The class images of the folder `class_images`.
+
+        Raises:
+            UserError: The folder does not hold them, or holds others than those of the digest.
+        """
+        found = find_class_pictures(self.class_images, self.num_class_images)
+        if self.class_digest not in ("", found.digest):
+            raise UserError(
+                f"the class images in {self.class_images} are not those of the fine-tuning: make the spec anew"
+            )
+        return found
 
     def check(self, concept: Concept, num_steps: int) -> None:
         """A UserError for masks that are missing, or more steps of warm-up than there are steps."""

@@ -28,6 +28,8 @@ class TrainingOptions(Parameters):
         buckets: Whether images keep about their own shape, at the area of the square.
         frozen_dtype: The number type of the weights that are not trained; "auto" is float32, or that of the
             arithmetic for methods that train nothing of the model itself (`Method.leaves_model`).
+        class_images: A folder of class images, in place of those that the model would make; "" for none.
+        class_digest: Of the images in the folder that are learned from; "" takes it from the files.
 
     Raises:
         UserError: A value is out of its range, or two contradict each other.
@@ -43,6 +45,8 @@ class TrainingOptions(Parameters):
     random_flip: bool = False
     buckets: bool = False
     frozen_dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    class_images: str = ""
+    class_digest: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,6 +57,10 @@ class TrainingOptions(Parameters):
             raise UserError(f"gradient_accumulation of {self.name} must be 1 or more, not 0")
         if self.warmup_steps and self.schedule == "constant":
             raise UserError("warmup_steps needs a schedule that warms up: give schedule=constant_with_warmup")
+        if self.class_digest and not self.class_images:
+            raise UserError(
+                "class_digest is of the folder class_images: give the folder, or leave class_digest out"
+            )
 
     def recorded(self) -> dict[str, Any]:
         """Every parameter by name but for options that are off, so that a new option leaves older keys as they are."""

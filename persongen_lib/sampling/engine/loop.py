@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,9 @@ from persongen_lib.sampling.engine.predictions import Branch, Encoder, Predictio
 from persongen_lib.sampling.engine.prompts import Prompts
 from persongen_lib.sampling.engine.rescale import rescaled
 from persongen_lib.sampling.engine.strategy import Guided, Strategy
+
+Keep = Callable[[Step, Tensor, Tensor, Tensor], Tensor]
+"""Latents to go on with, given a step, the latents before it, its guided prediction, and the latents after it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def trajectory(
     first: int = 0,
     generators: Sequence[torch.Generator] = (),
     guidance_rescale: float = 0.0,
+    keep: Keep | None = None,
 ) -> Iterator[StepRecord]:
     """Sample from noise, yielding a record per step; the last record's `next_latents` are the result.
 
@@ -75,6 +79,7 @@ def trajectory(
         first: the number of the first row's image in the run.
         generators: one per row, of the noise that a stochastic solver adds: the same on the trajectory beside this one.
         guidance_rescale: the share of rescaled guidance, see `rescaled`.
+        keep: changes the latents after each step; None for none.
     """
     own, its = solver.fresh(generators), solver.fresh(copied(generators))
     latents = its_latents = own.start(noise)
@@ -99,6 +104,8 @@ def trajectory(
             its_latents = its.advance(its_guided.prediction, step, its_latents, its_guided.renoise)
             evaluations += its_predict.evaluations
         after = own.advance(guided.prediction, step, latents, guided.renoise)
+        if keep is not None:
+            after = keep(step, latents, guided.prediction, after)
         evaluations += predict.evaluations
         images = range(first, first + len(latents))
         known = dict(predict.known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from persongen_lib.adapters.files import adapter_digest
 from persongen_lib.adapters.given import Given, given_adapters, given_digest
@@ -13,7 +13,6 @@ from persongen_lib.backbones.devices import dtype_name, resolve_device
 from persongen_lib.backbones.loading import load_backbone
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime, check_runtime
-from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.core.store import Store
 from persongen_lib.sampling.engine.specs import SampleSpec, computed_by
 
@@ -70,7 +69,19 @@ def _stored_adapters(spec: SampleSpec, store: Store) -> tuple[Given, ...]:
     return given_adapters(folder) if folder else ()
 
 
-def check_weights(backbone: Backbone, spec: SampleSpec | FineTuneSpec) -> None:
+class Weighed(Protocol):
+    """The spec of a run of a model, by its name and what its weights are known by."""
+
+    @property
+    def backbone(self) -> str:
+        """The name."""
+
+    @property
+    def weights(self) -> str:
+        """The digest."""
+
+
+def check_weights(backbone: Backbone, spec: Weighed) -> None:
     """A UserError for a loaded backbone whose weights are not, or not known to be, those of a spec."""
     if not backbone.weights or backbone.weights != spec.weights:
         known = backbone.weights or "unknown"

@@ -6,9 +6,7 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from PIL.PngImagePlugin import PngInfo
+from typing import Any
 
 from persongen_lib.backbones.amounts import sampled_at_once
 from persongen_lib.backbones.backbone import Backbone
@@ -18,17 +16,14 @@ from persongen_lib.core.files import remove_temporaries, write_atomic
 from persongen_lib.core.manifest import DONE, DamagedRun
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.store import read_spec
-from persongen_lib.data.opening import open_image
 from persongen_lib.sampling.engine.contact_sheets import ROWS, is_packed, picture_name, preview_name
 from persongen_lib.sampling.engine.models import check_fine_tuning, ready_backbone, resolved
+from persongen_lib.sampling.engine.picture_files import picture_info, save_picture
 from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.previews import Preview
 from persongen_lib.sampling.engine.prompts import Prompts
 from persongen_lib.sampling.engine.sampler import sample
 from persongen_lib.sampling.engine.specs import SampleSpec
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 DEAD = 3600
 """Seconds after which nobody is still writing a file of an output folder, which others may share."""
@@ -122,10 +117,10 @@ def _sample_missing(
     with tqdm(total=total, desc=f"sample {spec.strategy.name}", unit="image") as bar:
         for indices, seeds in _batches(spec, batch_size):
             wanted = [(index, seed) for index in indices for seed in seeds]
-            found = [_row(folder / picture_name(*one)) for one in wanted]
+            found = [picture_info(folder / picture_name(*one)) for one in wanted]
             if None in found:
                 _sample_batch(spec, backbone, encoder, folder, indices, seeds, preview_every)
-                found = [_row(folder / picture_name(*one)) for one in wanted]
+                found = [picture_info(folder / picture_name(*one)) for one in wanted]
             rows.update(zip(wanted, found, strict=True))
             bar.update(len(wanted))
     ordered = [rows[index, seed] for index in range(len(spec.prompts)) for seed in spec.seeds]
@@ -156,7 +151,8 @@ def _sample_batch(
     def show(preview: Preview) -> None:
         for place, image in zip(preview.pictures, preview.images, strict=True):
             write_atomic(
-                folder / preview_name(*wanted[place], preview.step), partial(_save, image=image, row={})
+                folder / preview_name(*wanted[place], preview.step),
+                partial(save_picture, image=image, row={}),
             )
 
     result = sample(
@@ -185,21 +181,4 @@ def _sample_batch(
             "evaluations": result.evaluations,
             **spec.options,
         }
-        write_atomic(folder / name, partial(_save, image=image, row=row))
-
-
-def _save(path: Path, image: Image.Image, row: dict[str, Any]) -> None:
-    about = PngInfo()
-    about.add_text("persongen", json.dumps(row))
-    image.save(path, format="PNG", pnginfo=about)
-
-
-def _row(path: Path) -> dict[str, Any] | None:
-    """What a picture's file says of it; None where it is missing or damaged."""
-    try:
-        with open_image(path) as image:
-            row = json.loads(image.info["persongen"])
-            image.verify()
-        return row
-    except (OSError, SyntaxError, ValueError, KeyError):
-        return None
+        write_atomic(folder / name, partial(save_picture, image=image, row=row))
