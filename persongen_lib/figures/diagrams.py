@@ -26,9 +26,14 @@ if TYPE_CHECKING:
     from persongen_lib.sampling.engine.predictions import Branch
     from persongen_lib.sampling.engine.strategy import Strategy
 
-BRANCH_COLORS = {"concept": LOOKS["base"][0], "superclass": LOOKS["superclass"][0], "empty": "#A6A6A6"}
+BRANCH_COLORS = {
+    "concept": LOOKS["base"][0],
+    "superclass": LOOKS["superclass"][0],
+    "empty": "#A6A6A6",
+    "null": "#1A1A1A",
+}
 LETTERS = {"null": "u", "concept": "c", "superclass": "s", "empty": "e"}
-ANGLES = {"concept": 8.0, "superclass": 58.0, "empty": 38.0}
+ANGLES = {"concept": 8.0, "superclass": 58.0, "empty": 38.0, "null": 90.0}
 """The directions of c − u and the others from u, in degrees: a schematic, not a measurement."""
 PANELS = 3
 """The most mixtures that are drawn side by side."""
@@ -120,25 +125,31 @@ def time_bars(strategies: Mapping[str, Strategy], num_steps: int, width: float =
 
 
 def letter(branch: Branch, swapped: bool = False) -> str:
-    """The symbol of a branch in the book: c, c* with another's attention, s, or s⁰ before fine-tuning."""
+    """The symbol of a branch in the book: c, c* where it is changed inside the network, s, or s⁰ before fine-tuning."""
     name, weights = branch
     star = "*" if swapped and name == "concept" else ""
-    return LETTERS.get(name, name) + star + ("⁰" if weights == "original" else "")
+    of = {"personalized": "", "original": "⁰"}.get(weights, f" at {weights}")
+    return LETTERS.get(name, name) + star + of
 
 
 def _panels(steps: list[GuidedStep]) -> list[_Panel]:
     """The different mixtures of a run; of very many, the first and the last."""
     found = [_Panel("refinement", steps[0].refinements[0])] if steps[0].refinements else []
-    runs = [list(run) for _, run in groupby(steps, lambda one: (one.inside, one.outside, bool(one.copied)))]
+    runs = [list(run) for _, run in groupby(steps, lambda one: (one.inside, one.outside, _swapped(one)))]
     if len(runs) > PANELS:
         runs = [runs[0], runs[-1]]
     for run in runs:
         when = _when(run[0].index, run[-1].index) if len(runs) > 1 else "every step"
         if run[0].outside is None:
-            found.append(_Panel(when, run[0].inside, bool(run[0].copied)))
+            found.append(_Panel(when, run[0].inside, _swapped(run[0])))
         else:
             found += [_Panel("inside the mask", run[0].inside), _Panel("outside the mask", run[0].outside)]
     return found[-PANELS:]
+
+
+def _swapped(step: GuidedStep) -> bool:
+    """Whether the concept's prediction is not that of the network as it is."""
+    return bool(step.copied or step.changed)
 
 
 def _when(first: int, last: int) -> str:
@@ -151,11 +162,20 @@ def _formula(panel: _Panel, width: float) -> str:
         return "no fixed mixture of predictions"
     terms = _terms(panel.scales, panel.swapped)
     gap = "\n" if len(terms) > 1 and width < 2.2 else " "
-    return "ε̂ = u " + gap.join(f"+ {term}" for term in terms)
+    return "ε̂ = u " + gap.join(terms)
 
 
 def _terms(scales: Scales, swapped: bool = False) -> list[str]:
-    return [f"{scale:.3g} ({letter(branch, swapped)}−u)" for branch, scale in _concept_first(scales).items()]
+    """Write "+ 1.75 (c−u)" for each branch; s⁰ is taken beside the u⁰ of its own weights."""
+    return [
+        f"{'−' if scale < 0 else '+'} {abs(scale):.3g} ({letter(branch, swapped)}−{_origin(branch)})"
+        for branch, scale in _concept_first(scales).items()
+    ]
+
+
+def _origin(branch: Branch) -> str:
+    name, weights = branch
+    return LETTERS["null"] if name == "null" else letter(("null", weights))
 
 
 def _concept_first(scales: Scales) -> Scales:
@@ -204,11 +224,16 @@ def _rows(steps: list[GuidedStep]) -> list[tuple[str, str, list[Scales | None]]]
     if count := max(len(step.refinements) for step in steps):
         kinds = [step.refinements[0] if step.refinements else {} for step in steps]
         what = f"{count} refinement{'s' if count > 1 else ''} before each step"
-        rows.append((f"{what}, guided by u + {' + '.join(_terms(kinds[0]))}", "track", kinds))
+        rows.append((f"{what}, guided by u {' '.join(_terms(kinds[0]))}", "track", kinds))
     for part in PARTS:
         if any(part in step.copied for step in steps):
             copied = [{("superclass", "personalized"): 1.0} if part in step.copied else {} for step in steps]
             rows.append((f"{part} copied from the superclass run", "track", copied))
+    for change in dict.fromkeys(change for step in steps for change in step.changed):
+        changed: list[Scales | None] = [
+            {("concept", "personalized"): 1.0} if change in step.changed else {} for step in steps
+        ]
+        rows.append((change, "track", changed))
     return rows
 
 

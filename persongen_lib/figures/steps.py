@@ -42,6 +42,7 @@ class GuidedStep:
         outside: The guidance scales outside the mask; None without a mask.
         refinements: The guidance scales of each refinement before the step.
         copied: The parts of the attention that are copied from another trajectory, names of `PARTS`.
+        changed: What else is changed inside the network, in words.
         evaluations: NFE per image at this step.
     """
 
@@ -50,6 +51,7 @@ class GuidedStep:
     outside: Scales | None = None
     refinements: tuple[Scales, ...] = ()
     copied: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     evaluations: int = 0
 
 
@@ -119,6 +121,7 @@ class _Asked(Predictions):
         self.companion: Predictions | None = None
         self.known: dict[Branch, Tensor] = {}
         self.copied: tuple[str, ...] = ()
+        self.changed: tuple[str, ...] = ()
 
     @property
     def spent(self) -> int:
@@ -143,6 +146,16 @@ class _Asked(Predictions):
         for branch in own:
             self._ask(branch)
         self.copied = tuple(name for name, part in PARTS.items() if parts[part])
+
+    def adjust(self, branch, target, change) -> None:
+        self.changed += (f"text of the {branch} prompt moved towards the {target} prompt",)
+
+    def suppress_subject(self, branches, scale) -> None:
+        own = list(branches)
+        for branch in own:
+            self._ask(branch)
+        if ("concept", "personalized") in own:
+            self.changed += ("attention to the concept suppressed beside the subject",)
 
     def _ask(self, branch: Branch) -> Tensor:
         self.known[branch] = self.marks[branch]
@@ -176,6 +189,7 @@ def _asked(strategy: Strategy, step: Step, marks: _Marks, noise: _Marks) -> Guid
         _without_null(outside) if mixture and inside != outside else None,
         tuple(refinements),
         predict.copied,
+        predict.changed,
         evaluations,
     )
 
@@ -205,4 +219,15 @@ def _scales(marks: _Marks, guided: Tensor, middle: bool) -> Scales:
 
 
 def _without_null(coefficients: dict[Branch, float]) -> Scales:
-    return {branch: k for branch, k in coefficients.items() if branch[0] != "null"}
+    """The scale of each branch in `u + scale (branch - u)`, the u beside it being of the branch's own weights.
+
+    A null prediction of other weights than the leading one is a branch like the others.
+    """
+    scales = {branch: k for branch, k in coefficients.items() if branch[0] != "null"}
+    left = {weights: 0.0 for _, weights in coefficients}
+    for (_, weights), k in coefficients.items():
+        left[weights] = round(left[weights] + k, 6)
+    if sum(abs(k) for k in left.values()) != 1:
+        others = {("null", weights): k for weights, k in left.items() if weights != "personalized" and k}
+        return {**scales, **others}
+    return scales

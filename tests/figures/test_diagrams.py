@@ -6,6 +6,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
+from originals import with_original
 from tiny import tiny_backbone
 
 from persongen_lib import figures, list_strategies, make_strategy
@@ -45,6 +46,8 @@ def texts(figure):
             {"concept_scale": 2, "superclass_scale": 1, "switch_step": 1},
             [{S: 3}] + [{C: 2, S: 1}] * 4,
         ),
+        ("domain", {"guidance_scale": 3}, [{C: 3, ("null", "original"): -2}] * N),
+        ("mixed", {"concept_scale": 2, "superclass_weights": "original"}, [{C: 2, ORIGINAL: 2}] * N),
     ],
 )  # fmt: skip
 def test_the_scales_of_every_step_are_those_of_the_formula(name, parameters, expected):
@@ -74,10 +77,11 @@ def test_evaluations_are_those_that_sampling_counts():
     backbone = tiny_backbone()
     for name in list_strategies():
         strategy = resolved(name)
-        counted = sample(
-            backbone, strategy, "a photo of {}", "sks", "dog", N, 0, scheduler="ddim", output="latents"
-        )  # fmt: skip
-        assert sum(step.evaluations for step in guided_steps(strategy, N)) == counted.evaluations, name
+        with with_original(backbone, strategy):
+            counted = sample(
+                backbone, strategy, "a photo of {}", "sks", "dog", N, 0, scheduler="ddim", output="latents"
+            ).evaluations
+        assert sum(step.evaluations for step in guided_steps(strategy, N)) == counted, name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +99,13 @@ def test_what_is_no_mixture_is_said_to_be_none():
     steps = guided_steps(Longest(), N)
     assert all(step.inside is None and step.evaluations == 2 for step in steps)
     assert "no fixed mixture" in texts(figures.strategy_diagram(Longest(), N))
+
+
+def test_the_formula_names_the_null_prediction_of_the_same_weights():
+    mixed = resolved("mixed", superclass_weights="original")
+    assert "ε̂ = u + 2 (c−u) + 2 (s⁰−u⁰)" in texts(figures.strategy_diagram(mixed, N))
+    domain = resolved("domain", guidance_scale=3)
+    assert "ε̂ = u + 3 (c−u) − 2 (u⁰−u)" in texts(figures.strategy_diagram(domain, N))
 
 
 def test_relative_and_unfitting_parameters_are_refused():
@@ -128,12 +139,12 @@ def test_the_bar_has_a_box_for_every_scale():
 @pytest.mark.parametrize("name", list_strategies())
 def test_every_strategy_has_a_diagram(name):
     shown = texts(figures.strategy_diagram(resolved(name), N))
-    assert "ε̂" in shown and "u" in shown
-    assert ("mask" in shown, "refinement" in shown, "copied" in shown) == (
-        name == "masked",
-        name == "profusion",
-        name == "photoswap",
-    )
+    assert ("ε̂ = u" in shown) != ("no fixed mixture" in shown)
+    inside = {"tea": "text of the concept prompt moved", "mindiff": "suppressed beside the subject"}
+    for word, owner in {"mask": "masked", "refinement": "profusion", "copied": "photoswap"}.items():
+        assert (word in shown) == (name == owner)
+    for owner, words in inside.items():
+        assert (words in shown) == (name == owner) and (name != owner or "c*" in shown)
 
 
 def test_a_long_schedule_shows_its_first_and_its_last_mixture():
