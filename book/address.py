@@ -21,7 +21,8 @@ GITHUB = re.compile(r"https://github\.com/([\w.-]+)/([\w.-]+)")
 COLAB, BINDER = "https://colab.research.google.com", "https://mybinder.org"
 START = "notebooks/00_start.ipynb"
 COMMAND = re.compile(r"(?<=git clone )\S+(?= beyond-fine-tuning)|(?<=git\+)\S+?(?=[\"\s])")
-WAYS = re.compile(r"^<!-- ways in -->.*$", re.MULTILINE)
+WAYS = re.compile(r"^.*(?=<!-- ways in -->$)", re.MULTILINE)
+UNKNOWN = f"In these commands, {WORD} is the address from which you got this book."
 CELL = "colab"
 SETUP = """# Colab only: get the repository and install it, in a few minutes
 import os
@@ -63,14 +64,14 @@ def with_buttons(settings: dict, address: str) -> dict:
 
 
 def with_commands(text: str, address: str) -> str:
-    """A page with the address in its commands `git clone` and `pip install git+`, and links in its line of ways in."""
-    links = ""
+    """A page with the address in its commands `git clone` and `pip install git+`, and links in the line `ways in`."""
+    ways = UNKNOWN
     if address:
         owner, name = GITHUB.fullmatch(address).groups()
         binder = f"{BINDER}/v2/gh/{owner}/{name}/{BRANCH}?urlpath=lab/tree/{START}"
         colab = f"{COLAB}/github/{owner}/{name}/blob/{BRANCH}/{START}"
-        links = f" Without an installation: [open in Colab]({colab}), [open in Binder]({binder})."
-    return WAYS.sub(f"<!-- ways in -->{links}", COMMAND.sub(address or WORD, text))
+        ways = f"Without installing anything: [open in Colab]({colab}), [open in Binder]({binder})."
+    return WAYS.sub(f"{ways} ", COMMAND.sub(address or WORD, text))
 
 
 def with_setup(notebook: nbformat.NotebookNode, address: str) -> nbformat.NotebookNode:
