@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+import address
 import checks
 import nbformat
 import numpy as np
@@ -136,35 +137,32 @@ def shared_digest() -> bytes:
 def stage(executed: dict[str, Path]) -> None:
     """Lay out the sources of the book in a folder of their own, the notebooks in their executed form."""
     shutil.rmtree(STAGE, ignore_errors=True)
-    stage_site(
-        STAGE, yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")).get("repository-code")
-    )
+    stage_site(STAGE, address.repository())
     shutil.copy(ROOT / "_toc.yml", STAGE)
     (STAGE / "notebooks").mkdir()
     for page, output in executed.items():
         notebook = reading.with_outputs(ROOT / f"{page}.ipynb", output)
         nbformat.write(reading.for_reading(notebook), STAGE / f"{page}.ipynb")
     (STAGE / OVERVIEW).parent.mkdir(exist_ok=True)
-    (STAGE / OVERVIEW).write_bytes(overview(executed["notebooks/compare"]))
+    (STAGE / OVERVIEW).write_bytes(overview(executed["notebooks/facts"]))
     for name, figure in world_figures().items():
         figure.savefig(STAGE / OVERVIEW.with_name(name), dpi=150)
 
 
-def stage_site(folder: Path, address: str | None) -> None:
+def stage_site(folder: Path, repository: str) -> None:
     """Copy the prose, the styles and the scripts, and write the settings and the lists of the API pages.
 
-    With the `address` of the repository on GitHub every page has a button to its source there, and every notebook
-    one that opens it in Colab.
+    Args:
+        folder: where to; it is made.
+        repository: the address of the repository, "" if there is none; see `address`.
     """
     shutil.copytree(ROOT / "book", folder / "book", ignore=NOT_PAGES)
+    for page in (folder / "book").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(address.with_commands(text, repository), encoding="utf-8")
     registered.write_lists(folder / "book" / "api")
     settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    if address:
-        settings |= {
-            "repository": {"url": address, "branch": "main"},
-            "launch_buttons": {"colab_url": "https://colab.research.google.com"},
-        }
-        settings["sphinx"]["config"]["html_theme_options"]["use_source_button"] = True
+    settings = address.with_buttons(settings, repository)
     (folder / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 

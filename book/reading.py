@@ -27,13 +27,17 @@ def with_outputs(source: Path, executed: Path) -> nbformat.NotebookNode:
 def for_reading(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The notebook without the widgets that are dead on a static page, such as progress bars.
 
-    Only cells tagged `widget` keep theirs, and the notebook only the state that they need.
+    A widget that also shows itself as HTML is shown as that. Only cells tagged `widget` keep theirs, and the
+    notebook only the state that they need.
     """
     views = set()
     for cell in code_cells(notebook):
         if "widget" in cell.metadata.get("tags", []):
             views |= {out.data[WIDGET]["model_id"] for out in cell.outputs if WIDGET in out.get("data", {})}
         else:
+            for out in cell.outputs:
+                if "text/html" in out.get("data", {}):
+                    out.data.pop(WIDGET, None)
             cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
     stored = notebook.metadata.pop("widgets", {}).get(WIDGET_STATE)
     if views:

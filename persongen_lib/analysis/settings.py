@@ -129,9 +129,10 @@ def _is_whole(value: Any) -> bool:
 def _swept(settings: Mapping[str, Mapping[str, Any]], default: str) -> list[dict[str, Any]]:
     """The rows of `sweeps` of one strategy: `settings` are its labels with their parameters."""
     names = list(dict.fromkeys(name for given in settings.values() for name in given))
-    table = pd.DataFrame(
-        {name: {k: v.get(name) for k, v in settings.items()} for name in names}, dtype=object
-    )
+    columns = {
+        name: {label: _comparable(given.get(name)) for label, given in settings.items()} for name in names
+    }
+    table = pd.DataFrame(columns, dtype=object)
     varied = [name for name in names if table[name].map(_text).nunique() > 1]
     words = [name for name in varied if not table[name].map(_is_number).all()]
     plain = table[(table[words] == table.loc[default, words]).all(axis=1)]
@@ -178,6 +179,11 @@ def _labels(table: pd.DataFrame) -> pd.DataFrame:
         .drop_duplicates("label")
         .reindex(columns=["label", "strategy", "parameters", "default", STEPS])
     )
+
+
+def _comparable(value: Any) -> Any:
+    """A number as it is, anything else as text: a parameter that a label lacks equals one that others lack."""
+    return value if _is_number(value) else _text(value)
 
 
 def _is_number(value: Any) -> bool:

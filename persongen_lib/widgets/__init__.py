@@ -3,12 +3,13 @@
 from persongen_lib.widgets.decision import DecisionForm, ranking
 from persongen_lib.widgets.html import gallery
 from persongen_lib.widgets.pareto import ParetoExplorer
+from persongen_lib.widgets.runs import RunViewer
 from persongen_lib.widgets.sampling import SamplingExplorer
 from persongen_lib.widgets.slideshow import slideshow
 from persongen_lib.widgets.studio import Shown, Studio
 from persongen_lib.widgets.viewer import trajectory_viewer
 
 __all__ = [
-    "DecisionForm", "ParetoExplorer", "SamplingExplorer", "Shown", "Studio",
+    "DecisionForm", "ParetoExplorer", "RunViewer", "SamplingExplorer", "Shown", "Studio",
     "gallery", "ranking", "slideshow", "trajectory_viewer",
 ]  # fmt: skip

@@ -314,3 +314,12 @@ def test_a_new_strategy_needs_no_other_change(monkeypatch, tmp_path):
         == "persongen sample --strategy halfway"
     )
     assert json.loads(rows["parameters"].iloc[-1])["guidance_scale"] == 7
+
+
+def test_a_parameter_that_only_one_setting_names_does_not_hide_the_others():
+    base = [(f"base {scale}", "base", {"guidance_scale": scale}, 0.5, 0.5, 50) for scale in (2, 3, 5)]
+    other = ("base, interval", "base", {"guidance_scale": 3, "guidance_interval": [0.3, 5]}, 0.5, 0.5, 44)
+    found = sweeps(table([*base, other]))
+    assert list(found["parameter"]) == ["guidance_scale"] * 3 + ["guidance_interval"]
+    assert list(found["label"])[:3] == ["base 2", "base 3", "base 5"]
+    assert (found.iloc[3]["value"], found.iloc[3]["label"]) == ("[0.3, 5]", "base, interval")

@@ -161,4 +161,14 @@ def test_buttons_lead_to_the_page_in_the_repository(small):
     links = builder().checks.Anchors(small / "notebooks" / "widgets.html").addresses
     path = "blob/main/notebooks/widgets.ipynb"
     assert f"{ADDRESS}/{path}" in links
-    assert f"https://colab.research.google.com/github/{ADDRESS.partition('.com/')[2]}/{path}" in links
+    repository = ADDRESS.partition(".com/")[2]
+    assert f"https://colab.research.google.com/github/{repository}/{path}" in links
+    start = f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree"
+    assert f"{start}/notebooks/widgets.ipynb" in links
+
+
+def test_without_an_address_no_page_has_a_button_to_colab_or_binder(html, small):
+    known = html == small or builder().address.repository()
+    for name in pages(html):
+        links = " ".join(builder().checks.Anchors(html / name).addresses)
+        assert known or not any(host in links for host in ("colab.research", "mybinder.org"))
