@@ -24,7 +24,7 @@ CASES = (
 """Rates and correlations within concepts: eight leaks of the shipped sweep, from the rarest to base sampling's, and its
 prompt accuracy."""
 HARDER = ((0.02, 0.1), (0.05, 0.15), (0.05, 0.3), (0.1, 0.2), (0.2, 0.4))
-"""Rates with two to seven times the correlation of leaks of that rate: a few concepts leak most."""
+"""Rates with two to seven times the correlation of leaks of that rate, as if a few concepts leaked most."""
 PROMPT = 0.8
 """The correlation of images of one prompt beyond their concept, as that of most leaks of the sweep."""
 DIFFERENCES = (
