@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -127,7 +128,7 @@ class RunViewer(widgets.VBox):
         parts = [
             picture(image, "", f"{label}: {self._asked_for()}", width=180)
             if isinstance(image, Image.Image)
-            else sentence(image)
+            else f"<div>{sentence(image)}</div>"
             for label, image, _ in self._shown
         ]
         reference = self._reference()
@@ -168,9 +169,8 @@ class RunViewer(widgets.VBox):
                 self._busy = False
 
     def _choose_concept(self) -> None:
-        _offer_one(
-            self.backbone, {name: name for name in sorted({one.backbone for one in self._of_concept()})}
-        )
+        models = sorted({one.backbone for one in self._of_concept()})
+        _offer_one(self.backbone, {name: name for name in models}, models[0])
         self._choose_backbone()
 
     def _choose_backbone(self) -> None:
@@ -205,9 +205,10 @@ class RunViewer(widgets.VBox):
         self._choose_prompts()
 
     def _choose_prompts(self) -> None:
-        asked = list(dict.fromkeys(key for one in self.chosen for key in one.images))
-        _offer_one(self.prompt, {template: template for template, _ in asked})
-        _offer_one(self.seed, {str(seed): seed for seed in sorted({seed for _, seed in asked})})
+        counted = Counter(key for one in self.chosen for key in one.images)
+        usual = max(counted, key=counted.get, default=(None, None))
+        _offer_one(self.prompt, {template: template for template, _ in counted}, usual[0])
+        _offer_one(self.seed, {str(seed): seed for seed in sorted({seed for _, seed in counted})}, usual[1])
         self.refresh()
 
     def _of_concept(self) -> list[Setting]:
@@ -271,12 +272,11 @@ def _tuning(setting: Setting) -> str:
     return canonical_json([setting.method, setting.tuning])
 
 
-def _offer_one(control: widgets.Dropdown, options: Mapping[str, Any]) -> None:
-    """Other options; the value stays if it is one of them."""
-    before = control.value
+def _offer_one(control: widgets.Dropdown, options: Mapping[str, Any], first: Any) -> None:
+    """Other options; the value stays if it is one of them, or else is `first`."""
+    kept = control.value if control.value in options.values() else first
     control.options = list(options.items())
-    values = list(options.values())
-    control.value = before if before in values else next(iter(values), None)
+    control.value = kept
 
 
 def _offer_some(

@@ -17,6 +17,12 @@ RAW_FORMULAS = (
 SHOWN = """area => [...area.querySelectorAll('img, .widget-html-content')]
     .filter(e => e.offsetParent).map(e => e.src || e.innerHTML).join()"""
 
+STYLES = """() => [...[...document.querySelectorAll('table.dataframe')].at(-1).querySelectorAll('tbody :is(th, td)')]
+    .map(cell => [getComputedStyle(cell).textAlign, getComputedStyle(cell).whiteSpace])"""
+HINTED = "place => place.previousElementSibling?.className == 'scroll-hint'"
+LIGHT = """(place, name) => getComputedStyle(place)[name].match(/[\\d.]+/g).slice(0, 3)
+    .reduce((sum, part) => sum + part / 765, 0)"""
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -144,6 +150,37 @@ def test_sliders_and_buttons_change_what_is_shown(browser, html):
                     f"([area, first]) => ({SHOWN})(area) != first", arg=[area.element_handle(), first]
                 )
         assert not log.errors and not log.remote
+
+
+def test_tables_align_words_to_the_left_and_numbers_to_the_right_and_keep_intervals_whole(browser, small):
+    with watched(browser, viewport=NARROW) as (page, log):
+        visit(page, (small / "notebooks" / "widgets.html").as_uri())
+        page.locator("table.dataframe td.number").first.wait_for()
+        styles = page.evaluate(STYLES)
+        assert [style[0] for style in styles] == ["left", "left", "right"]
+        assert styles[2][1] == "nowrap"
+        assert not log.errors
+
+
+def test_what_is_wider_than_the_screen_says_that_it_scrolls_and_equations_are_fitted(browser, small):
+    with watched(browser, viewport=NARROW) as (page, _):
+        visit(page, (small / "notebooks" / "widgets.html").as_uri())
+        page.locator(".scroll-hint").wait_for()
+        wide, fits = page.locator("table.dataframe").all()
+        assert wide.evaluate(HINTED) and not fits.evaluate(HINTED)
+        visit(page, (small / "book" / "words.html").as_uri())
+        page.locator(".scroll-hint").first.wait_for()
+        equation = page.locator("mjx-container[display=true]")
+        assert equation.evaluate("place => parseFloat(place.style.fontSize)") == 70
+
+
+def test_words_in_widgets_are_legible_in_the_dark(browser, small):
+    with watched(browser, viewport=WIDE, color_scheme="dark") as (page, _):
+        visit(page, (small / "notebooks" / "widgets.html").as_uri())
+        area = page.locator(".widget-subarea")
+        paper = area.evaluate(LIGHT, "backgroundColor")
+        for words in ("figcaption", "code", ".widget-label", ".widget-html-content"):
+            assert abs(area.locator(words).first.evaluate(LIGHT, "color") - paper) > 0.6, words
 
 
 def test_widgets_keep_only_the_state_they_need(small):

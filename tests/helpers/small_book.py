@@ -60,11 +60,13 @@ play = widgets.Play(max=number - 1)
 stack = widgets.Stack(pictures[:number], selected_index=0)
 widgets.jslink((slider, "value"), (stack, "selected_index"))
 widgets.jslink((play, "value"), (slider, "value"))
-widgets.VBox([widgets.HBox([play, slider]), stack, widgets.HTML("a text")])
+words = widgets.HTML("a text <figcaption>and <code>code</code></figcaption>")
+widgets.VBox([widgets.HBox([play, slider]), stack, words])
 """,
         "widget",
     ),
     ('pd.DataFrame({f"a wide column {k}": [k] for k in range(20)})', ""),
+    ('pd.DataFrame({"command": ["a word"], "score": ["0.70 [0.63, 0.77]"]})', ""),
     ('print("a long line " * 40)', ""),
 ]
 

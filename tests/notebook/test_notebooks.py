@@ -137,6 +137,25 @@ def test_the_notebook_of_a_cell_loads_what_the_cell_loads(tmp_path):
             assert sum(ways) >= sum(calls) and "loading" in source.split("start()")[-1], path.stem
 
 
+def preferences(name):
+    """What the dictionary `wishes` of a notebook asks for, by its words."""
+    tree = ast.parse("".join(cell.source + "\n" for cell in code_cells(ROOT / "notebooks" / f"{name}.ipynb")))
+    (wishes,) = (
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "wishes"
+    )
+    return {
+        key.value: {one.arg: getattr(one.value, "value", "computed") for one in call.keywords if one.arg}
+        for key, call in zip(wishes.keys, wishes.values, strict=True)
+    }
+
+
+def test_the_rows_of_the_first_page_are_answered_on_the_page_of_decisions():
+    first, there = preferences("facts"), preferences("decision")
+    assert first and {name: there.get(name) for name in first} == first
+
+
 def test_every_page_of_the_contents_has_a_source(build):
     for page in build.toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text())):
         assert any((ROOT / f"{page}{suffix}").is_file() for suffix in (".md", ".ipynb")), page
