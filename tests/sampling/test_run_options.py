@@ -181,12 +181,14 @@ def test_the_usual_batch_suits_the_device_and_the_size(side, device, images):
     assert sampled_at_once(side, side, device) == images
 
 
-def test_a_run_of_large_images_has_a_smaller_batch(model, tmp_path):
+def test_a_run_of_large_images_has_a_smaller_batch(model, tmp_path, monkeypatch):
+    usual = load_backbone(model, device="cpu").image_size
+    monkeypatch.setattr("persongen_lib.backbones.amounts.PIXELS", 8 * usual**2)
     made = {}
-    for side in (None, 1024):
+    for side in (usual, 2 * usual):
         spec = sample_spec(
             "base", ["a {}"], [0], 1, backbone=model, class_name="dog", height=side, width=side
         )
         folder = run_sample(spec, Runtime.at(tmp_path, "cpu"))
-        made[side] = json.loads((folder / "provenance.json").read_text())["batch_size"]
-    assert made == {None: 8, 1024: 2}
+        made[side // usual] = json.loads((folder / "provenance.json").read_text())["batch_size"]
+    assert made == {1: 8, 2: 2}
