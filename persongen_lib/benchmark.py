@@ -206,17 +206,35 @@ class _Contestant:
         }
 
 
+def usual_strategies(backbone: LatentDiffusion, num_steps: int) -> list[Strategy]:
+    """Every strategy that can sample the backbone as it is, with the numbers that are usual for it."""
+    from persongen_lib.backbones.defaults import defaults_of
+    from persongen_lib.sampling.engine.specs import default_strategy
+    from persongen_lib.sampling.engine.strategy import list_strategies
+
+    usual, scheduler = defaults_of(type(backbone), backbone.name), _scheduler(backbone)
+    made = [default_strategy(name, usual, num_steps) for name in list_strategies()]
+    found = []
+    for strategy in made:
+        try:
+            strategy.check_backbone(backbone)
+            strategy.check_run(num_steps, scheduler)
+        except UserError:
+            continue
+        found.append(strategy)
+    return found
+
+
 def _with_base(
     strategies: Sequence[Strategy] | None, backbone: LatentDiffusion, num_steps: int
 ) -> dict[str, Strategy]:
     """The strategies by name, base first, with the numbers that are usual for the backbone."""
     from persongen_lib.backbones.defaults import defaults_of
-    from persongen_lib.sampling.engine.specs import default_strategy
-    from persongen_lib.sampling.engine.strategy import Strategy, list_strategies, make_strategy
+    from persongen_lib.sampling.engine.strategy import Strategy, make_strategy
 
     usual = defaults_of(type(backbone), backbone.name)
     if strategies is None:
-        strategies = [default_strategy(name, usual, num_steps) for name in list_strategies()]
+        strategies = usual_strategies(backbone, num_steps)
     if wrong := [one for one in strategies if not isinstance(one, Strategy)]:
         raise UserError(f"strategies are made with make_strategy; {wrong[0]!r} is none")
     names = [strategy.name for strategy in strategies]

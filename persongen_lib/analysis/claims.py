@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from persongen_lib.analysis.statistics import Interval, bootstrap_interval, paired_differences, require
+from persongen_lib.analysis.intervals import Interval, bootstrap_interval
+from persongen_lib.analysis.statistics import Ranges, holm, interval, pair, require, student_p
 from persongen_lib.core.errors import UserError
 
 VERDICTS = ("holds", "does not hold", "undecided")
@@ -65,16 +66,33 @@ def all_of(verdicts: Sequence[str]) -> str:
     return "holds" if all(one == "holds" for one in verdicts) else "undecided"
 
 
-def check_claims(table: pd.DataFrame, claims: Sequence[Claim], **bootstrap) -> pd.DataFrame:
-    """The verdict on every claim, from differences between images of the same prompt and noise.
+def check_claims(
+    table: pd.DataFrame,
+    claims: Sequence[Claim],
+    confidence: float = 0.95,
+    num_resamples: int = 4000,
+    seed: int = 0,
+    ranges: Ranges | None = None,
+    over_prompts: bool = False,
+) -> pd.DataFrame:
+    """The verdict on every claim of a family, from differences between images of the same prompt and noise.
+
+    Each interval is for itself, but the verdicts hold together: a claim is decided only if its p-value, corrected for
+    the number of claims (`holm`), is small as well. Of many claims about nothing, it is then unlikely that any looks
+    decided.
 
     Args:
         table: A results table.
         claims: The claims; those about labels or metrics that the table lacks are left out.
-        bootstrap: Settings of `bootstrap_interval`; every interval is for itself.
+        confidence: Of the intervals, in (0, 1); the verdicts are wrong together in at most the rest of all studies.
+        num_resamples: See `interval`.
+        seed: See `interval`.
+        ranges: See `interval`.
+        over_prompts: Whether the claims are about other prompts too, see `interval`.
 
     Returns:
-        One row per claim: `claim`, `source`, `metric`, the paired difference `mean`, `low`, `high`, and the `verdict`.
+        One row per claim: `claim`, `source`, `metric`, the paired difference `mean`, `low`, `high`, its `p`
+        (`student_p`), `p_family`, which is corrected for all claims of the call, and the `verdict`.
     """
     rows = []
     for claim in claims:
@@ -82,11 +100,17 @@ def check_claims(table: pd.DataFrame, claims: Sequence[Claim], **bootstrap) -> p
         missing = claim.metric not in part or part[claim.metric].isna().all()
         if claim.other is None or part["label"].nunique() < 2 or missing:
             continue
-        found = paired_differences(part, [claim.metric], claim.other, **bootstrap).iloc[0]
-        values = Interval(*found[["mean", "low", "high"]])
-        found = verdict(values.low, values.high, claim.sign)
-        rows.append(measured(claim.words, claim.source, claim.metric, values, found))
-    return pd.DataFrame(rows, columns=["claim", "source", "metric", "mean", "low", "high", "verdict"])
+        pairs = pair(part, [claim.metric], claim.other)
+        settings = (confidence, num_resamples, seed, True, ranges, over_prompts)
+        found = interval(pairs, claim.metric, *settings)
+        p = student_p(pairs, claim.metric, over_prompts, num_resamples, seed)
+        said = verdict(found.low, found.high, claim.sign)
+        rows.append(measured(claim.words, claim.source, claim.metric, found, said) | {"p": p})
+    columns = ["claim", "source", "metric", "mean", "low", "high", "p", "p_family", "verdict"]
+    found = pd.DataFrame(rows, columns=columns)
+    found["p_family"] = holm(found["p"])
+    undecided = ~(found["p_family"] < 1 - confidence)
+    return found.assign(verdict=found["verdict"].mask(undecided, "undecided"))
 
 
 def measured(

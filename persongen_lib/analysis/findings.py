@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from persongen_lib.analysis.fronts import hypervolume_parts
-from persongen_lib.analysis.settings import default_labels, sweeps
+from persongen_lib.analysis.intervals import bootstrap_interval, mean_interval
+from persongen_lib.analysis.settings import by_setting, default_labels, sweeps
 from persongen_lib.analysis.statistics import (
     adjusted_p,
-    bootstrap_interval,
     paired_differences,
     require,
     summarize,
@@ -21,29 +21,12 @@ from persongen_lib.analysis.statistics import (
 from persongen_lib.core.errors import UserError
 
 PLANE = ("identity", "prompt_right")
-KINDS = {"context": "asked_context", "accessory": "asked_accessory", "property": "asked_color"}
-"""What a prompt can ask for, and the column of a results table with the word that it asks with."""
 INTERVAL = ("mean", "low", "high")
-
-
-def with_prompt_kind(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the column `prompt_kind`: what the prompt of an image asks for.
-
-    It is "context", "accessory" or "property" (a color), a "combination" of them, or "plain" if it asks for none.
-
-    Raises:
-        UserError: The table has no column that says what was asked for (`KINDS`).
-    """
-    known = {kind: column for kind, column in KINDS.items() if column in table}
-    if not known:
-        require(table, list(KINDS.values()))
-    asked = pd.DataFrame({kind: table[column].notna() for kind, column in known.items()})
-    kinds = asked.idxmax(axis=1).where(asked.any(axis=1), "plain")
-    return table.assign(prompt_kind=kinds.where(asked.sum(axis=1) < 2, "combination"))
 
 
 def defaults(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of every strategy's default (`default_labels`), labeled with the strategy's name alone."""
+    table = by_setting(table)
     rows = table[table["label"].isin(default_labels(table).values())]
     return rows.assign(label=rows["strategy"])
 
@@ -58,7 +41,7 @@ def by_kind(
         metrics: The columns to compare.
         kind: The column whose values are compared within themselves.
         reference: The strategy to compare with.
-        bootstrap: Settings of `bootstrap_interval`.
+        bootstrap: Settings of `summarize`, such as `ranges` and `over_prompts`.
 
     Returns:
         The columns of `paired_differences`, and `kind`. A value for which a metric is nowhere defined has no row for
@@ -81,13 +64,14 @@ def parameter_effects(table: pd.DataFrame, metrics: Sequence[str], **bootstrap) 
     Args:
         table: A results table.
         metrics: The columns to measure.
-        bootstrap: Settings of `bootstrap_interval`.
+        bootstrap: Settings of `summarize`, such as `ranges` and `over_prompts`.
 
     Returns:
         The columns of `sweeps`; `metric`; `mean`, `low` and `high` of the setting; and `difference`,
         `difference_low`, `difference_high` and `p` of its difference to the reference, on images from the same prompt
         and noise. The reference differs from itself by 0, with p NaN.
     """
+    table = by_setting(table)
     swept = sweeps(table)
     means = summarize(table, metrics, **bootstrap)[["label", "metric", *INTERVAL]]
     parts = []
@@ -128,7 +112,7 @@ def equal_cost(
         metrics: The two columns that span the plane.
         size: The number of settings that count at once.
         versus: The strategy to compare with.
-        bootstrap: Settings of `bootstrap_interval`.
+        bootstrap: Settings of `mean_interval`.
 
     Returns:
         One row per budget and strategy: `max_evaluations`, `strategy`, `settings` (how many), `evaluations` (of the
@@ -139,6 +123,7 @@ def equal_cost(
         UserError: `versus` has too few settings within a budget, or a column is missing.
     """
     require(table, ("strategy", "evaluations", *metrics))
+    table = by_setting(table)
     cost = table.groupby("label")["evaluations"].mean()
     swept = sweeps(table).query("label == reference or number == number").drop_duplicates("label")
     units = [unit_table(table, metric)[swept["label"]].dropna() for metric in metrics]
@@ -162,7 +147,7 @@ def equal_cost(
             "settings": [len(some) for some in chosen.values()],
             "evaluations": [cost[swept["label"].iloc[some]].max() for some in chosen.values()],
             "all": [hypervolume_parts(scores[:, some], floor).mean() for some in chosen.values()],
-            **dict(zip(INTERVAL, bootstrap_interval(parts, **bootstrap), strict=True)),
+            **dict(zip(INTERVAL, mean_interval(parts, bounds=(0, np.inf), **bootstrap), strict=True)),
             **dict(
                 zip(("more", "more_low", "more_high"), bootstrap_interval(more, **bootstrap), strict=True)
             ),

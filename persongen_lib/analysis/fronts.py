@@ -1,7 +1,7 @@
 """Trade-offs between scores that are all better when higher: what is on the front, and how much it covers.
 
-The points are labels, strategies with their parameters, at their mean scores. Labels share concepts and
-prompts, so each is drawn for all of them at once (see `statistics` for what is drawn).
+The points are labels, strategies with their parameters and number of steps (`settings.by_setting`), at their mean
+scores. Labels share concepts and prompts, so each is drawn for all of them at once (`statistics` says what is drawn).
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from persongen_lib.analysis.statistics import adjusted_p, bootstrap_interval, require, resamples, unit_table
+from persongen_lib.analysis.intervals import bootstrap_interval, mean_interval, resamples
+from persongen_lib.analysis.settings import by_setting
+from persongen_lib.analysis.statistics import adjusted_p, require, unit_table
 from persongen_lib.core.errors import UserError
 
 METRICS = ("identity", "clip_text")
@@ -84,7 +86,7 @@ def summarize_front(
     Raises:
         UserError: A label lacks a concept that another one has, or a column is missing.
     """
-    names, units = _units(table, metrics, by)
+    names, units = _units(by_setting(table) if by == "label" else table, metrics, by)
     means = units.mean(axis=0)
     drawn = np.tensordot(resamples(len(units), num_resamples, seed), units, axes=1)
     return pd.DataFrame(
@@ -105,7 +107,7 @@ def summarize_hypervolume(
     """The hypervolume of every group of labels.
 
     A front of means that were measured lies a little outside the true one, the more so the more labels it has: compare
-    groups of equally many. The interval is `bootstrap_interval` of what every concept adds (`hypervolume_parts`).
+    groups of equally many. The interval is `mean_interval` of what every concept adds (`hypervolume_parts`), from 0 on.
 
     Args:
         table: A results table.
@@ -124,7 +126,7 @@ def summarize_hypervolume(
         UserError: A label lacks a concept that another one has or belongs to two groups, or a column is missing.
     """
     names, parts = _parts(table, reference, metrics, group, by)
-    mean, low, high = bootstrap_interval(parts, confidence, num_resamples, seed)
+    mean, low, high = mean_interval(parts, confidence, num_resamples, seed, bounds=(0, np.inf))
     return pd.DataFrame({group: names, "mean": mean, "low": low, "high": high})
 
 
@@ -197,6 +199,7 @@ def _parts(
 ) -> tuple[list, np.ndarray]:
     """Groups, and the `hypervolume_parts` of each, (units, groups)."""
     require(table, (group,))
+    table = by_setting(table) if by == "label" else table
     labels, units = _units(table, metrics, by)
     groups = table.groupby(by, sort=False, observed=True)[group].unique()
     if groups.map(len).gt(1).any():

@@ -35,8 +35,8 @@ def check_options(table: pd.DataFrame) -> None:
     """Refuse a table that does not say, for every image, which option made it and what it cost.
 
     Raises:
-        UserError: The table has no rows, mixes backbones or how they were loaded, lacks a column or a value, or has an
-            image twice.
+        UserError: The table has no rows, lacks a column or a value, has one label for several strategies, parameters or
+            schedulers, or has an image twice.
     """
     if table.empty:
         raise UserError("the results table has no rows: run a study and collect it first")
@@ -47,12 +47,14 @@ def check_options(table: pd.DataFrame) -> None:
         numbers = check_numbers(table, name)
         if len(numbers) < len(table) or not (np.isfinite(numbers) & (numbers > 0)).all():
             raise UserError(f"the column {name} of the results table must have a number above 0 in every row")
-    if "backbone" in table and len(several := table["backbone"].dropna().unique()) > 1:
-        raise UserError(f"the table mixes the backbones {', '.join(several)}: keep the rows of one of them")
-    if "loading" in table and table["loading"].nunique(dropna=False) > 1:
-        raise UserError(
-            "the table mixes models that were loaded in several ways: keep the rows of one loading"
-        )
+    if "scheduler" in table:
+        owners = ["label", *(["backbone"] if "backbone" in table else [])]
+        several = table[[*owners, "scheduler"]].drop_duplicates()
+        if (doubled := several.duplicated(owners)).any():
+            label = several["label"][doubled].iloc[0]
+            raise UserError(
+                f"the label {label!r} has images of more than one scheduler: keep the rows of one"
+            )
     options = table[list(OPTION)].drop_duplicates()
     if (doubled := options["label"].duplicated()).any():
         label = options["label"][doubled].iloc[0]

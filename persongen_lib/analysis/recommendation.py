@@ -1,9 +1,9 @@
 """The decision framework: from a results table and a user's preferences to strategies with their parameters.
 
-Which strategy is best depends on the preferences, so it is chosen by expected utility: every option, a strategy with
-its parameters, has a utility for every concept of the table, and the best is the one whose mean over concepts is
-highest. A minimum that an option misses for a concept costs `PENALTY` times what is missing, and options whose means
-reach the minima come before those whose means do not.
+Which strategy is best depends on the preferences. An option is a strategy with its parameters and its number of steps;
+its cost is its network evaluations. Options whose means reach the minima come first, or else those that come nearest
+to them; among these the one is best whose mean is highest in what counts, identity and text on the scales of the
+table's options (`preferences.Scale`). So a harder minimum never gives a lower mean of what it asks for.
 """
 
 from __future__ import annotations
@@ -12,48 +12,37 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import infer_dtype
+from scipy.stats import beta
 
-from persongen_lib.analysis.measures import SHARES, WORDS, check_measure, check_numbers, check_options
-from persongen_lib.analysis.preferences import Preferences
+from persongen_lib.analysis.evidence import (
+    ASKED,
+    allowed,
+    describe,
+    evidence,
+    needs_original,
+)
+from persongen_lib.analysis.evidence import with_prompt_right as with_prompt_right
+from persongen_lib.analysis.intervals import UNBOUNDED, bootstrap_interval, is_share, mean_interval, resamples
+from persongen_lib.analysis.measures import SHARES, WORDS
+from persongen_lib.analysis.preferences import CLOSE, POOLED, Preferences, Scale
+from persongen_lib.analysis.reasons import reason
 from persongen_lib.analysis.settings import default_labels
 from persongen_lib.analysis.shared import IMAGE, TUNING, with_shared
-from persongen_lib.analysis.statistics import (
-    bootstrap_interval,
-    require,
-    resamples,
-    unit_table,
-    unit_tables,
-)
+from persongen_lib.analysis.statistics import unit_table, unit_tables
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 
-ASKED = ("context_right", "accessory_right", "color_right")
-REFERENCE_RUN = "superclass"
-"""The strategy that never names the subject: a reference of what the prompt alone gives, and no option."""
 ABOUT = ("strategy", "parameters", "backbone", "loading", "method", "num_steps", "scheduler")
 """What a recommended option says of itself, where the table does."""
-
-
-def with_prompt_right(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `prompt_right`, the share of what the prompt asks for that an image shows (`ASKED`), 0 to 1.
-
-    A table that has it already, or that has none of the columns, is returned as it is.
-
-    Raises:
-        UserError: One of the columns has no numbers.
-    """
-    known = [name for name in ASKED if name in table]
-    if "prompt_right" in table or not known:
-        return table
-    for name in known:
-        check_numbers(table, name)
-    return table.assign(prompt_right=table[known].astype(float).mean(axis=1))
+EQUIVALENT = 0.1
+"""Options are equivalent if they are not shown to differ, and no more than by this part of what counts."""
+Units = tuple[pd.DataFrame, pd.DataFrame]
+"""Identity and text of every option (columns) for each unit of both (rows)."""
 
 
 def needed_columns(preferences: Preferences) -> set[str]:
     """The columns of a results table that `recommend` looks at, if the table has them."""
-    words = {*WORDS, *ABOUT, *IMAGE, *TUNING, "needs_original", "superclass_weights"}
+    words = {*WORDS, *ABOUT, *IMAGE, *TUNING, "needs_original", "superclass_weights", "asked_color"}
     return words | {"evaluations", "leak", "prompt_right", *ASKED, preferences.identity, preferences.text}
 
 
@@ -66,49 +55,55 @@ def recommend(
     """The options that the preferences allow, best first.
 
     Args:
-        table: A results table.
+        table: A results table, see `schema`.
         preferences: What is wanted; None takes the defaults of `Preferences`.
         ranges: The lowest and the highest score by column, where they are known.
-        bootstrap: Settings of `bootstrap_interval`.
+        bootstrap: Settings of `mean_interval`.
 
     Returns:
-        One row per option: `label`, `strategy`, `parameters`, and where known `backbone`, `num_steps` and
-        `scheduler`; for identity and text, `leak` (where known), `evaluations` and `utility` the mean with `_low` and
-        `_high`; `best`, the share of bootstrap resamples of the concepts in which it is the best, 0 to 1; and
-        `reason`, in words.
+        One row per option: `label`, `strategy`, `parameters`, and where known `backbone`, `method`, `num_steps` and
+        `scheduler`; for identity and text, `leak` (where known), `evaluations` and `utility`, which is what counts on
+        the scale of the table's options, the mean with `_low` and `_high`; `best`, the share of bootstrap resamples of
+        the concepts in which it is the best, 0 to 1; `reached`, whether the means reach the minima; `probability`, the
+        chance that a new concept reaches them, with `_low` and `_high` (`chance`); `equivalent`, whether it is to the
+        best (`EQUIVALENT`), and `simplest`, whether it is the cheapest or simplest of those; `evidence`, on what model
+        and method this rests; and `reason`, in words.
 
     Raises:
-        UserError: No option is left, a column is missing or has a score out of its range, or an image is there twice.
+        UserError: No option is left, a column is missing or has a score out of its range, an image is there twice, or
+            the table has several models or methods and the preferences name none.
     """
     preferences = Preferences() if preferences is None else preferences
     if not isinstance(table, pd.DataFrame) or not isinstance(preferences, Preferences):
         raise UserError(
             "recommend takes a results table (a pandas DataFrame) and Preferences, or the table alone"
         )
-    table = allowed(with_prompt_right(table), preferences, ranges)
-    scores = _scores(table, preferences)
-    units = {preferences.identity: scores[0], preferences.text: scores[1]}
-    units |= unit_tables(
-        table, [name for name in ("leak", "evaluations") if name in table and name not in units]
+    every = evidence(table, preferences, ranges)
+    table = allowed(every, preferences)
+    scores = option_scores(table, preferences)
+    scales = _scales(scores if len(table) == len(every) else option_scores(every, preferences))
+    rows = _about(table, list(scores[0]), preferences)
+    scores = scores[0][rows.index], scores[1][rows.index]
+    worth = preferences.worth(*scores, scales)
+    rows[["utility", "utility_low", "utility_high"]] = bootstrap_interval(worth.to_numpy(), **bootstrap).T
+    rows["best"] = _best_share(scores, preferences, scales, rows["evaluations_"])
+    for name, found in _measures(table, scores, preferences).items():
+        rows[[name, f"{name}_low", f"{name}_high"]] = _intervals(
+            table, name, found[rows.index], ranges, **bootstrap
+        ).T
+    rows["missed"] = preferences.shortfall(scores[0].mean(), scores[1].mean(), scales).round(9)
+    rows["reached"] = rows["missed"] == 0
+    rows[["probability", "probability_low", "probability_high"]] = chance(table, scores, preferences).T
+    rows["worth"] = worth.mean().round(9)
+    rows = rows.sort_values(
+        ["missed", "worth", "evaluations_", "demands"], ascending=[True, False, True, True], kind="stable"
     )
-    worth = preferences.utility(*scores)
-    mean, low, high = bootstrap_interval(worth.to_numpy(), **bootstrap)
-    labels, merit = list(worth), preferences.merit(worth.mean(), *(score.mean() for score in scores))
-    about = [name for name in ABOUT if name in table]
-    rows = table.drop_duplicates("label").astype(dict.fromkeys(("label", *about), object))
-    rows = rows.set_index("label").loc[labels, about]
-    rows = rows.assign(
-        utility=mean, utility_low=low, utility_high=high, best=_best_share(scores, preferences)
-    )
-    for name, found in units.items():
-        bounds = (0, 1) if name in SHARES else (None, None)
-        rows[[name, f"{name}_low", f"{name}_high"]] = _intervals(found[labels], **bootstrap).T.clip(*bounds)
-    rows = rows.assign(merit=merit).sort_values(
-        ["merit", "evaluations"], ascending=[False, True], kind="stable"
-    )
-    rows = rows.drop(columns="merit")
-    reasons = [_reason(row, rows, preferences) for _, row in rows.iterrows()]
-    return rows.assign(reason=reasons).reset_index()
+    rows["equivalent"] = _equivalent(worth[rows.index], rows["missed"], **bootstrap)
+    same = rows[rows["equivalent"]].sort_values(["evaluations_", "demands"], kind="stable")
+    rows["simplest"] = rows.index == same.index[0]
+    rows["evidence"] = describe(table, preferences)
+    rows = rows.drop(columns=["missed", "worth", "evaluations_", "demands"])
+    return rows.assign(reason=[reason(row, rows, preferences) for _, row in rows.iterrows()]).reset_index()
 
 
 def best_options(
@@ -129,86 +124,54 @@ def best_options(
     Raises:
         UserError: No option is left, or a column is missing.
     """
-    check_options(table)
-    table = with_prompt_right(table)
-    options = table.groupby("label")[["strategy", "parameters"]].first()
-    options["evaluations"] = table.groupby("label")["evaluations"].mean()
+    every = evidence(table, Preferences(**preferences))
+    scales = _scales(option_scores(every, Preferences(**preferences)))
+    options = every.groupby("label", observed=True)[["strategy", "parameters"]].first()
+    options["evaluations"] = every.groupby("label", observed=True)["evaluations"].mean()
     rows = []
     for budget in budgets:
         if budget < options["evaluations"].min():
             continue
-        every = [
+        wishes = [
             Preferences(identity_weight=weight, max_evaluations=budget, **preferences) for weight in weights
         ]
-        scores = _scores(allowed(table, every[0]), every[0])
-        for wanted in every:
-            mean = wanted.utility(*scores).mean()
-            found = pd.DataFrame({"utility": mean, "best": _best_share(scores, wanted)}).join(options)
-            found = found.assign(merit=wanted.merit(mean, *(score.mean() for score in scores)))
-            found = found.sort_values(["merit", "evaluations"], ascending=[False, True], kind="stable")
-            best = found.drop(columns="merit").iloc[0]
-            shown = {"identity_weight": wanted.weight, "max_evaluations": budget, "label": best.name}
-            rows.append({**shown, **best})
+        possible = allowed(every, wishes[0])
+        scores = option_scores(possible, wishes[0])
+        order = _about(possible, list(scores[0]), wishes[0])["evaluations_"]
+        for wanted in wishes:
+            identity, text = (score.mean()[order.index].to_numpy() for score in scores)
+            chosen = order.index[int(wanted.best(identity, text, scales))]
+            share = _best_share(scores, wanted, scales, order)
+            shown = {"identity_weight": wanted.weight, "max_evaluations": budget, "label": chosen}
+            found = {"utility": wanted.worth(*scores, scales)[chosen].mean(), "best": share[chosen]}
+            rows.append({**shown, **found, **options.loc[chosen]})
     return pd.DataFrame(rows)
 
 
-def allowed(
-    table: pd.DataFrame,
-    preferences: Preferences,
-    ranges: Mapping[str, tuple[float, float] | None] | None = None,
-) -> pd.DataFrame:
-    """The rows of a results table whose option the preferences allow.
+def chance(table: pd.DataFrame, scores: Units, preferences: Preferences) -> np.ndarray:
+    """The chance of every option that a new concept reaches the minima.
+
+    It is estimated from how many concepts of the table reach them: k of n give (k + 1/2) / (n + 1), the mean of the
+    posterior under Jeffreys' prior, with its central 95 % (Brown, Cai and DasGupta 2001).
 
     Args:
-        table: A results table.
-        preferences: What is wanted.
-        ranges: As in `recommend`.
+        table: The rows behind the scores.
+        scores: Identity and text of every option for each concept.
+        preferences: Whose minima count; both have to be reached by a concept.
 
-    Raises:
-        UserError: A column is missing, or no row is left.
+    Returns:
+        Shape (3, options): the chance and its interval, 0 to 1; NaN without a minimum, and for a table of one concept.
     """
-    check_options(table)
-    for name in dict.fromkeys(
-        (preferences.identity, preferences.text, *(["leak"] if "leak" in table else []))
-    ):
-        check_measure(table, name, (ranges or {}).get(name))
-    table = table[table["strategy"] != REFERENCE_RUN]
-    if table.empty:
-        raise UserError(
-            f"the table has no strategy but {REFERENCE_RUN}, which never names the subject and is only a reference: "
-            "add the rows of others, such as base"
-        )
-    if preferences.method is not None:
-        require(table, ("method",))
-        check_known("fine-tuning method", [preferences.method], sorted(table["method"].dropna().unique()))
-        table = table[table["method"] == preferences.method]
-    if preferences.max_evaluations is not None and len(table):
-        cost = table.groupby("label", observed=True)["evaluations"].transform("mean")
-        if cost.min() > preferences.max_evaluations:
-            raise UserError(
-                f"no strategy of the table is so cheap: the cheapest takes {cost.min():.0f} network evaluations per "
-                f"image, the budget is {preferences.max_evaluations:g}"
-            )
-        table = table[cost <= preferences.max_evaluations]
-    if not preferences.original_weights:
-        table = table[~_needs_original(table)]
-    if table.empty:
-        raise UserError("no strategy of the table is left: allow more evaluations or the original weights")
-    return table
-
-
-def _needs_original(table: pd.DataFrame) -> pd.Series:
-    """Whether each row's strategy needs the weights from before the fine-tuning.
-
-    The column `needs_original` says so; rows of older tables are told by `superclass_weights`.
-    """
-    columns = table.reindex(columns=["needs_original", "superclass_weights"])
-    if infer_dtype(said := columns["needs_original"].dropna()) not in ("boolean", "empty", "floating"):
-        raise UserError(
-            f"the column needs_original of the table must have True and False, not {said.iloc[0]!r}"
-        )
-    older = columns["superclass_weights"].eq("original")
-    return columns["needs_original"].astype("boolean").fillna(older).astype(bool)
+    names, count = preferences.minima, len(scores[0])
+    if not names or table["concept"].nunique() < 2:
+        return np.full((3, scores[0].shape[1]), np.nan)
+    reached = np.ones(scores[0].shape, dtype=bool)
+    for word, score in zip(("identity", "text"), scores, strict=True):
+        if word in names:
+            reached &= score.to_numpy() >= names[word] - CLOSE
+    hits = reached.sum(axis=0)
+    one, other = hits + 0.5, count - hits + 0.5
+    return np.stack([one / (count + 1), beta.ppf(0.025, one, other), beta.ppf(0.975, one, other)])
 
 
 def regret(
@@ -219,13 +182,14 @@ def regret(
 ) -> pd.DataFrame:
     """What following the framework loses on a concept that it has not seen, against the best option in hindsight.
 
-    Every concept is left out in turn, the recommendation is made from the others, and its utility is compared.
+    Every concept is left out in turn, the recommendation is made from the others, and its utility on the concept is
+    compared: what counts, on the scale of the table's options, less `PENALTY` times what a minimum is missed by.
 
     Args:
         table: A results table of at least two concepts.
         preferences: The preferences to average over.
         always: Rules to compare with: a label whatever is preferred, or a strategy with its default parameters.
-        bootstrap: Settings of `bootstrap_interval`.
+        bootstrap: Settings of `mean_interval`.
 
     Returns:
         One row per `rule`, "recommended" and those in `always`: `mean`, `low`, `high` of the regret over preferences
@@ -235,34 +199,77 @@ def regret(
     Raises:
         UserError: The table lacks a name in `always` or a column, or has one concept only.
     """
-    check_options(table)
-    table = with_prompt_right(table)
-    labels = {**default_labels(table), **{label: label for label in table["label"].unique()}}
-    check_known("label or strategy", always, labels)
     lost: dict[str, list[pd.Series]] = {name: [] for name in ("recommended", *always)}
+    known: dict[Preferences, tuple[pd.DataFrame, Units]] = {}
     for wanted in preferences:
-        possible = allowed(table, wanted)
-        scores = _scores(table, wanted)
-        worth = wanted.utility(*scores)
+        asked = _measured_by(wanted)
+        if asked not in known:
+            every = evidence(table, wanted)
+            known[asked] = every, option_scores(every, wanted)
+        every, scores = known[asked]
+        labels, possible, scales = rules(every, always), allowed(every, wanted), _scales(scores)
+        worth = wanted.utility(*scores, scales)
         if len(worth) < 2:
             raise UserError("the regret needs a table of at least two concepts: one is left out in turn")
-        names = list(possible["label"].unique())
-        options, hindsight = worth[names], worth[names].max(axis=1)
-        rest = [(score.sum() - score) / (len(score) - 1) for score in (options, *(s[names] for s in scores))]
-        others = wanted.merit(*rest)
-        chosen = [options.loc[concept, others.loc[concept].idxmax()] for concept in options.index]
+        names = list(_about(possible, list(possible["label"].unique()), wanted).index)
+        hindsight = worth[names].max(axis=1)
+        identity, text = (((score.sum() - score) / (len(score) - 1))[names].to_numpy() for score in scores)
+        chosen = worth[names].to_numpy()[np.arange(len(worth)), wanted.best(identity, text, scales)]
         lost["recommended"].append(hindsight - chosen)
         for name in always:
             lost[name].append(hindsight - worth[labels[name]])
     each = pd.DataFrame({name: pd.concat(parts, axis=1).mean(axis=1) for name, parts in lost.items()})
-    less = each.sub(each["recommended"], axis=0)
-    rows = dict(zip(("mean", "low", "high"), bootstrap_interval(each.to_numpy(), **bootstrap), strict=True))
-    saved = bootstrap_interval(less.to_numpy(), **bootstrap)
-    rows |= dict(zip(("less", "less_low", "less_high"), saved, strict=True))
+    return compared(each, **bootstrap)
+
+
+def rules(table: pd.DataFrame, always: Sequence[str]) -> dict[str, str]:
+    """The label of every fixed rule: a label itself, or that of a strategy's default.
+
+    Raises:
+        UserError: The table has neither.
+    """
+    labels = {**default_labels(table), **{label: label for label in table["label"].unique()}}
+    check_known("label or strategy", always, labels)
+    return labels
+
+
+def compared(each: pd.DataFrame, **bootstrap) -> pd.DataFrame:
+    """The columns of `regret`, from what every rule loses on every concept; the first rule is the recommendation.
+
+    A rule that never beats the best allowed option loses 0 at least; one that may not be allowed can gain.
+    """
+    lost, less = each.to_numpy(), each.sub(each.iloc[:, 0], axis=0).to_numpy()
+    mean, low, high = mean_interval(lost, **bootstrap)
+    never_better = (lost >= 0).all(axis=0)
+    rows = {"mean": mean, "low": np.where(never_better, low.clip(0), low), "high": high}
+    rows |= dict(zip(("less", "less_low", "less_high"), mean_interval(less, **bootstrap), strict=True))
     return pd.DataFrame({"rule": list(each), **rows})
 
 
-def _scores(table: pd.DataFrame, preferences: Preferences) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _about(table: pd.DataFrame, labels: list[str], preferences: Preferences) -> pd.DataFrame:
+    """What options say of themselves, the cheapest and simplest first: `ABOUT`, their cost, and what they demand."""
+    about = [name for name in ABOUT if name in table]
+    rows = table.drop_duplicates("label").astype(dict.fromkeys(("label", *about), object))
+    rows = rows.assign(demands=needs_original(rows) + rows["parameters"].str.count(":") / 1000)
+    rows = rows.set_index("label").loc[labels, [*about, "demands"]]
+    if preferences.method == POOLED and "method" in rows and table["method"].nunique() > 1:
+        rows["method"] = None
+    rows["evaluations_"] = table.groupby("label", observed=True)["evaluations"].mean()
+    return rows.sort_values(["evaluations_", "demands"], kind="stable")
+
+
+def _measured_by(preferences: Preferences) -> Preferences:
+    """Of preferences what decides which rows count, and by which columns."""
+    names = ("identity", "text", "method", "backbone", "colors")
+    return Preferences(**{name: getattr(preferences, name) for name in names})
+
+
+def _scales(scores: Units) -> tuple[Scale, Scale]:
+    """The scales of identity and text, from the scores of all options of the evidence, whatever is allowed."""
+    return Scale.of(scores[0].mean()), Scale.of(scores[1].mean())
+
+
+def option_scores(table: pd.DataFrame, preferences: Preferences) -> Units:
     """Identity and text of every label (columns) over the images that all have, for each unit of both (rows)."""
     names, concepts = (preferences.identity, preferences.text), table["concept"]
     parts = [with_shared(table, name) for name in names]
@@ -280,52 +287,50 @@ def _scores(table: pd.DataFrame, preferences: Preferences) -> tuple[pd.DataFrame
     return identity.loc[shared], text.loc[shared]
 
 
-def _intervals(units: pd.DataFrame, **bootstrap) -> np.ndarray:
-    """`bootstrap_interval` of every column over the units that it has, shape (3, columns)."""
+def _measures(table: pd.DataFrame, scores: Units, preferences: Preferences) -> dict[str, pd.DataFrame]:
+    """What is shown of options, by unit: identity, text, leak where it is known, and the cost."""
+    units = {preferences.identity: scores[0], preferences.text: scores[1]}
+    return units | unit_tables(
+        table, [name for name in ("leak", "evaluations") if name in table and name not in units]
+    )
+
+
+def _intervals(
+    table: pd.DataFrame,
+    name: str,
+    units: pd.DataFrame,
+    ranges: Mapping[str, tuple[float, float] | None] | None,
+    **bootstrap,
+) -> np.ndarray:
+    """`mean_interval` of every column over the units that it has, shape (3, columns)."""
+    known = table[[*("concept", "template"), name]].dropna()
+    share = name in SHARES or (name != "evaluations" and is_share(known[name]))
+    bounds = (ranges or {}).get(name) or ((0.0, 1.0) if share else UNBOUNDED)
+    prompts = len(known[["concept", "template"]].drop_duplicates()) / max(1, len(units))
+    settings = {**bootstrap, "share": share, "bounds": bounds, "prompts": max(1.0, prompts)}
     if units.notna().all(axis=None):
-        return bootstrap_interval(units.to_numpy(), **bootstrap)
-    return np.hstack([bootstrap_interval(units[[name]].dropna().to_numpy(), **bootstrap) for name in units])
+        return mean_interval(units.to_numpy(), **settings)
+    return np.hstack([mean_interval(units[[one]].dropna().to_numpy(), **settings) for one in units])
 
 
 def _best_share(
-    scores: tuple[pd.DataFrame, pd.DataFrame],
+    scores: Units,
     preferences: Preferences,
+    scales: tuple[Scale, Scale],
+    order: pd.Series,
     num_resamples: int = 4000,
     seed: int = 0,
-) -> np.ndarray:
-    """How often each option is the best one of resampled concepts; `scores`: see `_scores`."""
+) -> pd.Series:
+    """How often each option is the best one of resampled concepts; `order`: the options, cheapest first."""
     drawn = resamples(len(scores[0]), num_resamples, seed)
-    means = [drawn @ score.to_numpy() for score in (preferences.utility(*scores), *scores)]
-    return np.bincount(preferences.merit(*means).argmax(axis=1), minlength=scores[0].shape[1]) / num_resamples
+    identity, text = (drawn @ score[order.index].to_numpy() for score in scores)
+    counts = np.bincount(preferences.best(identity, text, scales), minlength=len(order))
+    return pd.Series(counts / num_resamples, index=order.index)
 
 
-def _reason(row: pd.Series, rows: pd.DataFrame, preferences: Preferences) -> str:
-    """Why the option stands where it stands, in a sentence."""
-    said = []
-    for name, least in (("identity", preferences.min_identity), ("text", preferences.min_text)):
-        if least is not None:
-            mean = row[getattr(preferences, name)]
-            said.append(
-                f"{name} {mean:.2f} {'reaches' if mean >= least else 'stays below'} the required {least:g}"
-            )
-    best = rows.iloc[0]
-    if row.name == best.name:
-        counts = {1.0: "identity", 0.0: "text"}.get(
-            preferences.weight, f"{preferences.weight:g} of identity and {1 - preferences.weight:g} of text"
-        )
-        said.append(
-            f"highest expected utility ({counts}); the best in {row['best']:.0%} of the resampled concepts"
-        )
-    else:
-        parts = [
-            f"{name} {row[column] - best[column]:+.2f}"
-            for name, column in (
-                ("identity", preferences.identity),
-                ("text", preferences.text),
-                ("leak", "leak"),
-            )
-            if column in rows and pd.notna(row[column] - best[column])
-        ]
-        cost = row["evaluations"] / best["evaluations"]
-        said.append(f"against {best.name}: {', '.join(parts)}, {cost:.2f} times the evaluations")
-    return "; ".join(said)
+def _equivalent(worth: pd.DataFrame, missed: pd.Series, **bootstrap) -> np.ndarray:
+    """Whether each option is equivalent to the first one, and no farther from the minima."""
+    difference = worth.sub(worth.iloc[:, 0], axis=0).to_numpy()
+    _, low, high = bootstrap_interval(difference, **bootstrap)
+    alike = (low <= CLOSE) & (high >= -CLOSE) & (low >= -EQUIVALENT) & (high <= EQUIVALENT)
+    return alike & (missed == missed.iloc[0]).to_numpy()

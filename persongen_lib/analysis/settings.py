@@ -1,8 +1,9 @@
-"""What a results table compares: each label is a setting, a strategy with its parameters; some differ in one only."""
+"""What a results table compares: each label is a setting, a strategy with its parameters and its number of steps."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,27 @@ from typing import Any
 import pandas as pd
 
 from persongen_lib.analysis.statistics import require
+
+STEPS = "num_steps"
+
+
+def by_setting(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a label of its own for every setting: a strategy, its parameters and its number of steps.
+
+    Where a label has been sampled with several numbers of steps, its images with the number that is most common in the
+    table keep it, and the others are called "label, 17 steps". A table without `num_steps` is returned as it is.
+    """
+    if STEPS not in table or "label" not in table:
+        return table
+    known = table[["label", STEPS]].drop_duplicates()
+    several = set(known["label"][known["label"].duplicated()])
+    if not several:
+        return table
+    usual = table[STEPS].mode().iloc[0]
+    other = table["label"].isin(several) & (table[STEPS] != usual)
+    labels = table["label"].astype(object)
+    steps = table.loc[other, STEPS].map("{:g}".format)
+    return table.assign(label=labels.mask(other, labels[other] + ", " + steps + " steps"))
 
 
 def default_labels(table: pd.DataFrame) -> dict[str, str]:
@@ -39,7 +61,8 @@ def sweeps(table: pd.DataFrame) -> pd.DataFrame:
     Numbers are swept through the strategy's default, which is the reference: the labels differ from it in this
     parameter only. Numbers that only move together, such as two scales of a constant sum, count as one, "a, b".
     A word, such as the weights of the superclass, has a row where the table has a twin with the default's word: the
-    reference. A strategy of one label has one row without a parameter.
+    reference. The number of steps is swept as a parameter is; counts of steps that keep their fraction of the run do
+    not differ. A strategy of one label has one row without a parameter.
 
     Args:
         table: A results table, see `default_labels`.
@@ -51,11 +74,12 @@ def sweeps(table: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: A column is missing.
     """
+    table = by_setting(table)
     defaults = default_labels(table)
     rows = [
         {"strategy": strategy, **row}
         for strategy, part in _labels(table).groupby("strategy", sort=False)
-        for row in _swept(part.set_index("label")["parameters"].map(json.loads).to_dict(), defaults[strategy])
+        for row in _swept(_settings(part, defaults[strategy]), defaults[strategy])
     ]
     return pd.DataFrame(rows, columns=["strategy", "parameter", "value", "number", "label", "reference"])
 
@@ -81,12 +105,34 @@ def short(label: str, strategy: str) -> str:
     return re.sub(r"(?:\w+_)?([^\W_]+)=", r"\1 ", rest) or label
 
 
+def _settings(part: pd.DataFrame, default: str) -> dict[str, dict[str, Any]]:
+    """The parameters of every label of a strategy, among them the number of steps where it differs."""
+    found = part.set_index("label")["parameters"].map(json.loads).to_dict()
+    steps = part.set_index("label")[STEPS]
+    if steps.nunique(dropna=False) < 2 or steps.isna().any():
+        return found
+    usual = found[default]
+    for label, given in found.items():
+        share = steps[label] / steps[default]
+        for name, value in given.items():
+            same = usual.get(name)
+            if _is_whole(value) and _is_whole(same) and value == math.floor(same * share + 0.5):
+                given[name] = same
+        given[STEPS] = float(steps[label])
+    return found
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _swept(settings: Mapping[str, Mapping[str, Any]], default: str) -> list[dict[str, Any]]:
     """The rows of `sweeps` of one strategy: `settings` are its labels with their parameters."""
     names = list(dict.fromkeys(name for given in settings.values() for name in given))
-    table = pd.DataFrame(
-        {name: {k: v.get(name) for k, v in settings.items()} for name in names}, dtype=object
-    )
+    columns = {
+        name: {label: _comparable(given.get(name)) for label, given in settings.items()} for name in names
+    }
+    table = pd.DataFrame(columns, dtype=object)
     varied = [name for name in names if table[name].map(_text).nunique() > 1]
     words = [name for name in varied if not table[name].map(_is_number).all()]
     plain = table[(table[words] == table.loc[default, words]).all(axis=1)]
@@ -128,7 +174,16 @@ def _axes(table: pd.DataFrame, names: list[str]) -> list[list[str]]:
 
 def _labels(table: pd.DataFrame) -> pd.DataFrame:
     require(table, ("label", "strategy", "parameters"))
-    return table.drop_duplicates("label").reindex(columns=["label", "strategy", "parameters", "default"])
+    return (
+        by_setting(table)
+        .drop_duplicates("label")
+        .reindex(columns=["label", "strategy", "parameters", "default", STEPS])
+    )
+
+
+def _comparable(value: Any) -> Any:
+    """A number as it is, anything else as text: a parameter that a label lacks equals one that others lack."""
+    return value if _is_number(value) else _text(value)
 
 
 def _is_number(value: Any) -> bool:

@@ -13,13 +13,15 @@ IMAGE = ("concept", "template", "seed")
 """Columns that tell which images of two options show the same; a table may lack the seed."""
 TUNING = ("method", "fine_tune")
 """Columns that tell apart an option's images of one prompt and seed, where the table has them."""
+APART = ("num_steps", "backbone", *TUNING)
+"""Those, and columns that tell apart options of one label."""
 
 
 def refuse_doubles(table: pd.DataFrame) -> None:
     """Raise a UserError where an option has two rows of one image, which would count twice."""
     if "seed" not in table:
         return
-    keys = ["label", *IMAGE, *(name for name in TUNING if name in table)]
+    keys = ["label", *IMAGE, *(name for name in APART if name in table)]
     if (doubled := table.duplicated(keys)).any():
         label, concept, template, seed = table.loc[doubled, ["label", *IMAGE]].iloc[0]
         raise UserError(

@@ -2,102 +2,39 @@
 
 Pictures of one concept share a fine-tuning, pictures of one prompt share its difficulty; they are not
 independent. The mean gives every concept the same weight, and within a concept every prompt. What is drawn
-are whole concepts: their means vary by what concepts, prompts and noise contribute, so drawing prompts too
-would count the prompts twice (Davison and Hinkley 1997, section 3.8; Field and Welsh 2007). A table of one
-concept says nothing of others; there its prompts are drawn. Either is called a unit here.
+are whole concepts: their means vary by what concepts, prompts and noise contribute, so drawing prompts within
+concepts too would count the prompts twice (Davison and Hinkley 1997, section 3.8; Field and Welsh 2007). A table of one
+concept says nothing of others; there its prompts are drawn. Either is called a unit here. All concepts share their
+prompts, though: a claim about other prompts too needs `over_prompts`. How intervals are made: `intervals`.
 
 A score that is not defined for a picture (NaN: a prompt that names no context has no right context) takes
 no part.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtr, stdtrit
 
+from persongen_lib.analysis.intervals import (
+    SHARE,
+    UNBOUNDED,
+    Bounds,
+    Interval,
+    is_share,
+    mean_interval,
+    resamples,
+    share_interval,
+)
 from persongen_lib.core.checks import some
 from persongen_lib.core.errors import UserError
 
 NOISE = ("fine_tune", "concept", "template", "seed")
 """Columns that tell which images of two strategies come from the same fine-tuning, prompt and noise."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its interval.
-
-    Args:
-        mean: The mean.
-        low: The lower end; NaN if there is nothing to draw from.
-        high: The upper end; NaN if there is nothing to draw from.
-    """
-
-    mean: float
-    low: float
-    high: float
-
-
-@lru_cache(maxsize=16)
-def resamples(num_units: int, num_resamples: int, seed: int) -> np.ndarray:
-    """Weights of the units in every bootstrap resample.
-
-    Args:
-        num_units: The number of units, such as concepts.
-        num_resamples: The number of bootstrap resamples.
-        seed: Of the resamples.
-
-    Returns:
-        Shape (num_resamples, num_units), read-only; rows sum to 1.
-    """
-    even = np.full(num_units, 1 / num_units)
-    weights = np.random.default_rng(seed).multinomial(num_units, even, size=num_resamples) / num_units
-    weights.flags.writeable = False
-    return weights
-
-
-def bootstrap_interval(
-    units: np.ndarray, confidence: float = 0.95, num_resamples: int = 4000, seed: int = 0
-) -> np.ndarray:
-    """Mean, low and high of every column.
-
-    The percentile interval is too short for few units: with 6, a nominal 95 % cover in 86 % of the studies.
-    Its arms are therefore stretched by sqrt(n / (n - 1)) and from the normal's to Student's t (Hesterberg
-    2015, who moves the quantiles to the same effect), and are no shorter than those of Student's interval.
-    In simulations of 6 to 30 concepts a nominal 95 % cover in 93 to 97 % of the studies, for normal scores and
-    for shares around 0.2 to 0.8. They cover too rarely where most units have the same score (a rate of 0.05:
-    about 84 % with 6 concepts, 89 with 12, 92 with 30), and cannot where all are equal: the width is then 0,
-    as it is with a single unit, and "in none of 6 concepts" does not mean never. The interval knows no bounds.
-
-    Args:
-        units: Shape (units, columns).
-        confidence: In (0, 1).
-        num_resamples: The number of bootstrap resamples.
-        seed: Of the resamples.
-
-    Returns:
-        Shape (3, columns), in the unit of `units`; NaN without units.
-
-    Raises:
-        UserError: The confidence is not in (0, 1).
-    """
-    if not 0 < confidence < 1:
-        raise UserError(f"the confidence must lie between 0 and 1, not {confidence}")
-    if not len(units):
-        return np.full((3, *units.shape[1:]), np.nan)
-    mean, size = units.mean(axis=0), len(units)
-    if size < 2:
-        return np.stack([mean] * 3)
-    upper = (1 + confidence) / 2
-    student = stdtrit(size - 1, upper)
-    arm = student * units.std(axis=0, ddof=1) / np.sqrt(size)
-    drawn = resamples(size, num_resamples, seed) @ (units - mean)
-    drawn *= student / ndtri(upper) * np.sqrt(size / (size - 1))
-    low, high = np.quantile(drawn, [1 - upper, upper], axis=0)
-    return np.stack([mean, mean + np.minimum(low, -arm), mean + np.maximum(high, arm)])
+Ranges = Mapping[str, Bounds | None]
+"""The lowest and the highest score by column; None where they are not known."""
 
 
 def unit_means(table: pd.DataFrame, value: str) -> pd.Series:
@@ -154,10 +91,11 @@ def interval(
     num_resamples: int = 4000,
     seed: int = 0,
     differences: bool = False,
+    ranges: Ranges | None = None,
+    over_prompts: bool = False,
+    share: bool | None = None,
 ) -> Interval:
-    """The mean of a column over concepts, with its interval (`bootstrap_interval`).
-
-    If images score 0 or 1 only, the mean is a share, and its interval is cut there, unless these are differences.
+    """The mean of a column over concepts, with its interval (`mean_interval`), cut to what is possible.
 
     Args:
         table: One row per image, with the columns `concept`, `template` and `value`.
@@ -166,20 +104,77 @@ def interval(
         num_resamples: The number of bootstrap resamples.
         seed: Of the resamples.
         differences: Whether the values are differences of scores.
+        ranges: The lowest and the highest score by column, where they are known; shares are known to be (`is_share`).
+        over_prompts: Whether the mean is to hold for other prompts too: prompts are then drawn beside concepts
+            (`two_way_error`). Without it the interval is about other concepts and these prompts.
+        share: Whether images are right or wrong (`is_share`); None looks at the values.
 
     Returns:
         The interval; NaN where no value is known.
 
     Raises:
-        UserError: A column is missing, or the confidence is not in (0, 1).
+        UserError: A column is missing, the confidence is not in (0, 1), or `over_prompts` without two concepts and two
+            prompts.
     """
     require(table, ("concept", "template", value))
-    units = unit_means(table, value).to_numpy()[:, None]
-    if not len(units):
+    known = table[["concept", "template", value]].dropna()
+    if known.empty:
         return Interval(np.nan, np.nan, np.nan)
-    found = bootstrap_interval(units, confidence, num_resamples, seed)[:, 0]
-    share = not differences and table[value].dropna().isin((0, 1)).all()
-    return Interval(*(found.clip(0, 1) if share else found).tolist())
+    if share is None:
+        share = not differences and is_share(known[value])
+    low, high = (ranges or {}).get(value) or (SHARE if share else UNBOUNDED)
+    bounds = (low - high, high - low) if differences else (low, high)
+    units = unit_means(known, value).to_numpy()[:, None]
+    prompts = len(known[["concept", "template"]].drop_duplicates()) / len(units)
+    if not over_prompts:
+        found = mean_interval(units, confidence, num_resamples, seed, share, bounds, prompts)
+    else:
+        error, freedom = two_way_error(known, value, num_resamples, seed)
+        if share:
+            found = share_interval(units, confidence, prompts, np.array([error]), freedom)
+        else:
+            arm = stdtrit(freedom, (1 + confidence) / 2) * error
+            found = units.mean(axis=0) + np.array([[0.0], [-arm], [arm]])
+        found[1:] = found[1:].clip(*bounds)
+    return Interval(*found[:, 0].tolist())
+
+
+def two_way_error(
+    table: pd.DataFrame, value: str, num_resamples: int = 4000, seed: int = 0
+) -> tuple[float, int]:
+    """The standard error of a column's mean over concepts and prompts that are both drawn.
+
+    Concepts and prompts are drawn independently of each other, and an image counts as often as its concept times as
+    its prompt. The error is a little too large, as the noise of images is counted with both.
+
+    Args:
+        table: One row per image, with the columns `concept`, `template` and `value`.
+        value: The column to average.
+        num_resamples: The number of bootstrap resamples.
+        seed: Of the resamples.
+
+    Returns:
+        The error in the column's unit, and its degrees of freedom: one less than the concepts or the prompts, whichever
+        are fewer.
+
+    Raises:
+        UserError: The table has one concept or one prompt.
+
+    The pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap").
+    """
+    cells = table.dropna(subset=value).astype({value: float})
+    cells = cells.groupby(["concept", "template"], observed=True)[value].mean().unstack()
+    fewer = min(cells.shape)
+    if fewer < 2:
+        raise UserError("an interval over concepts and prompts needs at least two of each")
+    of_concepts, of_prompts = (
+        resamples(size, num_resamples, seed + place) for place, size in enumerate(cells.shape)
+    )
+    there = of_prompts @ cells.notna().to_numpy(float).T
+    sums = of_prompts @ cells.fillna(0).to_numpy().T
+    weights = of_concepts * (there > 0)
+    drawn = (weights * sums / np.where(there > 0, there, 1)).sum(axis=1) / weights.sum(axis=1).clip(1e-12)
+    return float(drawn[weights.sum(axis=1) > 0].std()), fewer - 1
 
 
 def summarize(
@@ -190,6 +185,8 @@ def summarize(
     num_resamples: int = 4000,
     seed: int = 0,
     differences: bool = False,
+    ranges: Ranges | None = None,
+    over_prompts: bool = False,
 ) -> pd.DataFrame:
     """The mean of every metric with its interval, for every value of a column.
 
@@ -201,20 +198,25 @@ def summarize(
         num_resamples: See `interval`.
         seed: See `interval`.
         differences: See `interval`.
+        ranges: See `interval`.
+        over_prompts: See `interval`.
 
     Returns:
         One row per value of `by`, in the order of their first appearance, and metric: `mean`, `low`, `high`, and the
         numbers of `concepts` and `pictures` behind them.
 
     Raises:
-        UserError: A column is missing.
+        UserError: A column is missing, or as `interval`.
     """
     require(table, (by, "concept", "template", *metrics))
+    shares = {metric: not differences and is_share(table[metric]) for metric in metrics}
     rows = []
     for name, part in table.groupby(by, sort=False, observed=True):
         for metric in metrics:
             known = part[["concept", "template", metric]].dropna()
-            found = interval(known, metric, confidence, num_resamples, seed, differences)
+            found = interval(
+                known, metric, confidence, num_resamples, seed, differences, ranges, over_prompts, shares[metric]
+            )  # fmt: skip
             rows.append(
                 {
                     by: name,
@@ -271,6 +273,8 @@ def paired_differences(
     confidence: float = 0.95,
     num_resamples: int = 4000,
     seed: int = 0,
+    ranges: Ranges | None = None,
+    over_prompts: bool = False,
 ) -> pd.DataFrame:
     """`summarize` of the differences to the reference's images from the same noise, with p-values.
 
@@ -285,20 +289,81 @@ def paired_differences(
         confidence: See `interval`.
         num_resamples: See `interval`.
         seed: See `interval`.
+        ranges: See `interval`; of the scores, not of their differences.
+        over_prompts: See `interval`.
 
     Returns:
         The columns of `summarize`, in which `pictures` counts the pairs, and `p`, adjusted for the number of values
-        of `by` (`adjusted_p`), separately for every metric.
+        of `by`, separately for every metric: by `adjusted_p`, or with `over_prompts` by `holm` of `student_p`.
 
     Raises:
-        UserError: As `pair`.
+        UserError: As `pair` and `interval`.
     """
     pairs = pair(table, metrics, reference, by)
-    summary = summarize(pairs, metrics, by, confidence, num_resamples, seed, differences=True)
+    known = dict(ranges or {}) | {metric: SHARE for metric in metrics if is_share(table[metric])}
+    summary = summarize(pairs, metrics, by, confidence, num_resamples, seed, True, known, over_prompts)
     for metric in metrics:
-        units = unit_table(pairs, metric, by).to_numpy()
-        summary.loc[summary["metric"] == metric, "p"] = adjusted_p(units, num_resamples, seed)
+        if over_prompts:
+            p = holm([
+                student_p(part, metric, True, num_resamples, seed)
+                for _, part in pairs.groupby(by, sort=False, observed=True)
+            ])  # fmt: skip
+        else:
+            p = adjusted_p(unit_table(pairs, metric, by).to_numpy(), num_resamples, seed)
+        summary.loc[summary["metric"] == metric, "p"] = p
     return summary
+
+
+def student_p(
+    table: pd.DataFrame,
+    value: str,
+    over_prompts: bool = False,
+    num_resamples: int = 4000,
+    seed: int = 0,
+) -> float:
+    """The two-sided p-value of "the mean over concepts is 0", by Student's t.
+
+    Args:
+        table: One row per image, with the columns `concept`, `template` and `value`.
+        value: A column of differences.
+        over_prompts: See `interval`.
+        num_resamples: See `two_way_error`.
+        seed: See `two_way_error`.
+
+    Returns:
+        From 0 to 1; NaN for a single concept and prompt, as nothing says how much others would differ.
+    """
+    units = unit_means(table, value).to_numpy()
+    if len(units) < 2:
+        return float("nan")
+    error, freedom = (
+        two_way_error(table, value, num_resamples, seed)
+        if over_prompts
+        else (float(units.std(ddof=1) / np.sqrt(len(units))), len(units) - 1)
+    )
+    mean = abs(float(units.mean()))
+    if error <= 1e-12 * max(1.0, mean):
+        return float(mean <= 1e-12)
+    return float(2 * stdtr(freedom, -mean / error))
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """P-values adjusted for a family: the chance that any true "no difference" is rejected stays below the level.
+
+    Args:
+        p: The p-value of every claim of the family; NaN takes no part.
+
+    Returns:
+        The adjusted p-values in the same order, 0 to 1.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    values = np.asarray(p, float)
+    found, known = np.full(len(values), np.nan), np.flatnonzero(np.isfinite(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    raised = values[order] * np.arange(len(order), 0, -1)
+    found[order] = np.maximum.accumulate(raised).clip(0, 1)
+    return found
 
 
 def adjusted_p(differences: np.ndarray, num_flips: int = 4000, seed: int = 0) -> np.ndarray:
@@ -371,8 +436,8 @@ def agreement(
             if (ranks.nunique() > 1).all():
                 rows.append({"metric_": metric, "concept": concept, "value": ranks.corr().iloc[0, 1]})
     found = pd.DataFrame(rows, columns=["metric_", "concept", "value"]).assign(template="")
-    summary = summarize(found, ["value"], by="metric_", **bootstrap)
-    summary[["low", "high"]] = summary[["low", "high"]].clip(-1, 1)
+    bounds = {"value": (0.0, 1.0)}  # of differences: a correlation lies between -1 and 1
+    summary = summarize(found, ["value"], by="metric_", **bootstrap, differences=True, ranges=bounds)
     return summary.drop(columns=["metric", "pictures"]).rename(columns={"metric_": "metric"})
 
 

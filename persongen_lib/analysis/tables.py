@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -27,20 +28,41 @@ def read_table(
         UserError: The file can't be read as a table, or lacks a column of `needed`.
     """
     path = Path(path)
+    with _readable(path):
+        table = (_read_csv if path.suffix == ".csv" else _read_parquet)(path, columns, needed)
+    texts = table.select_dtypes("category")
+    return table.assign(
+        **{name: texts[name].cat.reorder_categories(sorted(texts[name].cat.categories)) for name in texts}
+    )
+
+
+def column_names(path: str | Path) -> list[str]:
+    """The columns of a table in a file, without its rows.
+
+    Raises:
+        UserError: The file can't be read as a table.
+    """
+    path = Path(path)
+    with _readable(path):
+        if path.suffix == ".csv":
+            return list(pd.read_csv(path, nrows=0, encoding="utf-8-sig"))
+        from pyarrow.parquet import read_schema
+
+        return list(read_schema(path).names)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What goes wrong when a table is read is one sentence."""
     if path.suffix not in FORMATS:
         raise UserError(f"{path} is no results table: give a {' or '.join(FORMATS)} file")
     try:
-        read = _read_csv if path.suffix == ".csv" else _read_parquet
-        table = read(path, columns, needed)
+        yield
     except UserError:
         raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or f"its content is not {path.suffix[1:]}"
         raise UserError(f"the results table {path} can't be read: {reason}") from None
-    texts = table.select_dtypes("category")
-    return table.assign(
-        **{name: texts[name].cat.reorder_categories(sorted(texts[name].cat.categories)) for name in texts}
-    )
 
 
 def _read_csv(path: Path, columns: Collection[str] | None, needed: Collection[str]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from persongen_lib.augmentation.placing import Placed, faded, moved, squared
 from persongen_lib.augmentation.specs import AugmentSpec
 from persongen_lib.core.files import write_atomic
-from persongen_lib.core.training import step_seed
+from persongen_lib.core.hashing import step_seed
 from persongen_lib.data.concepts import Concept
 from persongen_lib.data.layout import MASKS
 from persongen_lib.sampling.engine.picture_files import picture_info, save_picture

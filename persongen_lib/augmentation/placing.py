@@ -7,10 +7,13 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from PIL.Image import Resampling
 
 PLACEMENTS = ("photographed", "moved")
-SIZES = (0.7, 1.15)
+SIZES = (0.9, 1.15)
 """The smallest and the largest size of a subject that is moved, in parts of its own."""
-LIFT = 0.05
-"""The most by which a subject is moved up or down, in parts of the picture's side."""
+SHIFT, LIFT = 0.06, 0.03
+"""The most by which its middle is moved to the side, and its foot up or down, in parts of the picture's side.
+
+Where the model would put a subject of its own, it adds one behind a subject that is further away or smaller.
+"""
 
 Placed = tuple[Image.Image, Image.Image]
 """A square picture (RGB) and its mask ("L")."""
@@ -37,9 +40,9 @@ def squared(picture: Image.Image, mask: Image.Image, side: int) -> Placed:
 
 
 def moved(picture: Image.Image, mask: Image.Image, seed: int) -> Placed:
-    """The subject at another place and in another size, on black.
+    """The subject a little to the side and in another size, on black.
 
-    It stays inside the picture, about as high as it was, and at the edges that cut it off.
+    It stays inside the picture, and at the edges that cut it off.
 
     Args:
         picture: a square picture.
@@ -53,9 +56,9 @@ def moved(picture: Image.Image, mask: Image.Image, seed: int) -> Placed:
     largest = min(SIZES[1], side / width, side / height)
     scale = 1.0 if any(map(all, cut)) else float(rng.uniform(min(SIZES[0], largest), largest))
     new = (max(1, round(width * scale)), max(1, round(height * scale)))
-    lift = float(rng.uniform(-LIFT, LIFT)) * side
+    shift, lift = (float(rng.uniform(-most, most)) * side for most in (SHIFT, LIFT))
     free = [side - own for own in new]
-    wanted = (float(rng.uniform(0, free[0])), bottom + lift - new[1])
+    wanted = ((left + right - new[0]) / 2 + shift, bottom + lift - new[1])
     x, y = (
         0 if before else room if after else round(min(max(at, 0), room))
         for at, room, (before, after) in zip(wanted, free, cut, strict=True)

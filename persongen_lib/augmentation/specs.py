@@ -23,7 +23,7 @@ from persongen_lib.data.folders import digest_of, read_folder
 from persongen_lib.sampling.engine.specs import default_strategy, usual_scheduler
 
 FEATHER = 0.008
-"""Half a pixel of the micro-world, 4 of 512: wide enough for the pixels that mix the subject and the old background."""
+"""Half a pixel of the micro-world, or 4 in 512, wide enough to hide pixels that mix subject and old background."""
 MOST = 10_000
 LARGEST_FEATHER, LARGEST_GROWTH = 0.1, 16
 

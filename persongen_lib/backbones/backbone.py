@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -21,6 +21,7 @@ from persongen_lib.backbones.attention import AttentionControl, Rows
 from persongen_lib.backbones.noise import NoiseModel
 from persongen_lib.backbones.solvers import Solver, Step
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.lazy import functional as F
 from persongen_lib.core.lazy import torch
 
 if TYPE_CHECKING:
@@ -31,9 +32,23 @@ Weights = Literal["personalized", "original"] | float
 """Which weights predict: with the adapter, without it, or with a share of it between 0 (without) and 1 (with)."""
 
 
+STATES, MASK, MARKS = "encoder_hidden_states", "encoder_attention_mask", "placeholder_marks"
+"""Names in a conditioning, of tensors (rows, length, ...) with an entry for each position of the text.
+
+Which positions the placeholder of an adapter has is marked on the CPU.
+"""
+VECTORS = (STATES, "text_embeds", "pooled_projections")
+"""Names in a conditioning of what the text encoders make of a text."""
+
+
 @dataclass(frozen=True)
 class Conditioning:
-    """What the network is conditioned on: tensors by name, each with one row per prompt."""
+    """What the network is conditioned on: tensors by name, each with one row per prompt.
+
+    Attributes:
+        tensors: vectors of the text's positions, encoder_hidden_states (rows, length, D); of the text as a whole, see
+            `VECTORS`; which positions are attended to, encoder_attention_mask (rows, length); and others.
+    """
 
     tensors: Mapping[str, Tensor]
 
@@ -46,6 +61,25 @@ class Conditioning:
         """All rows of all parts, in order."""
         names = parts[0].tensors
         return Conditioning({name: torch.cat([part.tensors[name] for part in parts]) for name in names})
+
+    def adjusted(self, other: Conditioning, change: Callable[[Tensor, Tensor], Tensor]) -> Conditioning:
+        """The same with `change(own, the other's)` in the place of each of its text vectors."""
+        changed = {
+            name: change(tensor, other.tensors[name])
+            for name, tensor in self.tensors.items()
+            if name in VECTORS
+        }
+        return Conditioning({**self.tensors, **changed})
+
+    def beside(self, other: Conditioning) -> Conditioning:
+        """The same with the text of another one behind its own, to which ordinary attention does not attend."""
+        own, behind = self.tensors[STATES], other.tensors[STATES]
+        whole = torch.ones(own.shape[:2], dtype=torch.long, device=own.device)
+        tensors = {MASK: whole, **self.tensors, STATES: torch.cat([own, behind], 1)}
+        padded = {
+            name: F.pad(tensors[name], (0, behind.shape[1])) for name in (MASK, MARKS) if name in tensors
+        }
+        return Conditioning({**tensors, **padded})
 
     def _map(self, function: Any) -> Conditioning:
         return Conditioning({name: function(tensor) for name, tensor in self.tensors.items()})
@@ -86,6 +120,7 @@ class Backbone(ABC):
         original_parts: the subfolder of each of these modules in a model folder.
         scheduler: the model's own scheduler, a diffusers one.
         vae_tiling: whether the autoencoder computes large images in tiles.
+        cross_attention: whether text is attended to in layers of its own, and not in one with the image (joint).
         adapter: the loaded adapters with their scales, or None.
         adapter_digest: the digest of their files and scales, or None.
         weights: what its own weights are known by (`weights_digest`); "" where they are not those of a place.
@@ -94,6 +129,7 @@ class Backbone(ABC):
     family: ClassVar[str]
     usual: ClassVar[Usual] = Usual()
     half: ClassVar[str] = "fp16"
+    cross_attention: ClassVar[bool] = True
     name: str
     device: torch.device
     dtype: torch.dtype
@@ -383,7 +419,7 @@ class Backbone(ABC):
         if self.adapter is None and not self._original:
             raise UserError(
                 f"{self.name} has no original weights beside its own: load an adapter or give `original`, "
-                "or use superclass_weights=personalized"
+                "or choose a strategy, or superclass_weights=personalized, that needs none"
             )
 
     def set_original(self, tensors: Mapping[str, Tensor]) -> None:

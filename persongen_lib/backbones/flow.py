@@ -27,6 +27,7 @@ class FlowTransformer(LatentDiffusion):
     kind = "velocity"
     load_options = {"feature_extractor": None, "image_encoder": None}
     half = "bf16"
+    cross_attention = False
     layers = {
         "cross_attention": _TEXT,
         "cross_attention_kv": (".add_k_proj.", ".add_v_proj."),

@@ -16,7 +16,7 @@ from persongen_lib.adapters.overlay import Misfit
 from persongen_lib.adapters.rows import split_row
 from persongen_lib.backbones.amounts import images_at_once
 from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
-from persongen_lib.backbones.backbone import Conditioning, Weights
+from persongen_lib.backbones.backbone import MARKS, Conditioning, Weights
 from persongen_lib.backbones.extra_attention import ExtraAttention, marked
 from persongen_lib.backbones.noise import Kind
 from persongen_lib.backbones.offloading import check_reachable
@@ -24,7 +24,7 @@ from persongen_lib.backbones.settings import LatentScale, check_network
 from persongen_lib.backbones.single_file import checkpoint_keys
 from persongen_lib.backbones.sources import Source
 from persongen_lib.backbones.tuners import adapters_at, check_not_fused, tuner_layers, tuner_state, unwrapped
-from persongen_lib.backbones.words import MARKS, TokenizedWords
+from persongen_lib.backbones.words import TokenizedWords
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.lazy import torch

@@ -76,6 +76,17 @@ class Level:
             return prediction + self.clean(prediction, latents, kind)
         return prediction
 
+    def of_clean(self, clean: Tensor, latents: Tensor, kind: Kind) -> Tensor:
+        """The prediction of this kind that implies these clean latents, the inverse of `clean`.
+
+        Args:
+            clean: (rows, C, H, W).
+            latents: those that the prediction would be made for, at this level.
+            kind: "epsilon", or "velocity" for eps - x0.
+        """
+        scale = self.signal + self.noise if kind == "velocity" else self.signal
+        return (latents - scale * clean) / self.noise
+
     def mix(self, clean: Tensor, epsilon: Tensor) -> Tensor:
         """The latents signal x0 + noise eps."""
         return self.signal * clean + self.noise * epsilon

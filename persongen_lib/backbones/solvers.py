@@ -53,6 +53,10 @@ class Step(Level):
         """The noise eps that a prediction at this step implies."""
         return super().epsilon(prediction, latents, kind or self.kind)
 
+    def prediction(self, clean: Tensor, latents: Tensor, kind: Kind | None = None) -> Tensor:
+        """The prediction at this step that implies these clean latents."""
+        return self.of_clean(clean, latents, kind or self.kind)
+
 
 class Solver:
     """Sampling by a scheduler of diffusers over the model's own noise levels and spacing.

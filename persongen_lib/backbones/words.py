@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from persongen_lib.adapters import overlay
 from persongen_lib.adapters.embeddings import LearnedWord
-from persongen_lib.backbones.backbone import Backbone, Conditioning
+from persongen_lib.backbones.backbone import MARKS, Backbone, Conditioning
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.lazy import torch
@@ -19,8 +19,6 @@ from persongen_lib.core.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-MARKS = "placeholder_marks"
-"""The tensor of a conditioning, (rows, length) on the CPU, that says where the placeholder of an adapter stands."""
 _WORDS = re.compile(r"\w+|[^\w\s]+")
 
 

@@ -21,7 +21,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         f"full-size network with random weights: {random_models}",
     )
     parser.add_argument(
-        "--strategies", metavar="A,B,C", help="beside diffusers' pipeline and base (default: all)"
+        "--strategies",
+        metavar="A,B,C",
+        help="beside diffusers' pipeline and base (default: all that sample the model as it is)",
     )
     parser.add_argument("--pictures", type=int, default=8, metavar="N", help="in one batch (default: 8)")
     parser.add_argument("--steps", type=int, default=25, metavar="N", help="sampling steps (default: 25)")
@@ -42,7 +44,7 @@ def run(args: Namespace) -> int:
     """Check, measure, write the table where one is wanted, and print its summary."""
     from persongen_lib.backbones.defaults import defaults_of
     from persongen_lib.backbones.loading import load_backbone
-    from persongen_lib.benchmark import benchmark, summarize, to_text
+    from persongen_lib.benchmark import benchmark, summarize, to_text, usual_strategies
     from persongen_lib.sampling.engine.specs import default_strategy
     from persongen_lib.sampling.engine.strategy import list_strategies
 
@@ -51,14 +53,19 @@ def run(args: Namespace) -> int:
     check_steps(args.pictures, what="the number of pictures")
     check_steps(args.steps)
     check_steps(args.repeats, what="the number of repeats")
-    names = args.strategies.split(",") if args.strategies is not None else list_strategies()
-    check_known("strategy", [name.strip() for name in names], list_strategies())
+    names = [name.strip() for name in (args.strategies or "").split(",")]
+    if args.strategies is not None:
+        check_known("strategy", names, list_strategies())
     if args.backbone in list_random_models():
         backbone = random_backbone(args.backbone, args.device, args.dtype or "bf16")
     else:
         backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
     usual = defaults_of(type(backbone), backbone.name)
-    strategies = [default_strategy(name.strip(), usual, args.steps) for name in names]
+    strategies = (
+        usual_strategies(backbone, args.steps)
+        if args.strategies is None
+        else [default_strategy(name, usual, args.steps) for name in names]
+    )
     table = benchmark(backbone, strategies, args.pictures, args.steps, args.repeats, args.compile)
     dtype, device, threads = table.loc[0, ["dtype", "device_name", "threads"]]
     print(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from persongen_lib.core.store import Store
 from persongen_lib.core.tables import check_table_file, write_table
-from persongen_lib.data.concepts import Concept, load_concept
+from persongen_lib.data.concepts import Concept, load_concept, load_originals
 from persongen_lib.evaluation.evaluators import choose_evaluators, models_to_choose
-from persongen_lib.evaluation.metric import METRICS
+from persongen_lib.evaluation.metric import METRICS, ranges
 from persongen_lib.evaluation.references import references_of, warn_of_others
 from persongen_lib.evaluation.scores import scored
 from persongen_lib.evaluation.sources import Networks
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     table = scored(args.folder, concept, evaluators, _store(args.folder, output)).assign(concept=concept.name)
     write_table(table, output)
     scores = [name for name in table.select_dtypes("float") if table[name].notna().any()]
-    summary = summarize(table.assign(label="all"), scores)
+    summary = summarize(table.assign(label="all"), scores, ranges=ranges())
     print(f"{'':18} mean   95 % interval over prompts")
     for row in summary.to_dict("records"):
         print(f"{row['metric']:18} {row['mean']:5.3f}  {row['low']:5.3f} to {row['high']:5.3f}")
@@ -67,7 +67,7 @@ def _store(folder: Path, output: Path) -> Store:
 
 
 def _concept(args: argparse.Namespace) -> Concept:
-    """The concept named, or else the one that the pictures' model was fine-tuned on."""
+    """The concept named, or else the one that the pictures' model was fine-tuned on; of either the originals."""
     if args.concept is not None:
-        return load_concept(args.concept, args.class_name)
+        return load_originals(load_concept(args.concept, args.class_name))
     return references_of(args.folder, args.class_name)

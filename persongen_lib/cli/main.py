@@ -28,7 +28,10 @@ COMMANDS = {
     "store": ("persongen_lib.cli.store", "check that finished work is what was written"),
     "world": ("persongen_lib.cli.world", "render the micro-world and train its models"),
     "benchmark": ("persongen_lib.cli.benchmark", "time the strategies beside diffusers' own pipeline"),
-    "data": ("persongen_lib.cli.data", "list concepts and prompts, import the DreamBooth data set"),
+    "data": (
+        "persongen_lib.cli.data",
+        "list concepts and prompts, import the DreamBooth data set, make new backgrounds",
+    ),
 }
 EXAMPLE = """example:
   persongen data concepts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from persongen_lib.cli.arguments import (
     add_loading_arguments,
@@ -40,6 +40,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="of the strategy; repeatable (default: the backbone's)",
+    )
+    parser.add_argument(
+        "--guidance-interval",
+        metavar="LOW-HIGH",
+        help="guide only at noise levels above LOW and up to HIGH, such as 0.28-5.42 (default: at all of them)",
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--concept", metavar="NAME|FOLDER", help="a shipped concept or your pictures")
@@ -253,5 +258,21 @@ def _spec(args: Namespace, concept: Concept | None, fine_tune: FineTuneSpec | No
         clip_skip=args.clip_skip,
         guidance_rescale=args.guidance_rescale,
         vae_tiling=args.vae_tiling,
-        **parse_parameters(args.param),
+        **_parameters(args),
     )
+
+
+def _parameters(args: Namespace) -> dict[str, Any]:
+    """The strategy's parameters that are given."""
+    parameters = parse_parameters(args.param)
+    if args.guidance_interval is None:
+        return parameters
+    if "guidance_interval" in parameters:
+        raise UserError("give either --guidance-interval or --param guidance_interval=..., not both")
+    ends = args.guidance_interval.split("-")
+    try:
+        return {**parameters, "guidance_interval": [float(end) for end in ends]}
+    except ValueError:
+        raise UserError(
+            f"--guidance-interval must be two noise levels such as 0.28-5.42, not {args.guidance_interval!r}"
+        ) from None

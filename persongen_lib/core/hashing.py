@@ -20,6 +20,11 @@ def short_hash(text: str | bytes) -> str:
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()[:12]
 
 
+def step_seed(*numbers: int) -> int:
+    """The seed of one step's random numbers, from 0 to 2**48 - 1, given the training's seed, the step, and the like."""
+    return int(short_hash(" ".join(map(str, numbers))), 16)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, str):  # most values are, and the check for a mapping takes longer
         return value

@@ -43,18 +43,21 @@ if TYPE_CHECKING:
     # A strategy computes with the numbers of its run, which the sampler puts in the place of shares and schedules.
     Scale = Any
     Steps = Any
+    Interval = Any
 else:
     Scale = float | tuple[float, ...] | Total
     """A guidance scale: one number, a schedule of one number per step, or a share of the usual total guidance."""
     Steps = int | Fraction
     """A number of steps, or a fraction of those that the run has."""
+    Interval = tuple[float, float] | None
+    """Two numbers from 0, the lower one first, or None for no limits."""
 
 
 @dataclass(frozen=True)
 class Parameters:
     """Base whose fields are checked by their annotations.
 
-    These may be float, Scale, int (not negative), Steps, bool, str or Literal.
+    These may be float, Scale, int (not negative), Steps, Interval, bool, str or Literal.
     """
 
     name: ClassVar[str] = ""
@@ -105,6 +108,8 @@ def _checked(owner: str, name: str, hint: Any, value: Any) -> Any:
         return scale
     if hint == Steps and (steps := _checked_steps(value)) is not None:
         return steps
+    if hint == Interval and (value is None or _is_interval(value)):
+        return value and (float(value[0]), float(value[1]))
     if hint is float and number:
         return float(value)
     if hint is int and number and value == int(value) and value >= 0:
@@ -116,6 +121,7 @@ def _checked(owner: str, name: str, hint: Any, value: Any) -> Any:
     allowed = {
         Scale: "a number, a list of one number per step, or a share of the usual total such as '50%'",
         Steps: "a whole number, 0 or more, or a share of the steps such as '20%'",
+        Interval: "two numbers from 0, the lower one first, such as [0.28, 5.42]",
         float: "a number",
         int: "a whole number, 0 or more",
         bool: "true or false",
@@ -144,6 +150,11 @@ def _checked_steps(value: Any) -> int | Fraction | None:
             return None
         return Fraction(share) if 0 <= share <= 1 else None
     return int(value) if _is_number(value) and value == int(value) and value >= 0 else None
+
+
+def _is_interval(value: Any) -> bool:
+    two = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
+    return two and 0 <= value[0] < value[1]
 
 
 def _share(value: Any) -> float | None:

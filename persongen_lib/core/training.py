@@ -15,14 +15,8 @@ from torch.optim import Optimizer
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
-from persongen_lib.core.hashing import short_hash
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-def step_seed(*numbers: int) -> int:
-    """The seed of one step's random numbers, from 0 to 2**48 - 1, given the training's seed, the step, and the like."""
-    return int(short_hash(" ".join(map(str, numbers))), 16)
 
 
 class ResumableTraining(ABC):

@@ -45,7 +45,7 @@ class ClassPictures:
                 raise UnreadablePicture(file, (error.strerror or str(error)).lower()) from None
         return digest.hexdigest()[:12]
 
-    def open(self) -> list[Image]:
+    def images(self) -> list[Image]:
         """The pictures in RGB; one UserError for all that can't be read."""
         broken: list[UnreadablePicture] = []
         images = [attempt(read_picture, file, broken) for file in self.files]

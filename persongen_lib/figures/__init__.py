@@ -1,7 +1,8 @@
 """Figures of the book. Each takes a DataFrame or pictures and returns a matplotlib Figure."""
 
+from persongen_lib.figures.diagrams import strategy_diagram, time_bars
 from persongen_lib.figures.labeled import labeled_images
-from persongen_lib.figures.pictures import contact_sheet, picture_grid
+from persongen_lib.figures.pictures import contact_sheet, picture_grid, side_by_side
 from persongen_lib.figures.scores import bars, concepts, differences, identity_text, matrix
 from persongen_lib.figures.study import curves, decision_chart, equal_cost, parameters
 from persongen_lib.figures.style import LOOKS, METHOD_LOOKS, STYLE, TITLES, WIDTH, look, styled, title
@@ -21,5 +22,5 @@ __all__ = [
     "attention_film", "bars", "branch_distance", "concepts", "contact_sheet", "curves", "decided",
     "decision_chart", "differences", "distance_maps", "effects", "equal_cost", "film_strip", "identity_text",
     "labeled_images", "look", "loss_curve", "matrix", "over_training", "parameters", "picture_grid", "power_spectrum",
-    "repair", "styled", "title", "trajectory_table",
+    "repair", "side_by_side", "strategy_diagram", "styled", "time_bars", "title", "trajectory_table",
 ]  # fmt: skip

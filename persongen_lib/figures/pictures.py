@@ -64,6 +64,45 @@ def picture_grid(
 
 
 @styled
+def side_by_side(
+    table: pd.DataFrame,
+    runs: str | Path = "runs",
+    prompts: Sequence[str] | None = None,
+    seeds: int = 2,
+    width: float = WIDTH,
+) -> Figure:
+    """Compare strategies (columns) on several noises of every prompt (rows).
+
+    Args:
+        table: As for `picture_grid`, of one concept.
+        runs: The folder of finished work.
+        prompts: The templates to show; None for all.
+        seeds: How many noises are shown, the first of the table.
+        width: Inches.
+
+    Raises:
+        UserError: The table has no image of these prompts.
+    """
+    from persongen_lib.sampling.engine.contact_sheets import open_picture, picture_path
+
+    shown = table[table["template"].isin(prompts)] if prompts else table
+    if shown.empty:
+        raise UserError("no picture of the table has one of the prompts asked for")
+    labels = list(shown["label"].unique())
+    names, lines = [], []
+    for template in shown["template"].unique():
+        for count, seed in enumerate(shown["seed"].unique()[:seeds], start=1):
+            here = shown[(shown["template"] == template) & (shown["seed"] == seed)]
+            found = dict(zip(here["label"], here["picture"], strict=True))
+            lines.append(
+                [open_picture(picture_path(runs, found[one])) if one in found else None for one in labels]
+            )
+            names.append(f"{template.replace('{}', here['class_name'].iloc[0])}, noise {count}")
+    columns = max(3, len(labels))
+    return grid(lines, names, labels, width, [look(label)[0] for label in labels], columns)
+
+
+@styled
 def contact_sheet(
     images: Sequence[Image.Image],
     captions: Sequence[str] | None = None,

@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from persongen_lib.analysis.statistics import interval, summarize
+from persongen_lib.evaluation.metric import ranges
 from persongen_lib.figures.intervals import OURS, interval_points, markers, palette, spread
 from persongen_lib.figures.style import WIDTH, arms, legend, look, styled, title
 
@@ -39,7 +40,7 @@ def identity_text(
     Returns:
         A figure with one point per value of `by`.
     """
-    summary = summarize(table, [x, y], by=by, **bootstrap)
+    summary = summarize(table, [x, y], by=by, **{"ranges": ranges(), **bootstrap})
     names = list(summary[by].unique())
     means = summary.pivot(index=by, columns="metric", values="mean").loc[names].reset_index()
     figure, axis = plt.subplots(figsize=(width, 0.8 * width), layout="constrained")
@@ -88,7 +89,7 @@ def bars(
     Returns:
         A figure with one panel per metric and one bar per value of `by`.
     """
-    summary = summarize(table, list(metrics), by=by, **bootstrap)
+    summary = summarize(table, list(metrics), by=by, **{"ranges": ranges(), **bootstrap})
     names = list(summary[by].unique())
     height = len(metrics) * (0.34 * len(names) + 0.4) + 0.45
     figure, axes = plt.subplots(

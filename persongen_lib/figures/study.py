@@ -14,8 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from persongen_lib.analysis.fronts import summarize_front
-from persongen_lib.analysis.settings import short, sweeps
+from persongen_lib.analysis.settings import by_setting, short, sweeps
 from persongen_lib.analysis.statistics import summarize
+from persongen_lib.evaluation.metric import ranges
 from persongen_lib.figures.intervals import OURS, interval_points, spread
 from persongen_lib.figures.style import WIDTH, arms, look, styled, title
 
@@ -38,7 +39,8 @@ def curves(
         width: Inches.
         **bootstrap: For `analysis.statistics.summarize`, which resamples concepts.
     """
-    summary = summarize(table, [x, y], **bootstrap).set_index(["label", "metric"])
+    table = by_setting(table)
+    summary = summarize(table, [x, y], **{"ranges": ranges(), **bootstrap}).set_index(["label", "metric"])
     points = summarize_front(table, (x, y), **bootstrap).set_index("label")
     figure, axis = plt.subplots(figsize=(width, 1.05 * width), layout="constrained")
     best = points[points["front"]].sort_values(x)

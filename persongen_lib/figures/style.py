@@ -62,7 +62,7 @@ METHOD_LOOKS = {
 KIND_LOOKS = {
     "context": ("#440154", "o"),
     "accessory": ("#3B528B", "s"),
-    "property": ("#21918C", "^"),
+    "color": ("#21918C", "^"),
     "combination": ("#5EC962", "D"),
     "live": ("#440154", "o"),
     "object": ("#5EC962", "D"),

@@ -1,13 +1,15 @@
-"""What a chapter samples, with every default filled in and shown."""
+"""What a chapter samples: its cell with every default filled in, the runs beside it, and variants of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from persongen_lib.data.concepts import load_concept
 from persongen_lib.data.prompts import load_prompts
-from persongen_lib.study import Cell
+from persongen_lib.study import Cell, run_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,3 +51,65 @@ def parameter_table(cell: Cell) -> pd.DataFrame:
 
     values = {"num_steps": cell.num_steps, **cell.parameters}
     return pd.Series(values, dtype=object).to_frame(cell.name)
+
+
+def limits(cell: Cell) -> dict[str, Cell]:
+    """Base and superclass sampling of a complete cell, with its total guidance scale and from its noise."""
+    scales = ("guidance_scale", "concept_scale", "superclass_scale")
+    total = sum(cell.parameters.get(name, 0.0) for name in scales)
+    return {
+        name: replace(cell, strategy=name, parameters={"guidance_scale": total})
+        for name in ("base", "superclass")
+    }
+
+
+def beside_limits(cell: Cell, runs: str | Path = "runs", device: str = "auto") -> pd.DataFrame:
+    """The results of base sampling, of a complete cell, and of superclass sampling, one row per image.
+
+    Args:
+        cell: Of any strategy; the other two start from its noise.
+        runs: The folder of finished work.
+        device: "auto", "cpu", "cuda", "cuda:1" ...
+    """
+    import pandas as pd
+
+    around = limits(cell)
+    cells = {"base": around["base"], cell.strategy: cell, "superclass": around["superclass"]}
+    return pd.concat([run_cell(one, runs, device).table for one in cells.values()], ignore_index=True)
+
+
+def variants(
+    cell: Cell,
+    changes: Mapping[str, Mapping[str, Any]],
+    prompts: Sequence[str],
+    runs: str | Path = "runs",
+    device: str = "auto",
+) -> pd.DataFrame:
+    """The results of a complete cell with other parameters, between those of base and superclass sampling.
+
+    Args:
+        cell: The cell; its own images are taken where nothing changes.
+        changes: The parameters that differ, by the label of the variant.
+        prompts: Some of the cell's templates.
+        runs: The folder of finished work.
+        device: "auto", "cpu", "cuda", "cuda:1" ...
+
+    Returns:
+        One row per image of the cell's first noise.
+    """
+    import pandas as pd
+
+    few = replace(cell, prompts=tuple(prompts), seeds=cell.seeds[:1])
+    cells = limits(cell)
+    own = {
+        label: cell
+        if all(cell.parameters[name] == value for name, value in change.items())
+        else replace(few, parameters={**cell.parameters, **change})
+        for label, change in changes.items()
+    }
+    tables = []
+    for label, one in {"base": cells["base"], **own, "superclass": cells["superclass"]}.items():
+        table = run_cell(one, runs, device).table
+        kept = table["template"].isin(prompts) & (table["seed"] == cell.seeds[0])
+        tables.append(table[kept].assign(label=label))
+    return pd.concat(tables, ignore_index=True)

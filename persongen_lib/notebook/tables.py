@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from persongen_lib.analysis.statistics import paired_differences, summarize, wide
+from persongen_lib.core.checks import check_known
+from persongen_lib.core.paths import DATA
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MAIN = ["identity", "prompt_right", "context_right", "leak"]
+"""The measures of a verdict."""
 
 
 def score_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -20,13 +28,54 @@ def score_table(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per label, one column per measure: means with 95 % intervals.
     """
-    from persongen_lib import figures
-    from persongen_lib.analysis.statistics import summarize, wide
-    from persongen_lib.evaluation.metric import catalogue
+    from persongen_lib.evaluation.metric import catalogue, ranges
 
     shown = sorted((one for one in catalogue().values() if one.shown is not None), key=lambda one: one.shown)
     known = [column for column in shown if column.name in table and table[column.name].notna().any()]
     names = [column.name for column in known]
     names = [column.name for column in known if column.better not in names]
-    cells = wide(summarize(table, names)).map(lambda cell: cell.replace(", ", ",\N{NO-BREAK SPACE}"))
+    return _cells(summarize(table, names, ranges=ranges()))
+
+
+def verdict(strategy: str, results: str | Path = DATA / "results" / "phenomenon.parquet") -> pd.DataFrame:
+    """What a study found for a strategy with its default parameters, beside base and superclass sampling.
+
+    Args:
+        strategy: A label of the study.
+        results: The study's table, one row per image.
+
+    Returns:
+        One row per strategy and one for the difference from base sampling of the same noise; the columns are the main
+        measures, means with 95 % intervals over concepts, and NFE per image.
+
+    Raises:
+        UserError: The study has no such strategy.
+    """
+    import pandas as pd
+
+    from persongen_lib import figures
+    from persongen_lib.analysis.recommendation import with_prompt_right
+    from persongen_lib.evaluation.metric import ranges
+
+    table = with_prompt_right(pd.read_parquet(results))
+    check_known("strategy", [strategy], table["label"].unique(), where=" of this study")
+    labels = list(dict.fromkeys(["base", strategy, "superclass"]))
+    table = table[table["label"].isin(labels)]
+    shown = _cells(summarize(table, MAIN, ranges=ranges())).loc[labels]
+    cost = table.groupby("label")["evaluations"].mean().round().astype(int).astype(str)
+    shown[figures.title("evaluations")] = cost
+    if strategy != "base":
+        pairs = table[table["label"] != "superclass"]
+        difference = _cells(paired_differences(pairs, MAIN))
+        difference.index = [f"{strategy} − base"]
+        difference[figures.title("evaluations")] = f"{int(cost[strategy]) - int(cost['base']):+d}"
+        shown = pd.concat([shown, difference])
+    return shown
+
+
+def _cells(summary: pd.DataFrame) -> pd.DataFrame:
+    """Means with their intervals as text, in which no line breaks."""
+    from persongen_lib import figures
+
+    cells = wide(summary).map(lambda cell: cell.replace(" ", "\N{NO-BREAK SPACE}"))
     return cells.rename(columns=figures.title).rename_axis(index=None)

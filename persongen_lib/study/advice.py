@@ -114,11 +114,12 @@ def advice(wanted: str, found: pd.DataFrame, names: Mapping[str, str], concept: 
         concept: The concept of the command, a name or a folder.
     """
     best = found.iloc[0]
+    rests = f" Measured on {best['evidence']}." if "evidence" in found else ""
     reason = f"{best['reason'][0].upper()}{best['reason'][1:]}"
     following = "".join(f" Next: {row['label']} ({row['reason']})." for _, row in found[1:2].iterrows())
     said = (
         f"**{markdown(wanted)}: {markdown(best['label'])}.** "
-        f"Expect {expected(best, names)} per image. {markdown(f'{reason}.{following}')}\n\n"
+        f"Expect {expected(best, names)} per image. {markdown(f'{reason}.{following}{rests}')}\n\n"
     )
     if missing := why_no_command(best):
         return f"{said}{markdown(missing)}.\n"

@@ -36,8 +36,11 @@ class Cell:
         num_steps: The number of sampling steps; None takes the backbone's usual number.
         class_name: The class word; None takes the concept's own.
         places: At how many places the pictures of a concept of the micro-world are taken, 1, 2 or 5.
+        augment: Above 0, how many pictures are trained on in the place of the concept's: its subject in backgrounds
+            that the backbone generates (`augment_spec`).
         references: The concept whose pictures scores compare with, such as others of the same subject: a name or
-            folder, in which `{}` stands for the concept's name. None takes the pictures that were trained on.
+            folder, in which `{}` stands for the concept's name. None takes the pictures that were trained on, or the
+            originals that they were made from.
         token: The placeholder word; None takes the concept's own, or else "sks".
         method_parameters: Parameters of the fine-tuning method; those left out have their defaults.
         fine_tune_steps: The number of training steps; None takes the method's default.
@@ -58,6 +61,7 @@ class Cell:
     num_steps: int | None = None
     class_name: str | None = None
     places: int = 1
+    augment: int = 0
     references: str | Path | None = None
     token: str | None = None
     method_parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -144,6 +148,10 @@ _ALLOWED = {
     "num_steps": (_or_none(_is_whole), "a whole number"),
     "class_name": (_or_none(_is_text), "a word such as 'dog'"),
     "places": (_is_whole, "1, 2 or 5"),
+    "augment": (
+        lambda value: _is_whole(value) and value >= 0,
+        "a whole number, 0 for the concept's own pictures",
+    ),
     "references": (
         _or_none(lambda value: isinstance(value, Path) or _is_text(value)),
         "the name or the folder of a concept, with {} for this concept's name",

@@ -19,7 +19,7 @@ from persongen_lib.study.cell import DEFAULT_BACKBONE, DEFAULT_METHOD, Cell
 REQUIRED = ("concepts", "strategies")
 KEYS = (
     "description", "backbones", "loading", "fine_tunings", "concepts", "strategies", "prompts", "seeds",
-    "num_steps", "metrics", "places", "references",
+    "num_steps", "metrics", "places", "augment", "references",
 )  # fmt: skip
 SHARED = ("loading", "prompts", "num_steps", "metrics", "references")
 """Keys whose value every cell has as it is."""
@@ -54,18 +54,21 @@ def cells_of(values: Mapping[str, Any], path: Path) -> Iterator[Cell]:
             raise UserError(f"{path} needs {key}: a list of at least one")
     backbones = texts_in(values.get("backbones", [DEFAULT_BACKBONE]), "backbones", path)
     concepts = texts_in(values["concepts"], "concepts", path)
-    places = _places(values.get("places", 1), path)
+    places = _numbers(values.get("places", 1), "number of places", path)
+    augmented = _numbers(values.get("augment", 0), "number of backgrounds", path)
     tunings = _tunings(values.get("fine_tunings", [{}]), backbones, path)
     strategies, groups = _strategies(values["strategies"], path), _seed_groups(values, path)
-    _check_count(math.prod(map(len, (backbones, concepts, places, tunings, strategies, groups))), path)
+    axes = (backbones, tunings, concepts, places, augmented)
+    _check_count(math.prod(map(len, (*axes, strategies, groups))), path)
     shared = {key: values[key] for key in SHARED if key in values}
     models = {name: values[f"{name}_model"] for name in models_to_choose() if f"{name}_model" in values}
-    for backbone, tuning, concept, number in itertools.product(backbones, tunings, concepts, places):
+    for backbone, tuning, concept, number, backgrounds in itertools.product(*axes):
         for (label, strategy, parameters, steps), seeds in itertools.product(strategies, groups):
             yield Cell(
                 backbone=backbone,
                 concept=concept,
                 places=number,
+                augment=backgrounds,
                 strategy=strategy,
                 label=label,
                 parameters=parameters,
@@ -88,11 +91,11 @@ def texts_in(value: Any, key: str, path: Path) -> list[str]:
     return texts
 
 
-def _places(value: Any, path: Path) -> list[int]:
-    """The numbers of places of a file; what they may be is left to the renderer."""
-    places = value if isinstance(value, list) else [value]
-    check_once("number of places", map(str, places), where=f" in {path}")
-    return places
+def _numbers(value: Any, what: str, path: Path) -> list[int]:
+    """The distinct numbers of a file, such as those of places; what they may be is left to what takes them."""
+    numbers = value if isinstance(value, list) else [value]
+    check_once(what, map(str, numbers), where=f" in {path}")
+    return numbers
 
 
 def _check_count(count: int, path: Path) -> None:

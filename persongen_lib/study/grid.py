@@ -76,6 +76,8 @@ def load_study(name_or_file: str | Path) -> Study:
     - `seeds`: what `Cell` takes, or groups of it in a list with texts, [0, "1-3"]: a cell for each group, so that
       seeds added later leave finished cells as they are.
     - `places`: a number or a list, at how many places the pictures of the micro-world's concepts are taken.
+    - `augment`: a number or a list, how many pictures with generated backgrounds are trained on (0 for the concepts'
+      own pictures); scores compare with the originals.
     - `prompts`, `num_steps`, `metrics`, `references`, as in `Cell`; `clip_model` and the like: the model of a metric.
     - `description`.
 

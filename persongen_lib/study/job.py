@@ -6,17 +6,21 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from persongen_lib.core.checks import check_once
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
-from persongen_lib.data.concepts import Concept, load_concept
+from persongen_lib.data.concepts import Concept, load_concept, load_originals
 from persongen_lib.data.prompts import load_prompts
 from persongen_lib.sampling.engine.specs import SampleSpec
 from persongen_lib.study.cell import Cell, check_cell
 
+if TYPE_CHECKING:
+    from persongen_lib.augmentation.run import Augmentation
+
 TUNING = (
-    "concept", "places", "references", "class_name", "backbone", "loading", "method", "token",
+    "concept", "places", "augment", "references", "class_name", "backbone", "loading", "method", "token",
     "fine_tune_steps", "fine_tune_seed", "method_parameters",
 )  # fmt: skip
 """What of a cell decides its fine-tuning and its references."""
@@ -32,6 +36,7 @@ class Job:
         references: The pictures of it that scores compare with: its own, or others.
         fine_tune: The spec of the fine-tuning, every parameter filled in.
         sample: The spec of the sample run, every parameter filled in.
+        augmentation: What makes the pictures that are trained on; None for a concept's own.
     """
 
     cell: Cell
@@ -39,20 +44,28 @@ class Job:
     references: Concept
     fine_tune: FineTuneSpec
     sample: SampleSpec
+    augmentation: Augmentation | None = None
 
     def computed_by(self, runtime: Runtime) -> Job:
         """The job that a runtime makes of this one: its dtype is that of sampling.
 
-        Training has the usual dtype of the device, which need not be there.
+        Training, and the generation of what is trained on, have the usual dtype of the device, which need not be there.
         """
         from persongen_lib.finetune.engine import specs as finetune
         from persongen_lib.sampling.engine import specs as sampling
 
-        fine_tune = finetune.computed_by(self.fine_tune, replace(runtime, dtype=None))
+        training = replace(runtime, dtype=None)
+        fine_tune = finetune.computed_by(self.fine_tune, training)
+        concept, augmentation = self.concept, self.augmentation and self.augmentation.computed_by(training)
+        if augmentation is not None and augmentation is not self.augmentation:
+            concept = augmentation.concept
+            fine_tune = replace(fine_tune, concept_digest=concept.digest)
         sample = sampling.computed_by(self.sample, runtime)
         if fine_tune is not self.fine_tune:
             sample = replace(sample, fine_tune=fine_tune)
-        return self if sample is self.sample else replace(self, fine_tune=fine_tune, sample=sample)
+        if sample is self.sample:
+            return self
+        return replace(self, concept=concept, fine_tune=fine_tune, sample=sample, augmentation=augmentation)
 
 
 def resolve(cell: Cell) -> Job:
@@ -67,7 +80,7 @@ def resolve(cell: Cell) -> Job:
 
 def resolve_all(cells: Iterable[Cell]) -> tuple[Job, ...]:
     """`resolve` for many cells; those of one fine-tuning share its concept and spec, those of a set its prompts."""
-    tunings: dict[str, tuple[Concept, Concept, FineTuneSpec]] = {}
+    tunings: dict[str, _Tuning] = {}
     prompts: dict[str, tuple[str, ...]] = {}
     jobs = []
     for cell in cells:
@@ -75,18 +88,31 @@ def resolve_all(cells: Iterable[Cell]) -> tuple[Job, ...]:
         key = repr([getattr(cell, name) for name in TUNING])
         if key not in tunings:
             tunings[key] = _tuning(cell)
-        concept, references, fine_tune = tunings[key]
-        key = repr((cell.prompts, concept.kind))
+        own = tunings[key]
+        key = repr((cell.prompts, own.concept.kind))
         if key not in prompts:
-            prompts[key] = load_prompts(cell.prompts, concept.kind)
-        jobs.append(Job(cell, concept, references, fine_tune, _sampling(cell, prompts[key], fine_tune)))
+            prompts[key] = load_prompts(cell.prompts, own.concept.kind)
+        sample = _sampling(cell, prompts[key], own.spec)
+        jobs.append(Job(cell, own.concept, own.references, own.spec, sample, own.augmentation))
     return tuple(jobs)
 
 
-def _tuning(cell: Cell) -> tuple[Concept, Concept, FineTuneSpec]:
+class _Tuning(NamedTuple):
+    """What the cells of one fine-tuning share; as in `Job`."""
+
+    concept: Concept
+    references: Concept
+    spec: FineTuneSpec
+    augmentation: Augmentation | None
+
+
+def _tuning(cell: Cell) -> _Tuning:
     from persongen_lib.finetune.engine.specs import fine_tune_spec
 
-    concept = load_concept(_place(cell), cell.class_name, pictures=False)
+    concept = photographed = load_concept(_place(cell), cell.class_name, pictures=False)
+    augmentation = _augmentation(cell, photographed) if cell.augment else None
+    if augmentation is not None:
+        concept = augmentation.concept
     spec = fine_tune_spec(
         concept,
         method=cell.method,
@@ -97,7 +123,15 @@ def _tuning(cell: Cell) -> tuple[Concept, Concept, FineTuneSpec]:
         loading=cell.loading,
         **cell.method_parameters,
     )
-    return concept, _references(cell, concept), spec
+    return _Tuning(concept, _references(cell, photographed), spec, augmentation)
+
+
+def _augmentation(cell: Cell, photographed: Concept) -> Augmentation:
+    from persongen_lib.augmentation.run import Augmentation
+    from persongen_lib.augmentation.specs import augment_spec
+
+    spec = augment_spec(photographed, cell.backbone, cell.augment, loading=cell.loading)
+    return Augmentation(spec, photographed)
 
 
 def _place(cell: Cell) -> str | Path:
@@ -110,7 +144,13 @@ def _place(cell: Cell) -> str | Path:
 
 
 def _references(cell: Cell, concept: Concept) -> Concept:
-    """The concept with the pictures that its scores compare with; what may leak stays what was trained on."""
+    """The concept with the pictures that its scores compare with; what may leak stays what was photographed.
+
+    Args:
+        cell: The cell.
+        concept: What was photographed, or pictures that were made from that.
+    """
+    concept = load_originals(concept)
     if cell.references is None:
         return concept
     text = str(cell.references).replace("{}", Path(cell.concept).name)

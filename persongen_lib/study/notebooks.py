@@ -16,7 +16,7 @@ from persongen_lib.study.papermill import run_notebook
 
 log = logging.getLogger(__name__)
 SETTINGS = (
-    "fine_tune_steps", "fine_tune_seed", "method_parameters", "token", "metrics", "models",
+    "augment", "fine_tune_steps", "fine_tune_seed", "method_parameters", "token", "metrics", "models",
 )  # fmt: skip
 """What else a cell may say, which notebooks take in one parameter."""
 
@@ -79,7 +79,8 @@ def notebook_parameters(job: Job, runs: str | Path, device: str) -> dict:
     """
     cell, spec = job.cell, job.sample
     shipped = cell.places == 1 and cell.concept in list_concepts()
-    concept = cell.concept if shipped else job.concept.folder.resolve()
+    photographed = job.augmentation.photographed if job.augmentation else job.concept
+    concept = cell.concept if shipped else photographed.folder.resolve()
     settings = {name: getattr(cell, name) for name in SETTINGS}
     if cell.references is not None:
         settings["references"] = str(job.references.folder.resolve())

@@ -110,8 +110,9 @@ def _fine_tune(job: Job, runtime: Runtime, backbone: Backbone, lengths: Collecti
 
     lengths = {job.fine_tune.num_steps, *lengths}
     trainable = backbone if backbone.dtype.itemsize == 4 else None
-    longest = replace(job.fine_tune, num_steps=max(lengths))
-    finetune(longest, job.concept, replace(runtime, dtype=None), backbone=trainable, snapshots=lengths)
+    longest, training = replace(job.fine_tune, num_steps=max(lengths)), replace(runtime, dtype=None)
+    concept = job.augmentation.make(training, backbone) if job.augmentation else job.concept
+    finetune(longest, concept, training, backbone=trainable, snapshots=lengths)
     return runtime.store.folder("finetune", job.fine_tune)
 
 

@@ -23,7 +23,7 @@ def parameter_controls(
         strategy_name: One of `list_strategies`.
         usual: The backbone's `sampling_defaults`.
         num_steps: The run's steps, up to which whole numbers go; scales go up to twice the backbone's total guidance,
-            other numbers up to 1.
+            other numbers up to 1, and from -1 where the default is negative.
 
     Returns:
         The controls by the parameters' names, those that choose a word last.
@@ -50,7 +50,10 @@ def _control(name: str, hint: Any, value: Any, num_steps: int, strongest: float)
     if hint == Scale:
         return widgets.FloatSlider(max=max(strongest, value), step=0.25, continuous_update=False, **about)
     if hint is float:
-        return widgets.FloatSlider(max=max(1.0, value), step=0.05, continuous_update=False, **about)
+        lowest = -1.0 if value < 0 else 0.0
+        return widgets.FloatSlider(
+            min=lowest, max=max(1.0, value), step=0.05, continuous_update=False, **about
+        )
     if hint is bool:
         return widgets.Checkbox(**about)
     if typing.get_origin(hint) is Literal:

@@ -11,9 +11,11 @@ from pathlib import Path
 import ipywidgets as widgets
 import pandas as pd
 
-from persongen_lib.analysis.preferences import Preferences
+from persongen_lib.analysis.preferences import POOLED, Preferences
+from persongen_lib.analysis.reasons import nearest
 from persongen_lib.analysis.recommendation import needed_columns, recommend, with_prompt_right
-from persongen_lib.analysis.tables import read_table
+from persongen_lib.analysis.schema import check_columns
+from persongen_lib.analysis.tables import column_names, read_table
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.evaluation.metric import ranges
@@ -27,6 +29,7 @@ OPTIONS = {
     "identity_weight": "--identity-weight",
     "max_evaluations": "--budget",
     "method": "--method",
+    "backbone": "--backbone",
     "identity": "--identity",
     "text": "--text",
 }
@@ -49,6 +52,7 @@ class DecisionForm(widgets.VBox):
     def __init__(self, results: str | Path, top: int = 5, **columns: str) -> None:
         self.results, self.columns = results, columns
         self.top = check_steps(top, what="the number of options that are shown")
+        check_columns(column_names(results), str(results))
         self.table = with_prompt_right(read_table(results, needed_columns(Preferences(**columns))))
         wide = {"style": {"description_width": "45%"}, "layout": {"width": "auto", "max_width": "560px"}}
         share = {"min": 0.0, "max": 1.0, "step": 0.05, "continuous_update": False, **wide}
@@ -62,10 +66,13 @@ class DecisionForm(widgets.VBox):
             value=math.inf, description="evaluations at most", continuous_update=False, **wide,
         )  # fmt: skip
         self.original = widgets.Checkbox(True, description="original weights available", **wide)
-        self.method = widgets.Dropdown(options=["any", *methods], description="fine-tuning", **wide)
+        self.method = widgets.Dropdown(
+            options=[*methods, *([POOLED] if len(methods) != 1 else [])], description="fine-tuning", **wide
+        )
+        self.colors = widgets.Checkbox(False, description="prompts that name a color count too", **wide)
         self.ranking = widgets.HTML()
         controls = [
-            self.min_identity, self.min_text, self.weight, self.budget, self.original, self.method,
+            self.min_identity, self.min_text, self.weight, self.budget, self.original, self.method, self.colors,
         ]  # fmt: skip
         for control in controls:
             control.observe(self.refresh, "value")
@@ -81,7 +88,8 @@ class DecisionForm(widgets.VBox):
             identity_weight=self.weight.value,
             max_evaluations=self.budget.value if math.isfinite(self.budget.value) else None,
             original_weights=self.original.value,
-            method=None if self.method.value == "any" else self.method.value,
+            method=self.method.value if len(self.method.options) > 1 else None,
+            colors=self.colors.value,
             **self.columns,
         )
 
@@ -109,26 +117,30 @@ def ranking(table: pd.DataFrame, preferences: Preferences, results: str | Path, 
     found = recommend(table, preferences, ranges()).head(top)
     shown = dict.fromkeys((preferences.identity, preferences.text, "leak"))
     names = [name for name in shown if name in found]
-    heads = ["option", "best in", *map(title, names), title("evaluations")]
+    chances = ["chance for a new concept"] if preferences.minima else []
+    heads = ["option", "best in", *chances, *map(title, names), title("evaluations")]
     lines = [
         [
-            place["label"],
+            f"{place['label']} (equivalent)" if place["equivalent"] and rank else place["label"],
             f"{place['best']:.0%}",
+            *(f"{place['probability']:.2f}" for _ in chances),
             *(f"{place[n]:.2f} [{place[f'{n}_low']:.2f}, {place[f'{n}_high']:.2f}]" for n in names),
             f"{place['evaluations']:.0f}",
         ]
-        for place in found.to_dict("records")
+        for rank, place in enumerate(found.to_dict("records"))
     ]
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
     first = found.iloc[0]
     missing = why_no_command(first)
     sampling = f"# {missing}" if missing else sample_command(first, *YOURS)
+    missed = nearest(found, preferences)
     commands = f"{recommend_command(preferences, results)}\n{sampling}"
     return (
         '<div style="overflow-x:auto;line-height:1.4"><table style="border-collapse:separate;'
         'border-spacing:12px 2px;text-align:left;margin:0"><thead><tr>'
         f"{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr></thead><tbody>{body}</tbody></table>"
-        f"<p><b>{escape(first['label'])}</b>: {escape(first['reason'])}.</p>"
+        f"<p><b>{escape(first['label'])}</b>: {escape('; '.join(filter(None, [missed, first['reason']])))}. "
+        f"Measured on {escape(first['evidence'])}.</p>"
         f'<pre style="white-space:pre-wrap">{escape(commands)}</pre></div>'
     )
 
@@ -140,4 +152,5 @@ def recommend_command(preferences: Preferences, results: str | Path) -> str:
     for name, option in OPTIONS.items():
         if (value := getattr(preferences, name)) != usual[name]:
             parts += [option, f"{value:g}" if isinstance(value, float) else value]
-    return shlex.join(parts if preferences.original_weights else [*parts, "--no-original-weights"])
+    parts += [] if preferences.original_weights else ["--no-original-weights"]
+    return shlex.join([*parts, "--colors"] if preferences.colors else parts)

@@ -13,8 +13,8 @@ from persongen_lib.analysis.findings import (
     by_kind,
     equal_cost,
     parameter_effects,
-    with_prompt_kind,
 )
+from persongen_lib.analysis.kinds import with_prompt_kind
 from persongen_lib.analysis.recommendation import Preferences, best_options, recommend, regret
 from persongen_lib.analysis.settings import default_labels, ends, short, sweeps
 from persongen_lib.backbones.defaults import sampling_defaults
@@ -145,7 +145,7 @@ def test_the_kind_of_a_prompt_is_what_it_asks_for():
     columns = ["asked_context", "asked_accessory", "asked_color"]
     rows = pd.DataFrame(asked, columns=columns).astype("string")
     kinds = with_prompt_kind(rows)["prompt_kind"]
-    assert list(kinds) == ["context", "accessory", "property", "combination", "plain"]
+    assert list(kinds) == ["context", "accessory", "color", "combination", "plain"]
     assert list(with_prompt_kind(rows[columns[:1]])["prompt_kind"]) == [
         "context",
         *["plain"] * 2,
@@ -309,5 +309,17 @@ def test_a_new_strategy_needs_no_other_change(monkeypatch, tmp_path):
     best = best_options(rows, (0, 0.5, 1), (50,))
     chart = figures.decision_chart(best).axes[0]
     assert "scale 7.0" in [text.get_text() for text in chart.texts]
-    assert sample_command(recommend(rows).iloc[0]) == "persongen sample --strategy halfway"
+    assert (
+        sample_command(recommend(rows, Preferences(identity_weight=0.4)).iloc[0])
+        == "persongen sample --strategy halfway"
+    )
     assert json.loads(rows["parameters"].iloc[-1])["guidance_scale"] == 7
+
+
+def test_a_parameter_that_only_one_setting_names_does_not_hide_the_others():
+    base = [(f"base {scale}", "base", {"guidance_scale": scale}, 0.5, 0.5, 50) for scale in (2, 3, 5)]
+    other = ("base, interval", "base", {"guidance_scale": 3, "guidance_interval": [0.3, 5]}, 0.5, 0.5, 44)
+    found = sweeps(table([*base, other]))
+    assert list(found["parameter"]) == ["guidance_scale"] * 3 + ["guidance_interval"]
+    assert list(found["label"])[:3] == ["base 2", "base 3", "base 5"]
+    assert (found.iloc[3]["value"], found.iloc[3]["label"]) == ("[0.3, 5]", "base, interval")

@@ -14,7 +14,8 @@ from persongen_lib.analysis.fronts import (
     summarize_front,
     summarize_hypervolume,
 )
-from persongen_lib.analysis.statistics import bootstrap_interval, interval
+from persongen_lib.analysis.intervals import bootstrap_interval
+from persongen_lib.analysis.statistics import interval
 from persongen_lib.core.errors import UserError
 
 STAIRS = [(1, 3), (2, 2), (3, 1)]

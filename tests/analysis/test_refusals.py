@@ -90,7 +90,7 @@ def test_preferences_that_make_no_sense(field, values, message):
         (lambda table: table.assign(concept=7), "concept .* must have texts"),
         (lambda table: table.assign(method=7), "method .* must have texts"),
         (lambda table: table.assign(backbone=7), "backbone .* must have texts"),
-        (lambda table: table.assign(backbone=["a", "b"] * 12), "mixes the backbones a, b"),
+        (lambda table: table.assign(backbone=["a", "b"] * 12), "mixes the backbones a, b: choose one"),
         (lambda table: table.assign(loading=['{"variant":"fp16"}', None] * 12), "loaded in several ways"),
         (lambda table: table.assign(parameters="[1]"), "must be a JSON object"),
         (lambda table: table.assign(parameters="["), "must be a JSON object"),
@@ -162,11 +162,12 @@ def test_only_measures_of_which_more_is_better_are_wanted_on_the_command_line(tm
     """Every column of a shipped table: the catalogue says which are measures."""
     table, path = pd.read_parquet(RESULTS / "sweep.parquet"), tmp_path / "some.parquet"
     table[table["concept"].isin(table["concept"].unique()[:2])].to_parquet(path)
-    better = {name for name, column in catalogue().items() if column.higher_is_better}
-    for column in pd.read_parquet(RESULTS / "sweep.parquet").columns:
-        assert cli.main(["recommend", "--identity", column, "--top", "1"]) == (
-            0 if column in better else 2
-        ), column
+    scored = set(table.columns[table.notna().any()])
+    better = {name for name, column in catalogue().items() if column.higher_is_better} & scored
+    for column in table.columns:
+        assert cli.main(
+            ["recommend", "--results", str(path), "--identity", column, "--top", "1", "--colors"]
+        ) == (0 if column in better else 2), column
         assert column in better or capsys.readouterr().err.count("\n") == 1
 
 
@@ -217,7 +218,21 @@ def test_a_csv_gives_what_a_parquet_file_gives(table, tmp_path, capsys):
         ("t.parquet", b"", "content is not parquet"),
         ("t.csv", b"\xff\xfe\x00\x01", "content is not csv"),
         ("t.csv", b"", "content is not csv"),
-        ("t.csv", b"a,b\n1,2\n", "no column"),
+        (
+            "t.csv",
+            b"a,b\n1,2\n",
+            "has no column label, strategy, parameters, concept, template, evaluations; a results",
+        ),
+        (
+            "t.csv",
+            b"label,strategy,parameter,concept\n1,2,3,4\n",
+            "column parameter of",
+        ),
+        (
+            "t.csv",
+            b"label,strategy,num_stps\n1,2,3\n",
+            "unknown: rename it to num_steps if that is meant, or remove it",
+        ),
         ("t.json", b"{}", "give a .csv or .parquet file"),
     ],
 )
@@ -266,4 +281,4 @@ def test_a_label_is_printed_in_one_line(table, tmp_path, capsys):
     )
     assert cli.main(["recommend", "--results", str(tmp_path / "table.parquet"), "--top", "1"]) == 0
     first, *others = capsys.readouterr().out.split("\n")
-    assert first.startswith("1. mixed 2. mine: identity 1.00\\x1b[2J: identity") and len(others) == 3
+    assert first.startswith("1. mixed 2. mine: identity 1.00\\x1b[2J: identity") and len(others) == 4

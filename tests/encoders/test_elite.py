@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from originals import with_original
 from PIL import Image
 from released_elite import (
     EliteAttention,
@@ -203,10 +204,11 @@ def test_every_strategy_runs_on_it_at_its_usual_cost(imported, pictures, tmp_pat
     backbone = tiny_backbone()
     backbone.load_adapter(folder)
     made = make_strategy(strategy)
-    costs = [
-        sample(model, made, PROMPT, "sks", "dog", 10, [1], output="latents").evaluations
-        for model in (backbone, plain)
-    ]
+    with with_original(plain, made):
+        costs = [
+            sample(model, made, PROMPT, "sks", "dog", 10, [1], output="latents").evaluations
+            for model in (backbone, plain)
+        ]
     assert costs[0] == costs[1]
 
 

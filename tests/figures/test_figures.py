@@ -1,6 +1,7 @@
 """Figures show what the table says: values, colors, labels, and the right picture in the right place."""
 
 import io
+import itertools
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -165,6 +166,12 @@ def test_a_strategy_keeps_its_look_and_no_two_share_one():
     for looks in (figures.LOOKS, figures.METHOD_LOOKS):
         assert len(set(looks.values())) == len({color for color, _ in looks.values()})
         assert len({marker for _, marker in looks.values()}) == len(looks)
+
+
+def test_the_strategies_of_the_library_have_colors_that_can_be_told_apart():
+    colors = [to_rgb(figures.look(name)[0]) for name in STRATEGIES.names()]
+    for one, other in itertools.combinations(colors, 2):
+        assert np.linalg.norm(np.subtract(one, other)) > 0.24
 
 
 def register(monkeypatch, *names, **own):

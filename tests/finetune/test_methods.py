@@ -25,6 +25,7 @@ from persongen_lib.finetune.engine.method import METHODS, Method
 from persongen_lib.finetune.engine.objective import Objective
 from persongen_lib.finetune.engine.trainable import Trainable
 from persongen_lib.sampling import list_strategies, make_strategy, sample
+from persongen_lib.sampling.engine.strategy import STRATEGIES
 
 SPEC = FineTuneSpec("tiny", "any", "rex", "dog", "sks", "", 1)
 SHAPE = (4, 8, 8)
@@ -250,7 +251,8 @@ def test_every_method_with_every_strategy(tmp_path, method, family):
     trained(backbone, method, tmp_path)
     backbone.load_adapter(tmp_path)
     for name in list_strategies():
-        assert torch.isfinite(latents(backbone, name)).all()
+        if backbone.cross_attention or not STRATEGIES[name].needs_cross_attention:
+            assert torch.isfinite(latents(backbone, name, num_steps=2)).all()
     assert not torch.allclose(latents(backbone, "base"), plain["base"], atol=1e-5)
     original = latents(backbone, "superclass", superclass_weights="original")
     assert torch.equal(original, plain["superclass"])
@@ -258,12 +260,12 @@ def test_every_method_with_every_strategy(tmp_path, method, family):
     assert torch.equal(switched, plain["superclass"])
 
 
-def latents(backbone, strategy, **parameters):
+def latents(backbone, strategy, num_steps=4, **parameters):
     small = {"masked": {"switch_step": 1}, "multistage": {"switch_step": 1}, "switching": {"switch_step": 1},
              "photoswap": {"self_attention_output_steps": 1, "cross_attention_map_steps": 2,
                            "self_attention_map_steps": 2}}  # fmt: skip
     made = make_strategy(strategy, **{**small.get(strategy, {}), **parameters})
-    return sample(backbone, made, "a photo of {}", "sks", "dog", 4, [0], output="latents").latents
+    return sample(backbone, made, "a photo of {}", "sks", "dog", num_steps, [0], output="latents").latents
 
 
 @EACH_METHOD

@@ -54,6 +54,9 @@ BASE = {
     ("world", "trial"): {"models": "nowhere"},
     ("world", "score"): {"key": "nowhere", "answers": "prompts.txt"},
     ("data", "import-dreambooth"): {"folder": "rex", "output": "imported"},
+    ("data", "augment"): {"concept": "masked", "class_name": "dog", "backbone": "model", "backgrounds": "1",
+                          "steps": "1", "prompts": "prompts.txt", "device": "cpu", "runs": "runs",
+                          "output": "augmented"},
 }  # fmt: skip
 FIXED = {("benchmark",): ("compile",), ("study",): ("action",), ("world", "concepts"): ("output",),
          ("world", "train"): ("start_from",), ("world", "measure"): ("models",),
@@ -67,7 +70,8 @@ GOOD = {
     "embedding": ("words.safetensors", "words.safetensors:<ann>"), "vae": ("model", "model/vae"),
     "original": ("model",), "variant": ("fp16",), "guidance": ("2", "3.5"), "height": ("16", "24"),
     "width": ("16", "24"),
-    "clip_skip": ("1",), "guidance_rescale": ("0.5",), "preview_every": ("1",), "negative_prompt": ("the beach",),
+    "clip_skip": ("1",), "guidance_interval": ("0.28-5.42",), "guidance_rescale": ("0.5",), "preview_every": ("1",),
+    "negative_prompt": ("the beach",),
     "min_identity": ("0.5", "90"), "min_text": ("0.5", "90"), "identity_weight": ("0.2", "7"), "top": ("1", "-1"),
 }  # fmt: skip
 
@@ -140,6 +144,7 @@ def nonsense_of(line: Line) -> list[str]:
 
 
 COUNTS = (
+    "backgrounds",
     "steps",
     "batch_size",
     "height",
@@ -153,8 +158,9 @@ COUNTS = (
     "checkpoint_every",
 )
 KNOWN = {"strategy": list_strategies(), "scheduler": SCHEDULERS, "dtype": ("fp32", "bf16", "fp16"),
-         "device": ("auto", "cpu", "cuda", "cuda:0"), "concept": ("rex",), "backbone": ("model",), "variant": (),
-         **{name: GOOD[name] for name in ("lora", "embedding", "vae", "original")}}  # fmt: skip
+         "device": ("auto", "cpu", "cuda", "cuda:0"), "concept": ("rex", "masked"), "backbone": ("model",),
+         "variant": (), "placement": ("photographed", "moved"),
+         **{name: GOOD[name] for name in ("lora", "embedding", "vae", "original", "guidance_interval")}}  # fmt: skip
 SHARES = ("guidance_rescale", "min_identity", "min_text", "identity_weight")
 BAD_SETTINGS = (
     "guidance_scale=NaN",

@@ -49,6 +49,8 @@ def playground(folder: Path, patch) -> Place:
     patch.chdir(folder)
     tiny_pipeline().save_pretrained(folder / "model")
     save_pictures(folder / "rex")
+    save_pictures(folder / "masked")
+    save_pictures(folder / "masked" / "masks")
     save_diffusers(folder / "lora", "sd", r=2).rename("lora.safetensors")
     save_file({"<rex>": torch.ones(2, 32)}, folder / "words.safetensors")
     patch.setattr(

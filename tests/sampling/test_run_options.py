@@ -80,13 +80,14 @@ def test_the_command_has_the_options(tmp_path, model):
     command = ["sample", "--strategy", "base", "--class-name", "dog", "--backbone", model, "--device", "cpu",
                "--runs", str(tmp_path / "runs"), "--seeds", "0", "--steps", "4"]  # fmt: skip
     given = ["--height", "16", "--width", "24", "--negative-prompt", "cat", "--clip-skip", "1",
-             "--guidance-rescale", "0.5", "--scheduler", "DPM++ 2M Karras",
+             "--guidance-rescale", "0.5", "--guidance-interval", "0.28-5.42", "--scheduler", "DPM++ 2M Karras",
              "--preview-every", "3", "--output", str(tmp_path / "out")]  # fmt: skip
     assert main([*command, *given]) == 0
     (row,) = read_pictures(tmp_path / "out")
     assert GIVEN.items() <= row.items()
     spec = json.loads((tmp_path / "out" / "spec.json").read_text(encoding="utf-8"))
     assert spec["scheduler"] == "dpm++-karras" and GIVEN.items() <= spec.items()
+    assert spec["parameters"] == {"guidance_scale": 7.0, "guidance_interval": [0.28, 5.42]}
     assert [path.name for path in (tmp_path / "out" / "previews").iterdir()] == ["p00_s0000_step0003.png"]
 
 
@@ -95,6 +96,8 @@ def test_the_command_has_the_options(tmp_path, model):
     [
         ("--height", "15", "multiple of 2 pixels"), ("--scheduler", "heun", "unknown scheduler: heun; known: ddim"),
         ("--clip-skip", "0", "clip_skip"), ("--guidance-rescale", "2", "guidance_rescale must be a number from 0 to 1"),
+        ("--guidance-interval", "5", "guidance_interval of base must be two numbers from 0"),
+        ("--guidance-interval", "some", "--guidance-interval must be two noise levels such as 0.28-5.42, not 'some'"),
         ("--preview-every", "0", "--preview-every must be a whole number"),
         ("--template", "a {} and a {}", "several concepts in one image are not supported"),
     ],
@@ -178,12 +181,14 @@ def test_the_usual_batch_suits_the_device_and_the_size(side, device, images):
     assert sampled_at_once(side, side, device) == images
 
 
-def test_a_run_of_large_images_has_a_smaller_batch(model, tmp_path):
+def test_a_run_of_large_images_has_a_smaller_batch(model, tmp_path, monkeypatch):
+    usual = load_backbone(model, device="cpu").image_size
+    monkeypatch.setattr("persongen_lib.backbones.amounts.PIXELS", 8 * usual**2)
     made = {}
-    for side in (None, 1024):
+    for side in (usual, 2 * usual):
         spec = sample_spec(
             "base", ["a {}"], [0], 1, backbone=model, class_name="dog", height=side, width=side
         )
         folder = run_sample(spec, Runtime.at(tmp_path, "cpu"))
-        made[side] = json.loads((folder / "provenance.json").read_text())["batch_size"]
-    assert made == {None: 8, 1024: 2}
+        made[side // usual] = json.loads((folder / "provenance.json").read_text())["batch_size"]
+    assert made == {1: 8, 2: 2}

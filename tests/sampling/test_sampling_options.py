@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
+from originals import with_original
 from own_pipeline import CLASSES, compare
 from tiny import tiny_backbone, tiny_pipeline
 
@@ -37,7 +38,8 @@ def test_the_spacing_of_the_model_is_kept(scheduler):
 def run(backbone, strategy="base", template=TEMPLATE, num_steps=5, seeds=(0, 1), parameters=None, **options):
     made = make_strategy(strategy, **(parameters or {}))
     options = {"output": "latents", **options}
-    return sample(backbone, made, template, "sks", "dog", num_steps, seeds, **options)
+    with with_original(backbone, made):
+        return sample(backbone, made, template, "sks", "dog", num_steps, seeds, **options)
 
 
 def refused(why, call, *args, **options):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from originals import with_original
 from safetensors.torch import save_file
 from tiny import FAMILIES, FLOWS, tiny_backbone
 
@@ -36,7 +37,10 @@ def run(backbone, strategy, seeds=(0, 1, 2), num_steps=STEPS, template=TEMPLATE,
         strategy = make_strategy(strategy, **(parameters or {}))
     scheduler = "flow-euler" if backbone.family in FLOWS else "ddim"
     options = {"scheduler": scheduler, "output": "latents", **options}
-    return sample(backbone, strategy, template, "sks", "dog", num_steps, seeds, **options)
+    if strategy.needs_cross_attention and not backbone.cross_attention:
+        pytest.skip("joint attention, see test_rivals.py")
+    with with_original(backbone, strategy):
+        return sample(backbone, strategy, template, "sks", "dog", num_steps, seeds, **options)
 
 
 def close(one, other):
@@ -151,9 +155,9 @@ def test_no_more_evaluations_than_needed(backbone, name, parameters, evaluations
 
 @pytest.mark.parametrize("name", list_strategies())
 def test_a_picture_does_not_depend_on_its_batch(backbone, name):
-    alone = run(backbone, name, range(8), batch_size=1, parameters=SHORT.get(name))
-    for batch_size in (3, 8):
-        together = run(backbone, name, range(8), batch_size=batch_size, parameters=SHORT.get(name))
+    alone = run(backbone, name, range(4), batch_size=1, parameters=SHORT.get(name))
+    for batch_size in (3, 4):
+        together = run(backbone, name, range(4), batch_size=batch_size, parameters=SHORT.get(name))
         close(together.latents, alone.latents)
 
 

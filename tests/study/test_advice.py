@@ -11,12 +11,15 @@ from hostile import NAMES
 from markdown_it import MarkdownIt
 
 from persongen_lib import make_strategy, sample_spec
+from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.cli import main as cli
 from persongen_lib.cli import sample as sample_cli
 from persongen_lib.cli.arguments import loading_options, parse_parameters
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
+from persongen_lib.sampling.engine.specs import default_strategy
 from persongen_lib.study.advice import advice, python_lines, sample_command, why_no_command
+from persongen_lib.study.translation import translated
 
 SNOW = "a photo of a {} in the snow"
 
@@ -229,3 +232,69 @@ def test_a_row_that_no_command_can_sample_has_none(strategy, parameters, about, 
     assert "There is no command for this row of the table: " in first and why in first
     assert "persongen sample" not in first and "persongen sample --strategy base" in second
     assert why_no_command(pd.Series(right)) == ""
+
+
+def measured(**columns):
+    """A table of one image per option: defaults of micro, and what a study of micro may sweep."""
+    usual = sampling_defaults("micro")
+    options = {
+        "base": ("base", {}, 25), "base, 17 steps": ("base", {}, 17), "mixed 1 + 2.5": (
+            "mixed", {"concept_scale": 1.0, "superclass_scale": 2.5}, 25
+        ), "switching": ("switching", {"switch_step": 5}, 25),
+    }  # fmt: skip
+    return pd.DataFrame(
+        {
+            "label": label, "strategy": name, "num_steps": steps, "concept": concept, "template": SNOW,
+            "backbone": "micro", "method": "lora",
+            "parameters": canonical_json(default_strategy(name, usual, steps, **given).parameters()),
+            "evaluations": 2 * steps, "identity": 0.5, "prompt_right": 0.5, "scheduler": "ddim",
+        }
+        for label, (name, given, steps) in options.items() for concept in ("a", "b")
+    ).assign(**columns)  # fmt: skip
+
+
+def test_options_are_translated_to_another_models_scales_and_steps():
+    """SD-2 has 50 steps and a guidance of 7 where micro has 25 and 3.5: everything is twice as much."""
+    found = translated(measured(), "sd2").drop_duplicates("label").set_index("label")
+    parameters = found["parameters"].map(json.loads)
+    assert found["num_steps"].to_dict() == {
+        "base": 50,
+        "base, 17 steps": 34,
+        "mixed 1 + 2.5": 50,
+        "switching": 50,
+    }
+    assert found.loc["base, 17 steps", "evaluations"] == 68 and parameters["base"]["guidance_scale"] == 7
+    assert (
+        parameters["mixed 1 + 2.5"]["concept_scale"],
+        parameters["mixed 1 + 2.5"]["superclass_scale"],
+    ) == (2, 5)
+    assert parameters["switching"]["switch_step"] == 10
+    assert set(found["backbone"]) == {"sd2"} and set(found["measured_on"]) == {"micro"}
+    for _, row in found.iterrows():
+        assert not why_no_command(row) and sampled(sample_command(row)).backbone == "sd2"
+
+
+def test_what_can_not_be_translated_is_told():
+    rows = measured()
+    schedule = canonical_json({"guidance_scale": [3.5] * 25})
+    rows.loc[rows["label"] == "base", "parameters"] = schedule
+    with pytest.warns(
+        UserWarning, match="left out, as sd2 can't sample them so: base .guidance_scale of base is a sched"
+    ):
+        assert set(translated(rows, "sd2")["label"]) == {"base, 17 steps", "mixed 1 + 2.5", "switching"}
+    with pytest.raises(UserError, match="from a table of one backbone"):
+        translated(rows.drop(columns="backbone"), "sd2")
+
+
+def test_an_answer_says_on_which_model_it_rests(tmp_path, capsys):
+    path = tmp_path / "micro.parquet"
+    measured().to_parquet(path)
+    assert cli.main(["recommend", "--results", str(path), "--backbone", "sd2", "--top", "1"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert (
+        told[-1]
+        == "Measured on micro with lora, 2 concepts, not on sd2, to whose scales and steps it is translated."
+    )
+    assert told[2].startswith("   persongen sample --strategy base --backbone sd2 --method lora --steps 34")
+    assert cli.main(["recommend", "--results", str(path), "--backbone", "micro", "--top", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Measured on micro with lora, 2 concepts."

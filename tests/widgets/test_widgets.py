@@ -164,7 +164,7 @@ def test_every_strategy_has_a_control_for_each_parameter_at_its_usual_value(name
     controls = parameter_controls(name, usual, usual["num_steps"])
     values = {parameter: control.value for parameter, control in controls.items()}
     assert make_strategy(name, **values) == default_strategy(name, usual)
-    assert set(values) == {field.name for field in dataclasses.fields(make_strategy(name))}
+    assert set(values) == set(make_strategy(name).parameters())
 
 
 def test_a_strategy_that_names_no_model_has_controls_at_the_models_scale_and_steps(monkeypatch):

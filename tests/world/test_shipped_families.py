@@ -3,6 +3,7 @@
 import diffusers
 import pytest
 import torch
+from originals import with_original
 
 from persongen_lib import list_strategies, load_backbone, make_strategy, sample
 from persongen_lib.backbones.defaults import sampling_defaults
@@ -47,13 +48,14 @@ def test_every_strategy_runs_on_every_family(backbone, name):
     usual = sampling_defaults(backbone.name)
     strategy = default_strategy(name, usual, STEPS)
     base = default_strategy("base", usual, STEPS)
-    made, plain = (
-        sample(
-            backbone, one, "a photo of a {} in the snow", "sks", "dog", STEPS, latents=noise(backbone),
-            output="latents", scheduler=usual_scheduler(one, usual),
-        )
-        for one in (strategy, base)
-    )  # fmt: skip
+    with with_original(backbone, strategy):
+        made, plain = (
+            sample(
+                backbone, one, "a photo of a {} in the snow", "sks", "dog", STEPS, latents=noise(backbone),
+                output="latents", scheduler=usual_scheduler(one, usual),
+            )
+            for one in (strategy, base)
+        )  # fmt: skip
     assert made.latents.isfinite().all() and made.evaluations >= plain.evaluations == 2 * STEPS
     if name != "base":
         assert not torch.allclose(made.latents, plain.latents, atol=1e-3)

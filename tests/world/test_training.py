@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.training import step_seed
+from persongen_lib.core.hashing import step_seed
 from persongen_lib.world.training.export import trained
 from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Plan, train

@@ -57,13 +57,17 @@ class OpenClip:
         return in_batches(embed, images)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit features, a float tensor of shape (texts, features) on the CPU; every text is read once."""
+        """Unit features, a float tensor of shape (texts, features) on the CPU.
+
+        Every text is encoded once, and alone: in a batch, its rounding would depend on what was asked before.
+        """
         import torch
 
-        if new := [text for text in dict.fromkeys(texts) if text not in self.texts]:
-            with torch.inference_mode(), half_on_gpu(self.device):
-                features = unit(self.network.encode_text(self.tokenizer(new).to(self.device)))
-            self.texts.update(zip(new, features, strict=True))
+        for text in dict.fromkeys(texts):
+            if text not in self.texts:
+                with torch.inference_mode(), half_on_gpu(self.device):
+                    features = unit(self.network.encode_text(self.tokenizer([text]).to(self.device)))
+                self.texts[text] = features[0]
         return torch.stack([self.texts[text] for text in texts])
 
 

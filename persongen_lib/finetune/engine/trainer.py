@@ -11,7 +11,8 @@ from torch import Tensor
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.failures import enough_memory
-from persongen_lib.core.training import ResumableTraining, step_seed
+from persongen_lib.core.hashing import step_seed
+from persongen_lib.core.training import ResumableTraining
 from persongen_lib.finetune.engine.method import Method
 from persongen_lib.finetune.engine.objective import Objective
 from persongen_lib.finetune.engine.schedule import Schedule

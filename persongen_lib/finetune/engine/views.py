@@ -10,7 +10,7 @@ from PIL import ImageOps
 from PIL.Image import Image, Resampling
 
 from persongen_lib.backbones.latent import LatentDiffusion
-from persongen_lib.core.training import step_seed
+from persongen_lib.core.hashing import step_seed
 from persongen_lib.finetune.engine.options import TrainingOptions
 from persongen_lib.finetune.engine.resolution import resolution_misfit
 

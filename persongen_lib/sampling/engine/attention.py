@@ -74,6 +74,41 @@ class WordAttention(AttentionControl):
         return torch.stack(self._maps).mean(0)
 
 
+class NegativeAttention(WordAttention):
+    """A record of attention, under which rows attend less to a second text where the subject is not.
+
+    The conditioning holds both texts, see `Conditioning.beside`. A cross-attention layer's output becomes
+    `softmax(Q K^T) V - scale (1 - M) softmax(Q K'^T) V'`, K' and V' being those of the second text and M being 1 where
+    the subject is: Mask-Integrated Negative Attention, arXiv 2511.17888.
+
+    Args:
+        watched: as in `WordAttention`, the rows whose attention is recorded.
+        spans: as in `WordAttention`.
+        size: as in `WordAttention`.
+        scale: how much is subtracted.
+        outside: 1 - M, (images, 1, height, width); a call's rows are those of all images for each branch.
+    """
+
+    def __init__(
+        self, watched: Hashable, spans: Sequence[Spans], size: Sequence[int], scale: float, outside: Tensor
+    ) -> None:
+        super().__init__(watched, spans, size)
+        self.scale, self.outside = scale, outside
+        self.second_mask: Tensor | None = None
+        """Which positions of the second text are attended to, (rows, length); None for all."""
+
+    def attend(self, layer, cross, q, k, v, mask):
+        length = k.shape[2] // 2
+        own = None if mask is None else mask[..., :length]
+        output = super().attend(layer, cross, q, k[:, :, :length], v[:, :, :length], own)
+        attended = None if self.second_mask is None else self.second_mask[:, None, None].bool()
+        second = F.scaled_dot_product_attention(q, k[:, :, length:], v[:, :, length:], attended)
+        grid = _grid(q.shape[2], *self.size)
+        outside = F.interpolate(self.outside, grid, mode="nearest-exact").flatten(1)[:, None, :, None]
+        rows = outside.repeat(len(q) // len(outside), 1, 1, 1).to(output.dtype)
+        return output - self.scale * rows * second
+
+
 class Swap(AttentionControl):
     """A control under which the rows `target` attend as the rows `source` do.
 

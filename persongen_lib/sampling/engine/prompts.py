@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from persongen_lib.backbones.backbone import Backbone
 from persongen_lib.core.checks import check_template, check_without, check_words
 from persongen_lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BRANCHES = ("null", "concept", "superclass", "empty")
 Text = tuple[str, int | None]
@@ -16,8 +20,26 @@ Text = tuple[str, int | None]
 
 
 @dataclass(frozen=True)
+class AdjustedText:
+    """A text whose vectors are changed once they are encoded.
+
+    Attributes:
+        own: the text.
+        target: the text that it is changed towards.
+        change: gives the vectors, (rows, ..., D), from those of `own` and those of `target`; hashable, as it is
+            computed once.
+    """
+
+    own: Text
+    target: Text
+    change: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Prompts:
     """A template filled for each branch: with the concept, with its class, with nothing; and the null prompt.
+
+    Beside the branches there is the concept's name alone, "subject".
 
     The concept is named "{token} {class}", or "{token}" by an adapter whose placeholder takes the place of the class.
 
@@ -55,6 +77,7 @@ class Prompts:
             "concept": f"{before}{self.concept}{after}",
             "superclass": f"{before}{self.class_name}{after}",
             "empty": " ".join(f"{before} {after}".split()),
+            "subject": self.concept,
         }
         return filled[branch]
 

@@ -131,8 +131,7 @@ def sample(
     scheduler = scheduler_name(usual_scheduler(strategy, usual) if scheduler is None else scheduler)
     strategy = strategy.resolved(usual["guidance_scale"], num_steps)
     strategy.check_run(num_steps, scheduler)
-    if strategy.needs_original:
-        backbone.check_original()
+    strategy.check_backbone(backbone)
     encoder, watching = encoder or Encoder(backbone), list(recorders)
     if preview_every is not None and on_preview is not None:
         watching.append(Previews(backbone, preview_every, on_preview))

@@ -8,14 +8,15 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.parameters import Parameters, Registry, Scale, Steps
+from persongen_lib.core.parameters import Interval, Parameters, Registry, Scale, Steps
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from persongen_lib.backbones.backbone import Backbone
     from persongen_lib.backbones.solvers import Step
     from persongen_lib.sampling.engine.predictions import Branch, Predictions
 
@@ -42,10 +43,17 @@ class Strategy(Parameters):
     Attributes:
         schedulers: the solvers that it works with, None for all.
         refine_steps: how many times per step `refine` changes the latents.
+        needs_cross_attention: whether it works with cross-attention layers alone, and not with joint attention.
+        guidance_interval: the noise levels (above the first, up to the second) at which it guides; at others it is
+            `unguided`. A noise level is the latents' noise over their signal: Kynkäänniemi et al., Applying Guidance in
+            a Limited Interval, arXiv 2404.07724. None guides at all of them.
     """
 
     schedulers: ClassVar[tuple[str, ...] | None] = None
     refine_steps: ClassVar[int] = 0
+    needs_cross_attention: ClassVar[bool] = False
+
+    guidance_interval: Interval = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,10 +106,24 @@ class Strategy(Parameters):
         """
         return None
 
-    def at(self, step: Step) -> Self:
-        """The strategy with the values that its schedules of scales have at this step."""
+    def unguided(self) -> Strategy:
+        """The strategy at steps outside `guidance_interval`: the conditional prediction, without a null branch.
+
+        It is the concept branch, unless a strategy says otherwise.
+        """
+        return Unguided()
+
+    def at(self, step: Step) -> Strategy:
+        """The strategy with the values that its schedules of scales have at this step, `unguided` where it is so."""
         scales = {name: values[step.index] for name, values in self._scheduled().items()}
-        return dataclasses.replace(self, **scales) if scales else self
+        now = dataclasses.replace(self, **scales) if scales else self
+        return now if self._guides(step) else now.unguided()
+
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter by name, defaults included, see `Parameters`; the guidance interval if there is one."""
+        values = super().parameters()
+        interval = values.pop("guidance_interval")
+        return values if interval is None else {**values, "guidance_interval": interval}
 
     def check_run(self, num_steps: int, scheduler: str) -> None:
         """Raise a UserError where the strategy can't be run with so many steps, or with this scheduler."""
@@ -121,9 +143,34 @@ class Strategy(Parameters):
                     f"one per step, not of {len(values)}"
                 )
 
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise a UserError where the strategy can't sample a model, or a model without its original weights."""
+        if self.needs_original:
+            backbone.check_original()
+        if self.needs_cross_attention and not backbone.cross_attention:
+            raise UserError(
+                f"{self.name} changes cross-attention, but image and text attend to each other in joint layers of a "
+                f"{backbone.family} model: choose another strategy or model"
+            )
+
+    def _guides(self, step: Step) -> bool:
+        if self.guidance_interval is None:
+            return True
+        low, high = self.guidance_interval
+        return low * step.signal < step.noise <= high * step.signal
+
     def _scheduled(self) -> dict[str, tuple[float, ...]]:
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, tuple)}
+        return {name: value for name, value in self.annotated(Scale).items() if isinstance(value, tuple)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unguided(Strategy):
+    """The concept branch alone, `c`: what is left of most strategies outside their guidance interval."""
+
+    name = "unguided"
+
+    def __call__(self, latents, step, predict):
+        return combine(predict, terms(concept=1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +209,16 @@ class ReferenceStrategy(Strategy):
         return combine(predict, self.terms(concept, superclass))
 
 
+@dataclass(frozen=True, kw_only=True)
+class OriginalStrategy(Strategy):
+    """A strategy that always asks for predictions of the weights before fine-tuning."""
+
+    @property
+    def needs_original(self) -> bool:
+        """It does."""
+        return True
+
+
 def terms(
     concept: float = 0.0, superclass: float = 0.0, reference: Branch = ("superclass", "personalized")
 ) -> dict[Branch, float]:
@@ -182,6 +239,11 @@ def terms(
     for branch, scale in ((("concept", "personalized"), concept), (reference, superclass)):
         coefficients["null", branch[1]] -= scale
         coefficients[branch] += scale
+    return nonzero(coefficients)
+
+
+def nonzero(coefficients: Mapping[Branch, float]) -> dict[Branch, float]:
+    """The coefficients that are not 0: the other predictions need not be made."""
     return {branch: k for branch, k in coefficients.items() if not math.isclose(k, 0, abs_tol=1e-9)}
 
 

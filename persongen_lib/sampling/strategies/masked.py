@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from persongen_lib.core.errors import UserError
@@ -47,6 +47,16 @@ class Masked(ReferenceStrategy):
         super().__post_init__()
         if not 0 <= self.quantile <= 1:
             raise UserError(f"quantile of masked must be between 0 and 1, not {self.quantile}")
+
+    def unguided(self):
+        first = float(self.initial_concept_scale > self.initial_superclass_scale)
+        return replace(
+            self,
+            concept_scale=1.0,
+            superclass_scale=0.0,
+            initial_concept_scale=first,
+            initial_superclass_scale=1 - first,
+        )
 
     def __call__(self, latents, step, predict):
         if step.index < self.switch_step:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from persongen_lib.core.parameters import Fraction, Scale, Steps, Total
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
@@ -24,6 +24,9 @@ class MultiStage(ReferenceStrategy):
     concept_scale: Scale = Total(4 / 7)
     superclass_scale: Scale = Total(3 / 7)
     switch_step: Steps = Fraction(0.2)
+
+    def unguided(self):
+        return replace(self, concept_scale=1.0, superclass_scale=0.0)
 
     def __call__(self, latents, step, predict):
         if step.index < self.switch_step:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from persongen_lib.core.parameters import Fraction, Scale, Steps, Total
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
@@ -37,6 +37,9 @@ class Photoswap(ReferenceStrategy):
     cross_attention_map_steps: Steps = Fraction(0.3)
     self_attention_map_steps: Steps = Fraction(0.4)
     align_tokens: bool = False
+
+    def unguided(self):
+        return replace(self, guidance_scale=1.0, superclass_guidance_scale=1.0)
 
     def companion(self, step):
         last = max(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.parameters import Scale, Total
@@ -47,6 +47,9 @@ class ProFusion(ReferenceStrategy):
             )
         if not 0 <= self.refine_eta <= 1:
             raise UserError(f"refine_eta of profusion must be between 0 and 1, not {self.refine_eta}")
+
+    def unguided(self):
+        return replace(self, concept_scale=1.0, superclass_scale=0.0, refine_guidance_scale=1.0)
 
     def refine(self, latents, step, predict, noise):
         e = step.epsilon(combine(predict, terms(concept=self.refine_guidance_scale)), latents)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from persongen_lib.core.parameters import Fraction, Scale, Steps, Total
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
@@ -15,6 +15,9 @@ class Switching(ReferenceStrategy):
 
     guidance_scale: Scale = Total(1)
     switch_step: Steps = Fraction(0.14)
+
+    def unguided(self):
+        return replace(self, guidance_scale=1.0)
 
     def __call__(self, latents, step, predict):
         if step.index < self.switch_step:

@@ -25,7 +25,8 @@ from tqdm.auto import tqdm
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic, write_json
-from persongen_lib.core.training import ResumableTraining, step_seed
+from persongen_lib.core.hashing import step_seed
+from persongen_lib.core.training import ResumableTraining
 from persongen_lib.world.training.curve import CURVE, LossCurve
 
 

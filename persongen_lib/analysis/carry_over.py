@@ -1,0 +1,159 @@
+"""What carries over from one table to another: the order of the strategies, and what following the first one loses.
+
+The tables are of two model families, two fine-tuning methods, or two ways of taking the pictures. Their options are
+matched by label, or by strategy, each at its default: parameters in absolute numbers differ between families.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from persongen_lib.analysis.evidence import allowed, evidence
+from persongen_lib.analysis.intervals import Interval
+from persongen_lib.analysis.preferences import Preferences, Scale
+from persongen_lib.analysis.recommendation import compared, option_scores, rules
+from persongen_lib.analysis.settings import by_setting, default_labels
+from persongen_lib.analysis.statistics import require, unit_table
+from persongen_lib.core.errors import UserError
+
+Match = Literal["label", "strategy"]
+
+
+def rank_correlation(
+    source: pd.DataFrame,
+    target: pd.DataFrame,
+    metric: str,
+    match: Match = "strategy",
+    confidence: float = 0.95,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """The rank correlation (Spearman) of the options' means in two tables.
+
+    Args:
+        source: A results table.
+        target: Another one.
+        metric: The column that orders the options.
+        match: "label", or "strategy" for the strategies' defaults.
+        confidence: Of the interval, in (0, 1).
+        num_resamples: The number of bootstrap resamples.
+        seed: Of the resamples.
+
+    Returns:
+        The correlation, from -1 to 1, with its interval over concepts (bias-corrected, accelerated bootstrap, Efron
+        1987); concepts that both tables have are drawn together. Where no concept changes the order, the ends are
+        the quantiles of the resamples.
+
+    Raises:
+        UserError: A column is missing, or the tables share fewer than three options.
+    """
+    for table in (source, target):
+        require(table, ("concept", "template", metric))
+    units = [unit_table(_named(by_setting(table), match), metric) for table in (source, target)]
+    names = [name for name in units[0] if name in units[1]]
+    if len(names) < 3:
+        raise UserError(f"a rank correlation needs three options in both tables, which share {len(names)}")
+    one, other = (part[names].dropna() for part in units)
+    shared = one.index.intersection(other.index)
+    together = len(shared) >= max(2, min(len(one), len(other)))
+    if together:
+        one, other = one.loc[shared], other.loc[shared]
+    a, b = one.to_numpy(), other.to_numpy()
+
+    def correlation(left: np.ndarray, right: np.ndarray, axis: int = -1) -> np.ndarray:
+        ranks = [
+            stats.rankdata(values[drawn.astype(int)].mean(axis=-2), axis=-1)
+            for values, drawn in ((a, left), (b, right))
+        ]
+        centered = [rank - rank.mean(axis=-1, keepdims=True) for rank in ranks]
+        size = np.sqrt(np.prod([(part**2).sum(axis=-1) for part in centered], axis=0))
+        return (centered[0] * centered[1]).sum(axis=-1) / np.where(size > 0, size, np.nan)
+
+    drawn = np.arange(len(a)), np.arange(len(b))
+    mean = float(correlation(*drawn))
+    if min(len(a), len(b)) < 2:
+        return Interval(mean, mean, mean)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            drawn, correlation, paired=together, vectorized=True, confidence_level=confidence,
+            n_resamples=num_resamples, method="BCa", rng=np.random.default_rng(seed),
+        )  # fmt: skip
+    tail = (1 - confidence) / 2
+    plain = np.nanquantile(found.bootstrap_distribution, [tail, 1 - tail])
+    low, high = (
+        float(other if np.isnan(end) else end)
+        for end, other in zip(found.confidence_interval, plain, strict=True)
+    )
+    return Interval(mean, max(-1.0, min(low, mean)), min(1.0, max(high, mean)))
+
+
+def carried_regret(
+    source: pd.DataFrame,
+    target: pd.DataFrame,
+    preferences: Sequence[Preferences],
+    match: Match = "strategy",
+    always: Sequence[str] = ("base", "mixed"),
+    **bootstrap,
+) -> pd.DataFrame:
+    """What the recommendation of one table loses on the concepts of another, against the best option in hindsight.
+
+    Args:
+        source: The table that the recommendation is made from.
+        target: The table whose concepts it is followed on.
+        preferences: The preferences to average over.
+        match: "label", or "strategy" for the strategies' defaults; only options that both tables have are choices.
+        always: Fixed rules to compare with, by the names that are matched.
+        bootstrap: Settings of `mean_interval`.
+
+    Returns:
+        The rows of `recommendation.regret`, on the scale of the target's options: "carried over" is what the source
+        recommends, "own" what the target's other concepts do, and each of `always` is a rule. `less` is against
+        "carried over".
+
+    Raises:
+        UserError: The tables share no two options, a name in `always` is none of them, or the target has one concept.
+    """
+    lost: dict[str, list[pd.Series]] = {name: [] for name in ("carried over", "own", *always)}
+    for wanted in preferences:
+        every = [_named(evidence(table, wanted), match) for table in (source, target)]
+        both = set(every[0]["label"]) & set(every[1]["label"])
+        every = [table[table["label"].isin(both)] for table in every]
+        possible = [set(allowed(table, wanted)["label"]) if both else set() for table in every]
+        names = [name for name in every[1]["label"].unique() if name in possible[0] & possible[1]]
+        if len(names) < 2:
+            raise UserError("the tables share no two options that the preferences allow")
+        labels = rules(every[1], always)
+        there, here = (option_scores(table, wanted) for table in every)
+        scales = [(Scale.of(identity.mean()), Scale.of(text.mean())) for identity, text in (there, here)]
+        worth = wanted.utility(*here, scales[1])
+        if len(worth) < 2:
+            raise UserError("the regret needs a table of at least two concepts: one is left out in turn")
+        identity, text = (score.mean()[names].to_numpy() for score in there)
+        carried = names[int(wanted.best(identity, text, scales[0]))]
+        identity, text = (((score.sum() - score) / (len(score) - 1))[names].to_numpy() for score in here)
+        own = worth[names].to_numpy()[np.arange(len(worth)), wanted.best(identity, text, scales[1])]
+        hindsight = worth[names].max(axis=1)
+        lost["carried over"].append(hindsight - worth[carried])
+        lost["own"].append(hindsight - own)
+        for name in always:
+            lost[name].append(hindsight - worth[labels[name]])
+    each = pd.DataFrame({name: pd.concat(parts, axis=1).mean(axis=1) for name, parts in lost.items()})
+    return compared(each, **bootstrap)
+
+
+def _named(table: pd.DataFrame, match: Match) -> pd.DataFrame:
+    """The rows of the options that are matched, each labeled with the name that it is matched by."""
+    if match == "label":
+        return table
+    if match != "strategy":
+        raise UserError(f"options are matched by label or strategy, not by {match!r}")
+    usual = {label: strategy for strategy, label in default_labels(table).items()}
+    rows = table[table["label"].isin(usual)]
+    return rows.assign(label=rows["label"].astype(object).map(usual))

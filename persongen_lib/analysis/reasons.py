@@ -1,0 +1,85 @@
+"""Why an option stands where it stands in a recommendation, in words."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from persongen_lib.analysis.preferences import Preferences
+from persongen_lib.core.checks import some
+
+
+def nearest(found: pd.DataFrame, preferences: Preferences) -> str:
+    """That no option reaches the minima, and how near the first one comes; "" where they are reached.
+
+    Args:
+        found: The rows of `recommend`.
+        preferences: What was wanted.
+    """
+    first = found.iloc[0]
+    if first["reached"]:
+        return ""
+    said = [
+        f"{word} {least:g} (nearest: {first[getattr(preferences, word)]:.3f})"
+        for word, least in preferences.minima.items()
+    ]
+    return f"no option reaches the required {' with '.join(said)}"
+
+
+def reason(row: pd.Series, rows: pd.DataFrame, preferences: Preferences) -> str:
+    """Why the option stands where it stands.
+
+    Args:
+        row: An option of `recommend`, named by its label.
+        rows: All of them, best first.
+        preferences: What was wanted.
+    """
+    said = []
+    for word, least in preferences.minima.items():
+        mean = row[getattr(preferences, word)]
+        there = mean >= least - 1e-9
+        shown = f"{mean:.2f}" if there else f"{mean:.3f}"
+        said.append(f"{word} {shown} {'reaches' if there else 'stays below'} the required {least:g}")
+    if pd.notna(row["probability"]):
+        what = "it" if len(preferences.minima) == 1 else "both"
+        said.append(f"a new concept reaches {what} with a chance of {row['probability']:.2f}")
+    first = rows.iloc[0]
+    return "; ".join(
+        [
+            *said,
+            *(_of_first(rows, preferences) if row.name == first.name else _of_other(row, first, preferences)),
+        ]
+    )
+
+
+def _of_first(rows: pd.DataFrame, preferences: Preferences) -> list[str]:
+    first = rows.iloc[0]
+    counts = {1.0: "identity", 0.0: "text"}.get(
+        preferences.weight, f"{preferences.weight:g} of identity and {1 - preferences.weight:g} of text"
+    )
+    place = f"highest mean of what counts ({counts})" if first["reached"] else "nearest to what is required"
+    said = [f"{place}; the best in {first['best']:.0%} of the resampled concepts"]
+    others = rows[rows["equivalent"] & (rows.index != first.name)]
+    if len(others):
+        simplest = rows[rows["simplest"]].iloc[0]
+        how = "cheapest" if simplest["evaluations"] < first["evaluations"] else "simplest"
+        which = (
+            "none of which is cheaper or simpler"
+            if simplest.name == first.name
+            else f"of which {simplest.name} is the {how} ({simplest['evaluations']:.0f} evaluations)"
+        )
+        said.append(f"equivalent: {some(list(others.index), 3)}, {which}")
+    return said
+
+
+def _of_other(row: pd.Series, first: pd.Series, preferences: Preferences) -> list[str]:
+    measures = {"identity": preferences.identity, "text": preferences.text, "leak": "leak"}
+    parts = [
+        f"{word} {row[column] - first[column]:+.2f}"
+        for word, column in measures.items()
+        if column in row and pd.notna(row[column] - first[column])
+    ]
+    cost = f"{row['evaluations'] / first['evaluations']:.2f} times the evaluations"
+    return [
+        *(["equivalent to the first"] if row["equivalent"] else []),
+        f"against {first.name}: {', '.join([*parts, cost])}",
+    ]

@@ -1,0 +1,62 @@
+"""What carries over from one table to another, on tables where the answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from persongen_lib.analysis.carry_over import carried_regret, rank_correlation
+from persongen_lib.analysis.preferences import Preferences
+from persongen_lib.core.errors import UserError
+
+IDENTITY = {"base": 0.9, "mixed": 0.7, "masked": 0.6, "far": 0.1}
+
+
+def table(identity=None, concepts=8, noise=0.0, seed=0, **columns):
+    """One prompt per concept; text is 1 less identity, and every concept shifts all options alike."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        {
+            "label": f"{name} x", "strategy": name, "parameters": "{}", "concept": f"c{concept}", "template": "{}",
+            "evaluations": 50, "identity": mean + noise * rng.normal(), "prompt_right": 1 - mean,
+        }
+        for concept in range(concepts) for name, mean in (identity or IDENTITY).items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def test_the_order_of_strategies_is_compared():
+    same = rank_correlation(table(), table(), "identity")
+    assert (same.mean, same.low, same.high) == pytest.approx((1, 1, 1))
+    reverse = table({name: 1 - mean for name, mean in IDENTITY.items()})
+    assert rank_correlation(table(), reverse, "identity").mean == pytest.approx(-1)
+    swapped = table(IDENTITY | {"mixed": 0.6, "masked": 0.7})
+    assert rank_correlation(table(), swapped, "identity").mean == pytest.approx(0.8)
+    renamed = table().assign(label=lambda rows: rows["label"] + " 2")
+    assert rank_correlation(table(), renamed, "identity").mean == pytest.approx(1)
+    with pytest.raises(UserError, match="three options in both tables, which share 0"):
+        rank_correlation(table(), renamed, "identity", match="label")
+
+
+def test_an_uncertain_order_has_a_wide_interval():
+    noisy = rank_correlation(table(noise=0.5), table(noise=0.5, seed=1), "identity")
+    assert -1 <= noisy.low < noisy.mean < noisy.high <= 1 and noisy.high - noisy.low > 0.3
+    others = table(noise=0.5, seed=1).assign(concept=lambda rows: "other " + rows["concept"])
+    assert rank_correlation(table(noise=0.5), others, "identity").mean == pytest.approx(noisy.mean)
+
+
+def test_following_another_tables_recommendation_costs_what_it_costs():
+    """The source prefers base, the target mixed; there base is 0.2 worse on a scale from 0.1 to 0.9."""
+    target = table(IDENTITY | {"base": 0.7, "mixed": 0.9})
+    found = carried_regret(table(), target, [Preferences(identity_weight=1)]).set_index("rule")
+    assert found["mean"].to_dict() == pytest.approx(
+        {"carried over": 0.25, "own": 0, "base": 0.25, "mixed": 0}, abs=1e-9
+    )
+    assert found["less"].to_dict() == pytest.approx(
+        {"carried over": 0, "own": -0.25, "base": 0, "mixed": -0.25}, abs=1e-9
+    )
+    none = carried_regret(
+        table(), table(), [Preferences(identity_weight=w) for w in (0.2, 0.9)], match="label"
+    )
+    assert none.set_index("rule").loc[["carried over", "own"], "mean"].tolist() == pytest.approx([0, 0])
+    with pytest.raises(UserError, match="share no two options"):
+        carried_regret(table({"base": 0.1}), target, [Preferences()])
