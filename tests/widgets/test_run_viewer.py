@@ -129,19 +129,25 @@ def test_only_images_that_are_shown_are_read_also_from_contact_sheets(store, mon
     assert len(opened) == 1 and shows(viewer, color(4, 0, 0))
 
 
+def rows_of_a_table():
+    """The images of the store as rows of a results table."""
+    return pd.DataFrame(
+        [
+            {
+                "label": f"{spec.strategy.name} {run}", "strategy": spec.strategy.name, "concept": spec.fine_tune.concept,
+                "class_name": spec.class_name, "parameters": json.dumps(spec.parameters), "method": spec.fine_tune.method,
+                "backbone": "micro", "template": template, "seed": seed, "leak": seed / 4,
+                "picture": f"sample/{spec.hash}/{picture_name(place, seed)}",
+            }
+            for run, spec in enumerate(specs())
+            for place, template in enumerate(spec.prompts)
+            for seed in spec.seeds
+        ]
+    )  # fmt: skip
+
+
 def test_a_table_is_a_source_and_has_its_own_scores(store, tmp_path):
-    rows = [
-        {
-            "label": f"{spec.strategy.name} {run}", "strategy": spec.strategy.name, "concept": spec.fine_tune.concept,
-            "class_name": spec.class_name, "parameters": json.dumps(spec.parameters), "method": spec.fine_tune.method,
-            "backbone": "micro", "template": template, "seed": seed, "leak": seed / 4,
-            "picture": f"sample/{spec.hash}/{picture_name(place, seed)}",
-        }
-        for run, spec in enumerate(specs())
-        for place, template in enumerate(spec.prompts)
-        for seed in spec.seeds
-    ]  # fmt: skip
-    table = pd.DataFrame(rows)
+    table = rows_of_a_table()
     table.to_parquet(file := tmp_path / "table.parquet")
     for source in (table, file):
         viewer = RunViewer(source, store.root, concept="dog", strategies=["mixed"])
@@ -149,6 +155,12 @@ def test_a_table_is_a_source_and_has_its_own_scores(store, tmp_path):
         viewer.tuning.value = [value for label, value in viewer.tuning.options if label == "lora"]
         assert shows(viewer, color(3, 0, 3))
         assert "leak rate 0.75" in viewer.pictures.value and "identity" not in viewer.pictures.value
+
+
+def test_the_prompt_that_most_settings_have_is_shown_first(store):
+    table = rows_of_a_table()
+    few = table[(table["concept"] == "dog") & ~((table["strategy"] == "mixed") & (table["template"] == SNOW))]
+    assert RunViewer(few, store.root).prompt.value == BEACH
 
 
 def test_runs_that_are_broken_or_gone_are_a_sentence(store):
