@@ -134,16 +134,23 @@ def rows_of_a_table():
     return pd.DataFrame(
         [
             {
-                "label": f"{spec.strategy.name} {run}", "strategy": spec.strategy.name, "concept": spec.fine_tune.concept,
-                "class_name": spec.class_name, "parameters": json.dumps(spec.parameters), "method": spec.fine_tune.method,
-                "backbone": "micro", "template": template, "seed": seed, "leak": seed / 4,
+                "label": f"{spec.strategy.name} {run}",
+                "strategy": spec.strategy.name,
+                "concept": spec.fine_tune.concept,
+                "class_name": spec.class_name,
+                "parameters": json.dumps(spec.parameters),
+                "method": spec.fine_tune.method,
+                "backbone": "micro",
+                "template": template,
+                "seed": seed,
+                "leak": seed / 4,
                 "picture": f"sample/{spec.hash}/{picture_name(place, seed)}",
             }
             for run, spec in enumerate(specs())
             for place, template in enumerate(spec.prompts)
             for seed in spec.seeds
         ]
-    )  # fmt: skip
+    )
 
 
 def test_a_table_is_a_source_and_has_its_own_scores(store, tmp_path):
