@@ -28,7 +28,7 @@ def resolve_device(device: str) -> torch.device:
         raise UserError(f"the device {device!r} is not known: {known}") from None
     try:
         found = torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().split("\n", 1)[0].rstrip(".")
         raise UserError(f"the device {device!r} can't be used ({reason}): {known}") from None
     if found.type == "meta":

@@ -64,3 +64,9 @@ def remove_temporaries(folder: str | Path, idle: float = 0) -> None:
             with suppress(FileNotFoundError):
                 if path.is_file() and (not idle or path.stat().st_mtime < before):
                     path.unlink()
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a file whole; one that is there stays as it is."""
+    if not path.exists():
+        write_atomic(path, content)

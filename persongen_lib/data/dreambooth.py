@@ -13,7 +13,7 @@ from pathlib import Path
 
 from persongen_lib.core.checks import check_template, some
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.files import write_atomic, write_json
+from persongen_lib.core.files import write_atomic, write_json, write_once
 from persongen_lib.data.copying import copy_pictures
 from persongen_lib.data.folders import read_folder
 from persongen_lib.data.images import _read_mask, attempt, read_picture, unreadable
@@ -86,9 +86,9 @@ def import_dreambooth(
             broken += _import_subject(subject, class_name, source, more, output)
     for kind, templates in (("live", said.live), ("object", said.object)):
         lines = (f"# {kind} prompts of {SOURCE}", *templates, "")
-        _write_once(output / "prompts" / f"{kind}.txt", "\n".join(lines).encode())
+        write_once(output / "prompts" / f"{kind}.txt", "\n".join(lines).encode())
     if (licenses := text.with_name(LICENSES)).is_file():
-        _write_once(output / LICENSES, licenses.read_bytes())
+        write_once(output / LICENSES, licenses.read_bytes())
     if broken:
         root = more if more and broken[0].path.is_relative_to(more) else source
         there = [error for error in broken if error.path.is_relative_to(root)]
@@ -228,8 +228,3 @@ def _import_pictures(source: Path, target: Path, about: dict[str, str]) -> list[
         texts = (json.dumps(line | about, ensure_ascii=False) + "\n" for line in lines)
         write_atomic(target / LINES_FILE, "".join(texts))
     return broken
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    if not path.exists():
-        write_atomic(path, content)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from persongen_lib.core.files import write_atomic
+from persongen_lib.core.files import write_once
+from persongen_lib.data.concepts import load_concept
 from persongen_lib.data.prompts import load_prompts
 
 BACKBONE, METHOD, SEEDS = "sd2", "dreambooth", 10
@@ -22,8 +22,8 @@ STRATEGIES = (
 def write_studies(concepts: Sequence[Path], output: Path) -> Path:
     """Write a study file for each kind of subject, and study.yaml, which includes them; files that are there stay.
 
-    Every strategy with its published values on Stable Diffusion 2, ten pictures a prompt, CLIP and DINO, as in
-    arXiv 2502.05895, section 4.
+    Each study samples ten images per prompt with every strategy on Stable Diffusion 2, with the values published for
+    it, and scores them by CLIP and DINO, as arXiv 2502.05895 does.
 
     Args:
         concepts: The folders of the imported concepts, with their kind in metadata.jsonl.
@@ -34,8 +34,7 @@ def write_studies(concepts: Sequence[Path], output: Path) -> Path:
     """
     kinds: dict[str, list[Path]] = defaultdict(list)
     for folder in concepts:
-        first = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()[0]
-        kinds[json.loads(first)["kind"]].append(folder)
+        kinds[load_concept(folder, pictures=False).kind].append(folder)
     pictures = 0
     for kind, folders in kinds.items():
         prompts = output.resolve() / "prompts" / f"{kind}.txt"
@@ -50,18 +49,16 @@ def write_studies(concepts: Sequence[Path], output: Path) -> Path:
             "metrics": ["clip", "dino"],
             "strategies": list(STRATEGIES),
         }
-        _write_once(output / f"{kind}.yaml", study)
+        write_once(output / f"{kind}.yaml", _yaml(study))
     description = (
         f"The whole study: {len(concepts)} fine-tunings and {pictures:,} pictures. `persongen benchmark --backbone "
         f"{BACKBONE}` says how long a picture of each strategy takes on your GPU, and `persongen study status` what is "
         "left to do and how much disk it needs."
     )
-    _write_once(
-        output / "study.yaml", {"description": description, "include": [f"{kind}.yaml" for kind in kinds]}
-    )
+    whole = {"description": description, "include": [f"{kind}.yaml" for kind in kinds]}
+    write_once(output / "study.yaml", _yaml(whole))
     return output / "study.yaml"
 
 
-def _write_once(path: Path, study: dict) -> None:
-    if not path.exists():
-        write_atomic(path, yaml.safe_dump(study, sort_keys=False, allow_unicode=True, width=118).encode())
+def _yaml(study: dict) -> bytes:
+    return yaml.safe_dump(study, sort_keys=False, allow_unicode=True, width=118).encode()
