@@ -24,20 +24,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESULTS = DATA / "results"
+VARIED = ("places", "augment", "fine_tune_steps", "fine_tune_seed", "method_parameters", "seeds")
+"""What cells of one backbone, method, concept and label may differ in."""
 
 
 def study_status(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
     """One row per cell: what it is, whether it is fine-tuned, how many pictures it has, and whether it is scored.
 
     Returns:
-        The columns `backbone`, `method`, `concept`, `label`, `fine_tuned`, `sampled` (pictures made), `pictures`
-        (pictures wanted) and `scored`.
+        The columns `backbone`, `method`, `concept`, those of `VARIED` in which the study's cells differ, `label`,
+        `fine_tuned`, `sampled` (pictures made), `pictures` (pictures wanted) and `scored`.
     """
     import pandas as pd
 
     from persongen_lib.sampling.engine.contact_sheets import is_packed
 
     store, rows, chosen = Store(runs), [], {}
+    varied = [name for name in VARIED if len({repr(getattr(cell, name)) for cell in study.cells}) > 1]
     for job in study.jobs:
         spec = job.sample
         pictures = len(spec.prompts) * len(spec.seeds)
@@ -47,6 +50,7 @@ def study_status(study: Study, runs: str | Path = "runs") -> pd.DataFrame:
                 "backbone": job.cell.backbone,
                 "method": job.cell.method,
                 "concept": job.cell.concept,
+                **{name: getattr(job.cell, name) for name in varied},
                 "label": job.cell.name,
                 "fine_tuned": store.find("finetune", job.fine_tune) is not None,
                 "sampled": pictures if is_packed(folder) else sum(1 for _ in folder.glob("images/p*.png")),

@@ -10,6 +10,7 @@ from persongen_lib.core.store import Store
 from persongen_lib.data.concepts import load_concept
 from persongen_lib.study import Cell, load_study, resolve, run_cell
 from persongen_lib.study.notebooks import notebook_parameters
+from persongen_lib.study.results import study_status
 from persongen_lib.world.draw.concepts import write_concepts
 
 
@@ -22,6 +23,12 @@ def test_a_study_takes_concepts_at_several_places(write_study, tmp_path):
     drawn = load_concept(tmp_path / "drawn" / "dog")
     assert found["dog-at-5"].digest == drawn.digest != found["dog"].digest
     assert len(found["dog-at-5"].contexts) == 5 and found["dog-at-5"].contexts[0] == found["dog"].context
+
+
+def test_the_status_shows_what_tells_cells_apart(write_study, tmp_path):
+    study = load_study(write_study(concepts=["dog"], places=[1, 5]))
+    status = study_status(study, tmp_path / "runs")
+    assert sorted(set(status["places"])) == [1, 5] and "augment" not in status and "seeds" not in status
 
 
 @pytest.mark.parametrize(
