@@ -19,7 +19,7 @@ from persongen_lib.study.cell import DEFAULT_BACKBONE, DEFAULT_METHOD, Cell
 REQUIRED = ("concepts", "strategies")
 KEYS = (
     "description", "backbones", "loading", "fine_tunings", "concepts", "strategies", "prompts", "seeds",
-    "num_steps", "metrics", "places", "augment", "references",
+    "num_steps", "metrics", "places", "augment", "references", "claims",
 )  # fmt: skip
 SHARED = ("loading", "prompts", "num_steps", "metrics", "references")
 """Keys whose value every cell has as it is."""

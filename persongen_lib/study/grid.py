@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from persongen_lib.analysis.claims import Claim
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import FineTuneSpec
 from persongen_lib.study.cell import Cell
+from persongen_lib.study.claims import claims_of
 from persongen_lib.study.entries import cells_of, texts_in
 from persongen_lib.study.job import Job, resolve_all
 from persongen_lib.study.yaml_file import read_yaml
@@ -34,6 +36,7 @@ class Study:
         jobs: Its cells, resolved, in an order that keeps those of one fine-tuning together.
         file: The study file.
         parts: The studies that it includes, whose jobs are its own; each has a results table.
+        claims: What is claimed of its results before it is run.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Study:
     jobs: tuple[Job, ...]
     file: Path
     parts: tuple[Study, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -79,6 +83,8 @@ def load_study(name_or_file: str | Path) -> Study:
     - `augment`: a number or a list, how many pictures with generated backgrounds are trained on (0 for the concepts'
       own pictures); scores compare with the originals.
     - `prompts`, `num_steps`, `metrics`, `references`, as in `Cell`; `clip_model` and the like: the model of a metric.
+    - `claims`: what is claimed before the study is run, a list of `claim` (words), `source`, `metric`, and the label
+      `one`, whose images score `direction` (higher or lower) than those of the label `other`.
     - `description`.
 
     Or, beside `description`, only `include`: names of other studies, or files in the same folder.
@@ -144,7 +150,8 @@ def _part(name: str, path: Path) -> Study:
 def _study(values: Mapping[str, Any], path: Path) -> Study:
     jobs = resolve_all(cells_of(values, path))
     _refuse_doubles(jobs, path)
-    return Study(path.stem, _description(values, path), jobs, path)
+    claims = claims_of(values, list(dict.fromkeys(job.cell.name for job in jobs)), path)
+    return Study(path.stem, _description(values, path), jobs, path, claims=claims)
 
 
 def _description(values: Mapping[str, Any], path: Path) -> str:

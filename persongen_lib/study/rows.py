@@ -20,6 +20,7 @@ def result_rows(job: Job, sample: Path, adapter: Path, scores: pd.DataFrame) -> 
     Parameters of the strategy are columns under their own names (except schedules of scales, which only `parameters`
     holds), those of the fine-tuning have the prefix `fine_tune_`. `default` says whether the parameters are the
     backbone's defaults, and `needs_original` whether the strategy needs the weights from before the fine-tuning.
+    `places` and `augment` say how the training pictures were taken (`Cell`).
     `loading`, as JSON, is what the backbone was loaded with, where that is something. `reference_digest` is of the
     pictures that scores compare with. `picture` is the file's path under the runs folder, `fine_tune` and `sample` are
     the hashes of the runs, and `seconds` is the wall time per picture (missing where a killed run was continued).
@@ -46,6 +47,8 @@ def result_rows(job: Job, sample: Path, adapter: Path, scores: pd.DataFrame) -> 
         "class_name": concept.class_name,
         "kind": concept.kind,
         "training_context": concept.context,
+        "places": job.cell.places,
+        "augment": job.cell.augment,
     }
     origin = {
         "picture": [f"sample/{sample.name}/{file}" for file in scores["file"]],

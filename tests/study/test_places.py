@@ -67,6 +67,7 @@ def test_scores_compare_with_the_references(model, tmp_path):
     five = load_concept(tmp_path / "five" / "dog").digest
     assert second.table["reference_digest"].item() == five != second.table["concept_digest"].item()
     assert second.table["training_context"].item() == load_concept("dog").context
+    assert second.table[["places", "augment"]].iloc[0].tolist() == [1, 0]
 
 
 def test_a_notebook_is_given_the_folders_of_its_concept_and_references(model, tmp_path):
