@@ -148,7 +148,7 @@ class _Asked(Predictions):
         self.copied = tuple(name for name, part in PARTS.items() if parts[part])
 
     def adjust(self, branch, target, change) -> None:
-        self.changed += (f"text of the {branch} prompt moved towards the {target} prompt",)
+        self.changed += (f"text of the {branch} prompt moved toward the {target} prompt",)
 
     def suppress_subject(self, branches, scale) -> None:
         own = list(branches)

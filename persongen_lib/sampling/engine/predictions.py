@@ -160,7 +160,7 @@ class Predictions:
         evaluate([*theirs, *((self, branch) for branch in own)], swap)
 
     def adjust(self, branch: str, target: str, change: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """Predict a branch from now on with its text vectors changed towards those of another branch.
+        """Predict a branch from now on with its text vectors changed toward those of another branch.
 
         Args:
             branch: one of `BRANCHES`, whose text is changed.

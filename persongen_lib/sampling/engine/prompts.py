@@ -25,7 +25,7 @@ class AdjustedText:
 
     Attributes:
         own: the text.
-        target: the text that it is changed towards.
+        target: the text that it is changed toward.
         change: gives the vectors, (rows, ..., D), from those of `own` and those of `target`; hashable, as it is
             computed once.
     """

@@ -48,15 +48,15 @@ class Apg(Strategy):
         if self.guidance_scale == 1:
             return combine(predict, terms(concept=1.0))
         u, c = predict("null", "concept")
-        towards = step.clean(c, latents)
-        guidance = towards - step.clean(u, latents)
+        toward = step.clean(c, latents)
+        guidance = toward - step.clean(u, latents)
         if self.momentum:
             guidance = guidance + self.momentum * predict.memory.get("guidance", torch.zeros_like(guidance))
             predict.memory["guidance"] = guidance
         if self.norm_limit:
             norm = guidance.square().sum(_IMAGE, keepdim=True).sqrt()
             guidance = guidance * (self.norm_limit / norm.clamp(min=1e-12)).clamp(max=1)
-        along = towards.square().sum(_IMAGE, keepdim=True).clamp(min=1e-12)
-        parallel = (guidance * towards).sum(_IMAGE, keepdim=True) / along * towards
-        guided = towards + (self.guidance_scale - 1) * (guidance + (self.parallel_share - 1) * parallel)
+        along = toward.square().sum(_IMAGE, keepdim=True).clamp(min=1e-12)
+        parallel = (guidance * toward).sum(_IMAGE, keepdim=True) / along * toward
+        guided = toward + (self.guidance_scale - 1) * (guidance + (self.parallel_share - 1) * parallel)
         return step.prediction(guided, latents)

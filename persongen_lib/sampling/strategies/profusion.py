@@ -1,4 +1,4 @@
-"""ProFusion sampling: every step is refined towards the concept before it is taken."""
+"""ProFusion sampling: every step is refined toward the concept before it is taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test-time embedding adjustment: the concept prompt's vectors are moved towards the superclass prompt's."""
+"""Test-time embedding adjustment: the concept prompt's vectors are moved toward the superclass prompt's."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Tea(Strategy):
     """`u + w (c' - u)`, c' having text vectors between those of the concept prompt and of the superclass prompt.
 
     Each vector keeps its position: its norm is blended with that of the superclass prompt's vector, its direction
-    turned towards it (slerp).
+    turned toward it (slerp).
 
     Attributes:
         guidance_scale: w.
