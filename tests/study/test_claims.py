@@ -15,7 +15,14 @@ CLAIM = {
 def test_a_study_registers_claims(write_study):
     study = load_study(write_study(strategies=["base", "mixed"], concepts=["dog"], claims=[CLAIM]))
     assert study.claims == (
-        Claim(words="Mixed sampling leaks less", source="sweep", metric="leak", one="mixed", other="base", sign=-1),
+        Claim(
+            words="Mixed sampling leaks less",
+            source="sweep",
+            metric="leak",
+            one="mixed",
+            other="base",
+            sign=-1,
+        ),
     )
 
 
