@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from persongen_lib.analysis.evidence import allowed, evidence
-from persongen_lib.analysis.intervals import Interval
+from persongen_lib.analysis.evidence import allowed, evidence, of_one
+from persongen_lib.analysis.intervals import Interval, check_bootstrap
+from persongen_lib.analysis.measures import check_finite
 from persongen_lib.analysis.preferences import Preferences, Scale
-from persongen_lib.analysis.recommendation import compared, option_scores, rules
+from persongen_lib.analysis.recommendation import check_several, compared, option_scores, rules
 from persongen_lib.analysis.settings import by_setting, default_labels
 from persongen_lib.analysis.statistics import require, unit_table
 from persongen_lib.core.errors import UserError
@@ -47,19 +48,29 @@ def rank_correlation(
 
     Returns:
         The correlation, from -1 to 1, with its interval over concepts (bias-corrected, accelerated bootstrap, Efron
-        1987); concepts that both tables have are drawn together. Where no concept changes the order, the ends are
-        the quantiles of the resamples.
+        1987). If one table has all concepts of the other, these count alone, and are drawn together; else the concepts
+        of each table are drawn by themselves. Where no concept changes the order, the ends are the quantiles of the
+        resamples. NaN where all options of a table have the same mean.
 
     Raises:
-        UserError: A column is missing, or the tables share fewer than three options.
+        UserError: A column is missing or has no numbers, a table mixes models or methods, the tables share fewer than
+            three options, no concept has a score of each of them, or the confidence is not in (0, 1).
     """
+    check_bootstrap(confidence, num_resamples)
     for table in (source, target):
         require(table, ("concept", "template", metric))
+        check_finite(table, metric)
+        of_one(table, Preferences())
     units = [unit_table(_named(by_setting(table), match), metric) for table in (source, target)]
     names = [name for name in units[0] if name in units[1]]
     if len(names) < 3:
         raise UserError(f"a rank correlation needs three options in both tables, which share {len(names)}")
     one, other = (part[names].dropna() for part in units)
+    if one.empty or other.empty:
+        raise UserError(
+            f"no concept of a table has a score in {metric} of every option that both have: collect the whole study "
+            "first, or leave the options out that lack scores"
+        )
     shared = one.index.intersection(other.index)
     together = len(shared) >= max(2, min(len(one), len(other)))
     if together:
@@ -77,7 +88,7 @@ def rank_correlation(
 
     drawn = np.arange(len(a)), np.arange(len(b))
     mean = float(correlation(*drawn))
-    if min(len(a), len(b)) < 2:
+    if min(len(a), len(b)) < 2 or np.isnan(mean):
         return Interval(mean, mean, mean)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
@@ -118,8 +129,10 @@ def carried_regret(
         "carried over".
 
     Raises:
-        UserError: The tables share no two options, a name in `always` is none of them, or the target has one concept.
+        UserError: There are no preferences, the tables share no two options, a name in `always` is none of them, or the
+            target has one concept.
     """
+    check_several(preferences)
     lost: dict[str, list[pd.Series]] = {name: [] for name in ("carried over", "own", *always)}
     for wanted in preferences:
         every = [_named(evidence(table, wanted), match) for table in (source, target)]

@@ -57,7 +57,7 @@ def evidence(
             preferences name none of them.
     """
     check_options(table)
-    table = _of_one(with_prompt_right(table), preferences)
+    table = of_one(with_prompt_right(table), preferences)
     measures = (preferences.identity, preferences.text, *(["leak"] if "leak" in table else []))
     for name in dict.fromkeys(measures):
         check_measure(table, name, (ranges or {}).get(name))
@@ -78,8 +78,12 @@ def evidence(
     return by_setting(table)
 
 
-def _of_one(table: pd.DataFrame, preferences: Preferences) -> pd.DataFrame:
-    """The rows of one backbone, one way of loading it, and one fine-tuning method or all of them."""
+def of_one(table: pd.DataFrame, preferences: Preferences) -> pd.DataFrame:
+    """The rows of one backbone, one way of loading it, and one fine-tuning method or all of them.
+
+    Raises:
+        UserError: The table has several of them and the preferences do not choose, or lacks the one they name.
+    """
     if "backbone" in table:
         several = sorted(table["backbone"].dropna().unique())
         if preferences.backbone in several:
@@ -88,10 +92,7 @@ def _of_one(table: pd.DataFrame, preferences: Preferences) -> pd.DataFrame:
             raise UserError(
                 f"the table mixes the backbones {', '.join(several)}: choose one of them (--backbone)"
             )
-    if "loading" in table and table["loading"].nunique(dropna=False) > 1:
-        raise UserError(
-            "the table mixes models that were loaded in several ways: keep the rows of one loading"
-        )
+    check_loading(table)
     if preferences.method not in (None, POOLED):
         require(table, ("method",))
         check_known("fine-tuning method", [preferences.method], sorted(table["method"].dropna().unique()))
@@ -103,6 +104,14 @@ def _of_one(table: pd.DataFrame, preferences: Preferences) -> pd.DataFrame:
             "to count them alike (--method)"
         )
     return table
+
+
+def check_loading(table: pd.DataFrame) -> None:
+    """A UserError for a table whose model was loaded in several ways."""
+    if "loading" in table and table["loading"].nunique(dropna=False) > 1:
+        raise UserError(
+            "the table mixes models that were loaded in several ways: keep the rows of one loading"
+        )
 
 
 def describe(table: pd.DataFrame, preferences: Preferences) -> str:

@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import stats
 from scipy.special import ndtr, stdtrit
 
+from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
 
 ALIKE = 1 / 12
@@ -26,6 +27,7 @@ UNKNOWN = 1 / 3
 Bounds = tuple[float, float]
 UNBOUNDED = (-np.inf, np.inf)
 SHARE = (0.0, 1.0)
+MOST_RESAMPLES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def share_interval(
     Wilson 1927; the effective number of images and its degrees of freedom are those of Korn and Graubard 1998,
     "Confidence intervals for proportions with small expected number of positive counts estimated from survey data".
     """
-    _check_confidence(confidence)
+    check_bootstrap(confidence)
     size = len(units)
     if size < 2:
         return _without_width(units)
@@ -173,12 +175,12 @@ def bootstrap_interval(
         Shape (3, columns), in the unit of `units`; NaN without units.
 
     Raises:
-        UserError: The confidence is not in (0, 1).
+        UserError: The confidence is not in (0, 1), or there is no resample.
 
     Efron 1987, "Better bootstrap confidence intervals"; Hesterberg 2015, "What teachers should know about the
     bootstrap".
     """
-    _check_confidence(confidence)
+    check_bootstrap(confidence, num_resamples)
     size = len(units)
     if size < 2:
         return _without_width(units)
@@ -210,6 +212,8 @@ def _without_width(units: np.ndarray) -> np.ndarray:
     return np.stack([mean] * 3)
 
 
-def _check_confidence(confidence: float) -> None:
+def check_bootstrap(confidence: float, num_resamples: int = 1) -> None:
+    """A UserError for a confidence outside (0, 1), or a number of resamples that is no whole number from 1."""
     if not 0 < confidence < 1:
         raise UserError(f"the confidence must lie between 0 and 1, not {confidence}")
+    check_steps(num_resamples, MOST_RESAMPLES, "the number of bootstrap resamples")

@@ -42,7 +42,7 @@ def check_options(table: pd.DataFrame) -> None:
         raise UserError("the results table has no rows: run a study and collect it first")
     require(table, (*WORDS, "evaluations"))
     for name in (*WORDS, *(name for name in PLACES if name in table)):
-        _check_texts(table[name], complete=name in WORDS)
+        check_texts(table[name], complete=name in WORDS)
     for name in ("evaluations", *(["num_steps"] if "num_steps" in table else [])):
         numbers = check_numbers(table, name)
         if len(numbers) < len(table) or not (np.isfinite(numbers) & (numbers > 0)).all():
@@ -82,15 +82,25 @@ def check_measure(table: pd.DataFrame, name: str, bounds: tuple[float, float] | 
     parameters = {key for text in table["parameters"].unique() for key in _parsed(text)}
     if name in ORIGIN | parameters or name.startswith("fine_tune"):
         raise UserError(f"the column {name} says how an image was made, not how good it is: choose a measure")
-    scores = check_numbers(table, name)
-    if not np.isfinite(scores).all():
-        raise UserError(f"the column {name} of the results table has an infinite score: remove its rows")
+    scores = check_finite(table, name)
     low, high = bounds or ((0, 1) if name in SHARES else SCORE)
     if len(wrong := scores[(scores < low - SLACK) | (scores > high + SLACK)]):
         raise UserError(
             f"the column {name} of the results table must have scores from {low:g} to {high:g}, not {wrong[0]:g}: "
             "correct or remove its rows"
         )
+
+
+def check_finite(table: pd.DataFrame, name: str) -> np.ndarray:
+    """The values of a column without those that are missing, as `check_numbers`.
+
+    Raises:
+        UserError: They are no numbers, or one is infinite.
+    """
+    scores = check_numbers(table, name)
+    if not np.isfinite(scores).all():
+        raise UserError(f"the column {name} of the results table has an infinite score: remove its rows")
+    return scores
 
 
 def check_numbers(table: pd.DataFrame, name: str) -> np.ndarray:
@@ -105,7 +115,8 @@ def check_numbers(table: pd.DataFrame, name: str) -> np.ndarray:
     return known.to_numpy(float)
 
 
-def _check_texts(column: pd.Series, complete: bool) -> None:
+def check_texts(column: pd.Series, complete: bool) -> None:
+    """A UserError for a column with values that are no texts, or, where it must be `complete`, with empty cells."""
     if complete and column.isna().any():
         raise UserError(f"the column {column.name} of the results table has empty cells: fill them in")
     values = (

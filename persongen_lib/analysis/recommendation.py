@@ -197,8 +197,9 @@ def regret(
         rule, with `less_low` and `less_high`.
 
     Raises:
-        UserError: The table lacks a name in `always` or a column, or has one concept only.
+        UserError: There are no preferences, or the table lacks a name in `always` or a column, or has one concept only.
     """
+    check_several(preferences)
     lost: dict[str, list[pd.Series]] = {name: [] for name in ("recommended", *always)}
     known: dict[Preferences, tuple[pd.DataFrame, Units]] = {}
     for wanted in preferences:
@@ -220,6 +221,13 @@ def regret(
             lost[name].append(hindsight - worth[labels[name]])
     each = pd.DataFrame({name: pd.concat(parts, axis=1).mean(axis=1) for name, parts in lost.items()})
     return compared(each, **bootstrap)
+
+
+def check_several(preferences: Sequence[Preferences]) -> None:
+    """A UserError for anything but a sequence of one or more `Preferences`."""
+    several = not isinstance(preferences, Preferences) and list(preferences)
+    if not several or not all(isinstance(one, Preferences) for one in several):
+        raise UserError("the regret is the mean over preferences: give a list of one or more Preferences")
 
 
 def rules(table: pd.DataFrame, always: Sequence[str]) -> dict[str, str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from persongen_lib.augmentation.pictures import file_name, turns
 from persongen_lib.augmentation.specs import AugmentSpec, entries_of
+from persongen_lib.core.checks import check_path
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic, write_json
 from persongen_lib.data.concepts import Concept
@@ -40,8 +41,8 @@ def _write_lines(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def check_output(output: str | Path) -> None:
-    """A UserError where `output` is a file, or no folder of its own."""
-    output = Path(output)
+    """A UserError where `output` is no path, a file, or no folder of its own."""
+    output = check_path(output, "the output")
     if output == Path() or (output.exists() and not output.is_dir()):
         raise UserError(f"the output must be a folder of its own, not {str(output)!r}: give its name")
 
@@ -56,21 +57,30 @@ def export(folder: Path, output: str | Path) -> Path:
     Raises:
         UserError: the output holds something else.
     """
-    output = Path(output)
     check_output(output)
+    output, content = Path(output), {name: path.read_bytes() for name, path in _files(folder)}
     if output.is_dir() and any(output.iterdir()):
-        if _content(output) == _content(folder):
+        if _holds(output, content):
             return output
         raise UserError(f"{output} holds something else already: give another folder or remove it")
     partial_copy = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial_copy, ignore_errors=True)
-    for name, content in _content(folder).items():
-        write_atomic(partial_copy / name, content)
+    for name, whole in content.items():
+        write_atomic(partial_copy / name, whole)
     os.rename(partial_copy, output)
     return output
 
 
-def _content(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder by its path in it."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file of a folder with its path in it."""
+    return ((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+
+
+def _holds(folder: Path, content: Mapping[str, bytes]) -> bool:
+    """Whether a folder holds these files and no other; the first other one ends the search."""
+    found = 0
+    for name, path in _files(folder):
+        if name not in content or path.read_bytes() != content[name]:
+            return False
+        found += 1
+    return found == len(content)

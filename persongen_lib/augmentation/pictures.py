@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persongen_lib.augmentation.placing import Placed, faded, moved, squared
-from persongen_lib.augmentation.specs import AugmentSpec
+from persongen_lib.augmentation.specs import AugmentSpec, entries_of
+from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
 from persongen_lib.core.hashing import step_seed
 from persongen_lib.data.concepts import Concept
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MOVE = 1
 """Sets the random numbers of a placement apart from those of the noise."""
+VISIBLE = 128
+"""From this value on, a pixel of a mask belongs to the subject."""
 
 
 def turns(spec: AugmentSpec, originals: int) -> list[tuple[int, str, int]]:
@@ -57,6 +60,7 @@ def write_missing(spec: AugmentSpec, concept: Concept, backbone: LatentDiffusion
     from persongen_lib.sampling.strategies.superclass import Superclass
 
     side, wanted = backbone.image_size, turns(spec, len(concept.images))
+    originals = _originals(spec, concept, side)
     encoder, strategy = Encoder(backbone), Superclass(guidance_scale=spec.guidance_scale)
     solver = backbone.solver(spec.scheduler, spec.num_steps, backbone.latent_shape[1:])
     filled = {
@@ -71,7 +75,7 @@ def write_missing(spec: AugmentSpec, concept: Concept, backbone: LatentDiffusion
             rows = [{"template": template, "seed": seed, "original": own} for own, template, seed in batch]
             names = [file_name(start + number) for number in range(len(batch))]
             if [picture_info(folder / name) for name in names] != rows:
-                placed = [_placed(spec, concept, own, seed, side) for own, _, seed in batch]
+                placed = [_placed(spec, originals[own], seed) for own, _, seed in batch]
                 shown = [faded(mask, spec.feather) for _, mask in placed]
                 images = blended(
                     encoder,
@@ -100,9 +104,31 @@ def _write_batch(
         write_atomic(folder / name, partial(save_picture, image=image, row=row))
 
 
-def _placed(spec: AugmentSpec, concept: Concept, own: int, seed: int, side: int) -> Placed:
-    """An original and its mask as a square of this side, with the subject where the placement wants it."""
-    own_mask = concept.masks[own]
-    assert own_mask is not None, "augment_spec wants a mask for every picture"
-    picture, mask = squared(concept.images[own].convert("RGB"), own_mask, side)
-    return moved(picture, mask, step_seed(seed, MOVE)) if spec.placement == "moved" else (picture, mask)
+def _originals(spec: AugmentSpec, concept: Concept, side: int) -> list[Placed]:
+    """The originals and their masks as squares of this side.
+
+    Raises:
+        UserError: The subject of a picture is too small to be seen in the square, or nothing is around it.
+    """
+    found = []
+    for entry, image, own_mask in zip(entries_of(concept), concept.images, concept.masks, strict=True):
+        assert own_mask is not None, "augment_spec wants a mask for every picture"
+        picture, mask = squared(image.convert("RGB"), own_mask, side)
+        where = f"{entry.picture.name} of {spec.concept}"
+        if faded(mask, spec.feather).getextrema()[1] < VISIBLE:
+            raise UserError(
+                f"the subject of {where} is too small for pictures of {side} x {side} pixels with feather="
+                f"{spec.feather:g}: crop the picture and its mask around it, or give a smaller feather"
+            )
+        if mask.getextrema()[0] >= VISIBLE:
+            raise UserError(
+                f"the mask of {where} leaves no background in the square around the subject: leave the picture out, or "
+                "make its mask black beside the subject"
+            )
+        found.append((picture, mask))
+    return found
+
+
+def _placed(spec: AugmentSpec, original: Placed, seed: int) -> Placed:
+    """An original and its mask with the subject where the placement wants it."""
+    return moved(*original, step_seed(seed, MOVE)) if spec.placement == "moved" else original

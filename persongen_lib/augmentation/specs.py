@@ -78,22 +78,26 @@ class AugmentSpec(Spec):
     loading: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_steps(self.backgrounds, MOST, "the number of backgrounds")
-        check_seed(self.seed)
-        check_steps(self.num_steps)
+        whole = {
+            "backgrounds": check_steps(self.backgrounds, MOST, "the number of backgrounds"),
+            "seed": check_seed(self.seed),
+            "num_steps": check_steps(self.num_steps),
+        }
+        for name, number in whole.items():
+            object.__setattr__(self, name, number)
         check_words("class_name", self.class_name)
         check_known("placement", [self.placement], PLACEMENTS)
         for name, most in (("feather", LARGEST_FEATHER), ("grow", LARGEST_GROWTH), ("guidance_scale", 1000)):
             value = getattr(self, name)
-            whole = name != "grow" or isinstance(value, int)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not 0 <= value <= most
-                or not whole
-            ):
+            kinds = int if name == "grow" else int | float
+            if isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value <= most:
                 kind = "whole number" if name == "grow" else "number"
                 raise UserError(f"{name} must be a {kind} from 0 to {most}, not {value!r}")
+        if not isinstance(self.templates, list | tuple) or not self.templates:
+            raise UserError(
+                "templates must be a list of one or more, such as 'a photo of a {} on a beach', not "
+                f"{self.templates!r}"
+            )
         object.__setattr__(self, "templates", tuple(map(check_template, self.templates)))
         object.__setattr__(self, "scheduler", scheduler_name(self.scheduler))
         object.__setattr__(self, "loading", checked_loading(self.loading))

@@ -123,7 +123,7 @@ def _plain(option: pd.Series, preferences: Preferences) -> dict[str, Any]:
     known = {name: option.get(name) for name in ("label", "backbone", "method", "scheduler")}
     return {
         "strategy": option["strategy"],
-        "parameters": json.loads(option["parameters"]),
+        "parameters": json.loads(option["parameters"], parse_constant=lambda _: None),
         "num_steps": None if steps is None else int(steps),
         "identity": number(preferences.identity),
         "text": number(preferences.text),

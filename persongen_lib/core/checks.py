@@ -43,10 +43,8 @@ def check_known(what: str, given: Iterable[str], known: Iterable[str], where: st
     """
     known = list(known)
     if unknown := [one_line(name) for name in given if name not in known]:
-        plural = "s" if len(unknown) > 1 else ""
-        raise UserError(
-            f"unknown {what}{plural}{where}: {', '.join(unknown)}; known: {', '.join(known) or 'none'}"
-        )
+        named = what if len(unknown) == 1 else re.sub(r"(?<![aeou])y$", "ie", what) + "s"
+        raise UserError(f"unknown {named}{where}: {', '.join(unknown)}; known: {', '.join(known) or 'none'}")
 
 
 def check_once(what: str, given: Iterable[str], where: str = "") -> None:
@@ -132,19 +130,20 @@ def check_inside(name: Any, where: str) -> str:
     return name
 
 
-def check_path(value: Any, what: str) -> Path:
-    """The path of a folder that a text or a path object names.
+def check_path(value: Any, what: str, kind: str = "a folder") -> Path:
+    """The path of a folder or a file that a text or a path object names.
 
     Args:
         value: the value from outside.
         what: what the folder is, in the error, such as "the runs folder".
+        kind: "a folder" or "a file", in the error.
 
     Raises:
         UserError: another kind of value, an empty text, one with control characters, or one that is too long.
     """
     named = isinstance(value, str | os.PathLike) and str(value).strip() and not CONTROLS.search(str(value))
     if not named or any(len(part.encode()) > MAX_NAME for part in Path(value).parts):
-        raise UserError(f"{what} must be the path of a folder, not {reprlib.repr(value)}")
+        raise UserError(f"{what} must be the path of {kind}, not {reprlib.repr(value)}")
     return Path(value)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from persongen_lib.core.digests import file_digest
 from persongen_lib.core.errors import UserError
 from persongen_lib.data.captions import read_caption
-from persongen_lib.data.images import attempt, read_picture, unreadable
+from persongen_lib.data.images import attempt, check_large_enough, read_picture, unreadable
 from persongen_lib.data.layout import find_rooms, only
 from persongen_lib.data.opening import UnreadablePicture
 
@@ -45,13 +45,24 @@ class ClassPictures:
                 raise UnreadablePicture(file, (error.strerror or str(error)).lower()) from None
         return digest.hexdigest()[:12]
 
-    def images(self) -> list[Image]:
-        """The pictures in RGB; one UserError for all that can't be read."""
+    def images(self, size: tuple[int, int]) -> list[Image]:
+        """The middle of every picture in RGB, of this width and height; a large picture is not kept.
+
+        Raises:
+            UserError: Pictures that can't be read, all in one sentence, or one that is too small.
+        """
+        from PIL import ImageOps
+        from PIL.Image import Resampling
+
         broken: list[UnreadablePicture] = []
-        images = [attempt(read_picture, file, broken) for file in self.files]
+        images = []
+        for file in self.files:
+            if image := attempt(read_picture, file, broken):
+                check_large_enough(image, file)
+                images.append(ImageOps.fit(image, size, Resampling.LANCZOS))
         if broken:
             raise unreadable(broken, self.folder)
-        return [image for image in images if image is not None]
+        return images
 
     def prompts(self, class_name: str, otherwise: str) -> tuple[str, ...]:
         """The prompt of each picture: its caption, in which `{}` is the class word, or else another one."""

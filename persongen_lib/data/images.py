@@ -104,6 +104,15 @@ def attempt(read: Callable[[Path], Image], path: Path, broken: list[UnreadablePi
         return None
 
 
+def check_large_enough(image: Image, path: Path, where: str = "") -> None:
+    """A UserError for a picture with a side below `SMALLEST_SIDE`; `where` follows its path in the sentence."""
+    if min(image.size) < SMALLEST_SIDE:
+        raise UserError(
+            f"the picture {path}{where} is only {image.width} x {image.height} pixels: give one of at least "
+            f"{SMALLEST_SIDE} x {SMALLEST_SIDE}"
+        )
+
+
 def _fit(entry: Entry, image: Image, mask: Image | None) -> tuple[Image, Image | None]:
     """Picture and mask, cropped and then shrunk.
 
@@ -124,11 +133,7 @@ def _fit(entry: Entry, image: Image, mask: Image | None) -> tuple[Image, Image |
                 f"of a part of its {size} pixels"
             )
         image, mask = image.crop(entry.crop), mask and mask.crop(entry.crop)
-    if min(image.size) < SMALLEST_SIDE:
-        raise UserError(
-            f"the picture {entry.picture}{' within its crop' if entry.crop else ''} is only {image.width} x "
-            f"{image.height} pixels: give one of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}"
-        )
+    check_large_enough(image, entry.picture, " within its crop" if entry.crop else "")
     if mask and mask.getextrema()[1] < 128:
         raise UserError(
             f"the mask {entry.mask} shows nothing of the concept{' within the crop' if entry.crop else ''}: "

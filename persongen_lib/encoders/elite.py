@@ -14,7 +14,7 @@ from persongen_lib.adapters.opening import read_tensors
 from persongen_lib.core.errors import UserError
 from persongen_lib.encoders.folder import WEIGHTS, read_config
 from persongen_lib.encoders.mapper import Mapper
-from persongen_lib.encoders.towers import ConvTower, clip_tower
+from persongen_lib.encoders.towers import ClipTower, ConvTower, clip_tower
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,7 +61,7 @@ def load_encoder(folder: Path) -> EliteEncoder:
     """The encoder in a folder, frozen and in evaluation mode.
 
     Raises:
-        UserError: The folder holds none, it is damaged, or its vision tower can't be loaded.
+        UserError: The folder holds none, it is damaged, or its vision tower can't be loaded or does not fit.
     """
     config, tensors = read_config(folder), read_tensors(folder / WEIGHTS)
     parts = {
@@ -71,8 +71,9 @@ def load_encoder(folder: Path) -> EliteEncoder:
     try:
         about = config["tower"]
         words, local = Mapper.of(parts["global"]), Mapper.of(parts["local"])
+        tower: ConvTower | ClipTower
         if "widths" in about:
-            tower: nn.Module = ConvTower(about["widths"])
+            tower = ConvTower(about["widths"])
             tower.load_state_dict({name: tensor.float() for name, tensor in parts["tower"].items()})
             side = int(about["side"])
         else:
@@ -80,8 +81,16 @@ def load_encoder(folder: Path) -> EliteEncoder:
             side = tower.side
         looks = tuple(config["mean"]), tuple(config["deviation"])
         encoder = EliteEncoder(tower, words, local, side, *looks, config["generator"], config["segmenter"])
-    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError):
+    except UserError:
+        raise
+    except (ValueError, KeyError, IndexError, TypeError, RuntimeError, AttributeError):
         raise UserError(f"{folder} holds no encoder that can be read: make it again") from None
+    for mapper in (words, local):
+        if mapper.widths != tower.widths[: mapper.levels]:
+            raise UserError(
+                f"the vision tower of the encoder in {folder} has levels of the widths {list(tower.widths)}, and its "
+                f"mappers read {list(mapper.widths)}: import it again with the tower that they were trained with"
+            )
     for network in (encoder.tower, encoder.words, encoder.local):
         network.eval().requires_grad_(False)
     return encoder

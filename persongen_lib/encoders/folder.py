@@ -46,12 +46,25 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def encoder_digest(folder: Path) -> str:
-    """12 hexadecimal digits of every byte of an encoder's folder and of its vision tower; UserError if it is none."""
-    tower, weights = read_config(folder)["tower"], folder / WEIGHTS
+    """12 hexadecimal digits of every byte of an encoder's folder, of its vision tower and of its segmenter.
+
+    Raises:
+        UserError: The folder holds no encoder, or it is not known which version the vision tower has.
+    """
+    config, weights = read_config(folder), folder / WEIGHTS
+    tower, segmenter = config["tower"], segmenter_folder(folder, config["segmenter"])
     if not weights.is_file():
         raise UserError(f"the encoder in {folder} is not whole: it has no {WEIGHTS}")
-    own = [file_digest(folder / CONFIG), file_digest(weights)]
-    return short_hash(canonical_json([*own, _tower_digest(tower["source"]) if "source" in tower else ""]))
+    parts = [file_digest(folder / CONFIG), file_digest(weights)]
+    parts.append(_tower_digest(tower["source"]) if "source" in tower else "")
+    if segmenter:
+        parts += [file_digest(file) for name in (CONFIG, WEIGHTS) if (file := segmenter / name).is_file()]
+    return short_hash(canonical_json(parts))
+
+
+def segmenter_folder(folder: Path, name: str) -> Path | None:
+    """The folder of the segmenter that goes with the encoder in a folder, by its name; None if there is none."""
+    return folder.parent / name if name else None
 
 
 def _tower_digest(source: str) -> str:

@@ -29,7 +29,7 @@ class Mapper(nn.Module):
         self, widths: Sequence[int], hidden: int, out: int, projections: Mapping[str, nn.Module]
     ) -> None:
         super().__init__()
-        self.levels = len(widths)
+        self.widths, self.levels = tuple(widths), len(widths)
         for level, width in enumerate(widths):
             self.add_module(f"mapping_{level}", _network(width, hidden, out))
             self.add_module(f"mapping_patch_{level}", _network(width, hidden, out))
@@ -42,6 +42,7 @@ class Mapper(nn.Module):
 
         Raises:
             KeyError: A weight is missing.
+            IndexError: A weight has too few dimensions.
             RuntimeError: A weight has another shape than the others ask for, or is of no mapper.
         """
         first = [f"mapping_{level}.0.weight" for level in range(len(tensors))]

@@ -78,7 +78,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     tensors = {str(name): value for name, value in loaded.items()}
     try:
         mapper = Mapper.of(tensors)
-    except (KeyError, RuntimeError, AttributeError):
+    except (KeyError, IndexError, TypeError, RuntimeError, AttributeError):
         raise _no_mapper(path) from None
     if mapper.levels != len(LEVELS):
         raise _no_mapper(path)

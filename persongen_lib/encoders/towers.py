@@ -67,12 +67,14 @@ class ClipTower(nn.Module):
 
     Attributes:
         side: Pixels of a side of its pictures.
+        widths: The width of the features of each level.
     """
 
     def __init__(self, model: nn.Module, levels: Sequence[int]):
         super().__init__()
         self.model, self.levels = model, tuple(levels)
         self.side = int(model.config.image_size)
+        self.widths = (int(model.config.hidden_size),) * len(self.levels)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """Features by level, each (n, 1 + patches, width), of pictures (n, 3, side, side) normalized for CLIP."""

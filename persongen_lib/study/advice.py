@@ -45,7 +45,7 @@ def sample_command(option: pd.Series, *more: str) -> str:
     usual, own = _defaults(backbone, name, option.get("num_steps"))
     for key, flag in RUN.items():
         if pd.notna(option.get(key)) and option[key] != usual.get(key):
-            words += [flag, str(_whole(option[key]))]
+            words += [flag, str(whole(option[key]))]
     for key, value in _changed(option, own).items():
         words += ["--param", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join([*words, *more])
@@ -60,7 +60,7 @@ def why_no_command(option: pd.Series) -> str:
         strategy = make_strategy(option["strategy"], **parameters_of(option))
         loading_of(option)
         steps, scheduler = (option[key] if pd.notna(option.get(key)) else None for key in RUN)
-        steps = None if steps is None else check_steps(_whole(steps))
+        steps = None if steps is None else check_steps(whole(steps))
         scheduler = None if scheduler is None else scheduler_name(scheduler)
         if steps and scheduler:
             strategy.check_run(steps, scheduler)
@@ -152,12 +152,13 @@ def loading_of(option: pd.Series) -> dict[str, Any]:
     """
     text = option.get("loading")
     try:
-        return checked_loading(json.loads(text) if isinstance(text, str) else None)
+        given = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         raise UserError("loading in the table must be an object of names and values") from None
+    return checked_loading(given)
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """A whole number as an int, which stands as a float in a column with gaps."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

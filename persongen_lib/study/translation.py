@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from persongen_lib.analysis.evidence import check_loading
+from persongen_lib.analysis.measures import check_options
 from persongen_lib.backbones.defaults import sampling_defaults
-from persongen_lib.core.checks import some
+from persongen_lib.core.checks import check_steps, some
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
 from persongen_lib.core.parameters import Fraction, Scale, Steps, Total
 from persongen_lib.sampling.engine.specs import usual_scheduler
 from persongen_lib.sampling.engine.strategy import Strategy, make_strategy
+from persongen_lib.study.advice import parameters_of, whole
 
 MEASURED_ON = "measured_on"
 """The column of a translated table that names the model whose images were scored."""
@@ -37,8 +39,11 @@ def translated(table: pd.DataFrame, backbone: str) -> pd.DataFrame:
         which are left out.
 
     Raises:
-        UserError: The table names no backbone or several, one of the models is unknown, or no option can be translated.
+        UserError: The table is no results table, names no backbone or several, or several ways of loading it, one of
+            the models is unknown, or no option can be translated.
     """
+    check_options(table)
+    check_loading(table)
     named = table["backbone"].dropna().unique() if "backbone" in table else []
     if len(named) != 1 or "num_steps" not in table:
         raise UserError(
@@ -71,10 +76,8 @@ def translated(table: pd.DataFrame, backbone: str) -> pd.DataFrame:
 
 def _translated(option: pd.Series, source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters, steps and solver of an option on the target."""
-    strategy, measured = (
-        make_strategy(option["strategy"], **json.loads(option["parameters"])),
-        option["num_steps"],
-    )
+    strategy = make_strategy(option["strategy"], **parameters_of(option))
+    measured = check_steps(whole(option["num_steps"]))
     steps = max(1, round(measured / source["num_steps"] * target["num_steps"]))
     shares = {
         name: _share(strategy, name, value, source) for name, value in strategy.annotated(Scale).items()

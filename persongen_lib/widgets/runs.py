@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from persongen_lib.analysis.tables import read_table
-from persongen_lib.core.checks import check_known
+from persongen_lib.core.checks import check_known, check_path
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.files import write_atomic
 from persongen_lib.core.hashing import canonical_json
@@ -51,7 +51,7 @@ class RunViewer(widgets.VBox):
         source: A runs folder, a results table, or the file of one.
         runs: The folder of finished work that holds the images of a table.
         concept: The concept to begin with; None takes the first.
-        strategies: The strategies to begin with; None takes all.
+        strategies: The strategies to begin with, one or several; None takes all.
 
     Raises:
         UserError: There is nothing to show, or an argument is not valid. The viewer shows what is wrong with a run.
@@ -62,7 +62,7 @@ class RunViewer(widgets.VBox):
         source: str | Path | pd.DataFrame = "runs",
         runs: str | Path = "runs",
         concept: str | None = None,
-        strategies: Sequence[str] | None = None,
+        strategies: str | Sequence[str] | None = None,
     ) -> None:
         self.settings, self.left_out, self.runs = *_read(source, runs), source
         if not self.settings:
@@ -73,6 +73,8 @@ class RunViewer(widgets.VBox):
         concepts = sorted({one.concept for one in self.settings})
         if concept is not None:
             check_known("concept", [concept], concepts)
+        if isinstance(strategies, str):
+            strategies = [strategies]
         if strategies is not None:
             check_known("strategy", strategies, {one.strategy for one in self.settings})
         self._asked = strategies
@@ -106,8 +108,8 @@ class RunViewer(widgets.VBox):
 
     def save(self, _button: Any = None) -> None:
         """Write the images with their labels and scores into the file named beside the button."""
-        path = Path(self.file.value)
         try:
+            path = check_path(self.file.value, "the figure", "a file")
             if path.suffix not in FIGURES:
                 raise UserError(f"the file {str(path)!r} must end with one of {', '.join(FIGURES)}")
             found = [one for one in self._shown if isinstance(one[1], Image.Image)]
@@ -147,9 +149,12 @@ class RunViewer(widgets.VBox):
         )
 
     def _reference(self) -> Image.Image | None:
-        """The first reference image, of a shipped concept."""
+        """The first reference image, if the images shown are of a shipped concept and not of another of its name."""
         name = self.concept.value
-        return load_concept(name).images[0] if name in list_concepts() else None
+        if name not in list_concepts():
+            return None
+        shipped = load_concept(name)
+        return shipped.images[0] if {one.digest for one in self.chosen} <= {"", shipped.digest} else None
 
     def _scores(self, setting: Setting, path: Path) -> dict[str, float]:
         if self._from_folder and path not in setting.scores:
@@ -263,7 +268,7 @@ def _read(source: str | Path | pd.DataFrame, runs: str | Path) -> tuple[list[Set
     """The settings of a folder or a table, and what is wrong with others."""
     if isinstance(source, pd.DataFrame):
         return settings_in_table(source, runs), []
-    if Path(source).suffix in FORMATS:
+    if check_path(source, "the runs folder").suffix in FORMATS:
         return settings_in_table(read_table(source), runs), []
     return settings_in_folder(source)
 

@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from persongen_lib.analysis.measures import check_texts
 from persongen_lib.analysis.statistics import require
-from persongen_lib.core.checks import check_path
+from persongen_lib.core.checks import check_path, check_seed
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
 from persongen_lib.core.specs import FineTuneSpec, Spec
@@ -26,7 +27,9 @@ from persongen_lib.sampling.engine.specs import SampleSpec
 from persongen_lib.study.advice import loading_of, parameters_of
 
 NEEDED = ("label", "strategy", "parameters", "concept", "class_name", "template", "seed", "picture")
-RUN = ("num_steps", "scheduler", "weights", "dtype")
+TEXTS = ("strategy", "parameters", "concept", "class_name", "template")
+RUN = ("num_steps", "scheduler", "weights", "dtype", "token")
+DIGEST = "concept_digest"
 TUNED = "fine_tune_"
 NO_SETTING = ("fine_tune_seconds", "fine_tune_device")
 
@@ -45,6 +48,7 @@ class Setting:
         values: the parameters of the strategy and of the run, by name.
         images: the image file of each template and seed.
         scores: the scores of image files that are known already.
+        digest: of the concept's pictures; "" where it is not known.
     """
 
     concept: str
@@ -56,6 +60,7 @@ class Setting:
     values: dict[str, Any]
     images: dict[tuple[str, int], Path] = field(default_factory=dict)
     scores: dict[Path, dict[str, float]] = field(default_factory=dict)
+    digest: str = ""
 
     @property
     def place(self) -> list[tuple[str, float, str]]:
@@ -75,6 +80,7 @@ class Setting:
                 self.tuning,
                 self.strategy,
                 self.values,
+                self.digest,
             ]
         )
 
@@ -109,15 +115,22 @@ def settings_in_table(table: pd.DataFrame, runs: str | Path) -> list[Setting]:
         runs: The folder of finished work.
 
     Raises:
-        UserError: A column is missing, or the parameters of a row can't be read.
+        UserError: A column is missing or has cells that are empty or of another kind, the parameters of a row can't be
+            read, or a setting has two images of one prompt and seed.
     """
     require(table, NEEDED)
+    for name in (*TEXTS, *(name for name in ("backbone", "method") if name in table)):
+        check_texts(table[name], complete=name in TEXTS)
     scores = [name for name in catalogue() if name in table and is_numeric_dtype(table[name])]
     tuned = [name for name in table if name.startswith(TUNED) and name not in NO_SETTING]
     names = ["concept", "class_name", "strategy", "parameters"]
     for name in ("backbone", "method", "loading", *RUN, *tuned):
         if name in table and (name in ("backbone", "method") or table[name].nunique(dropna=False) > 1):
             names.append(name)
+    if DIGEST in table:
+        names.append(DIGEST)
+        if (table.groupby("concept", observed=True)[DIGEST].nunique() > 1).any():
+            tuned.append(DIGEST)
     rows = table[list(dict.fromkeys([*names, "template", "seed", "picture", *scores]))]
     found = []
     for _, part in rows.astype(dict.fromkeys(names, object)).groupby(names, dropna=False, sort=False):
@@ -128,15 +141,22 @@ def settings_in_table(table: pd.DataFrame, runs: str | Path) -> list[Setting]:
             one["class_name"],
             known.get("backbone", ""),
             known.get("method", ""),
-            {name.removeprefix(TUNED): value for name, value in known.items() if name.startswith(TUNED)},
+            {name.removeprefix(TUNED): known[name] for name in tuned if name in known},
             one["strategy"],
             {**parameters_of(one), **loading_of(one), **{name: known[name] for name in RUN if name in known}},
+            digest=known.get(DIGEST, ""),
         )
         for template, seed, picture, *values in part[["template", "seed", "picture", *scores]].itertuples(
             index=False
         ):
             path = picture_path(runs, picture)
-            setting.images[template, int(seed)] = path
+            key = template, check_seed(_plain(seed), "the seed of a row of the table")
+            if setting.images.get(key, path) != path:
+                raise UserError(
+                    f"the table has two images of {one['strategy']} on {one['concept']} with {template!r} and seed "
+                    f"{seed} that nothing tells apart: keep one of them"
+                )
+            setting.images[key] = path
             setting.scores[path] = {k: float(v) for k, v in zip(scores, values, strict=True) if pd.notna(v)}
         found.append(setting)
     return _joined(found)
@@ -192,24 +212,24 @@ def told_apart(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
 
 def _sampled(spec: SampleSpec, folder: Path) -> Setting:
     """The setting of a sample run."""
-    own = spec.to_dict()
+    own, tuned = spec.to_dict(), spec.fine_tune
     left = {
         "fine_tune",
         "backbone",
         "strategy",
-        "token",
         "class_name",
         "prompts",
         "seeds",
         "parameters",
         "loading",
     }
+    if tuned and tuned.token == spec.token:
+        left.add("token")
     images = {
         (template, seed): folder / picture_name(place, seed)
         for place, template in enumerate(spec.prompts)
         for seed in spec.seeds
     }
-    tuned = spec.fine_tune
     return Setting(
         tuned.concept if tuned else f"{spec.class_name}, no concept of the runs folder",
         spec.class_name,
@@ -223,6 +243,7 @@ def _sampled(spec: SampleSpec, folder: Path) -> Setting:
             **{k: v for k, v in own.items() if k not in left and v not in ("", None)},
         },
         images,
+        digest=tuned.concept_digest if tuned else "",
     )
 
 

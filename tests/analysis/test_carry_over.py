@@ -6,6 +6,7 @@ import pytest
 
 from persongen_lib.analysis.carry_over import carried_regret, rank_correlation
 from persongen_lib.analysis.preferences import Preferences
+from persongen_lib.analysis.recommendation import regret
 from persongen_lib.core.errors import UserError
 
 IDENTITY = {"base": 0.9, "mixed": 0.7, "masked": 0.6, "far": 0.1}
@@ -60,3 +61,41 @@ def test_following_another_tables_recommendation_costs_what_it_costs():
     assert none.set_index("rule").loc[["carried over", "own"], "mean"].tolist() == pytest.approx([0, 0])
     with pytest.raises(UserError, match="share no two options"):
         carried_regret(table({"base": 0.1}), target, [Preferences()])
+
+
+def test_all_options_alike_have_no_order():
+    flat = rank_correlation(table(noise=0.1), table().assign(identity=0.5), "identity")
+    assert np.isnan([flat.mean, flat.low, flat.high]).all()
+
+
+def test_each_concept_without_a_score_of_one_option_leaves_none():
+    gaps = table(concepts=4)
+    gaps.loc[[0, 5, 10, 15], "identity"] = np.nan
+    with pytest.raises(UserError, match="no concept of a table has a score in identity of every option"):
+        rank_correlation(table(), gaps, "identity")
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"identity": "good"}, {}, "identity .* must have numbers, not 'good'"),
+        ({"identity": np.inf}, {}, "an infinite score"),
+        ({"method": ["a", "b"] * 16}, {}, "has images of the fine-tuning methods a, b"),
+        ({"backbone": ["a", "b"] * 16}, {}, "mixes the backbones a, b"),
+        ({}, {"confidence": 95}, "the confidence must lie between 0 and 1, not 95"),
+        ({}, {"num_resamples": 0}, "number of bootstrap resamples must be a whole number from 1"),
+    ],
+)
+def test_what_has_no_rank_correlation_is_refused(changes, options, message):
+    with pytest.raises(UserError, match=message):
+        rank_correlation(table(), table().assign(**changes), "identity", **options)
+
+
+@pytest.mark.parametrize("preferences", [[], Preferences(), ["text"]])
+def test_a_regret_is_over_preferences(preferences):
+    for found in (
+        lambda: carried_regret(table(), table(), preferences),
+        lambda: regret(table(), preferences),
+    ):
+        with pytest.raises(UserError, match="give a list of one or more Preferences"):
+            found()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -291,11 +292,56 @@ def test_places_where_the_concept_was_photographed_are_left_out(rex, model):
         ({"prompts": "nowhere.txt"}, "no prompts in 'nowhere.txt'"),
         ({"num_steps": 0}, "steps"),
         ({"seed": -1}, "seed"),
+        ({"backgrounds": 2.0}, "the number of backgrounds"),
     ],
 )
 def test_wrong_values_are_refused(rex, model, changes, message):
     with pytest.raises(UserError, match=message):
         small(rex, model, **changes)
+
+
+def test_numpys_whole_numbers_name_the_same_augmentation(rex, model):
+    given = {"backgrounds": 4, "seed": 3, "num_steps": 2}
+    numbers = {name: np.int64(value) for name, value in given.items()}
+    assert small(rex, model, **numbers).hash == small(rex, model, **given).hash
+    for templates in ([], "a {}", None):
+        with pytest.raises(UserError, match="templates must be a list of one or more"):
+            AugmentSpec.from_dict({**small(rex, model).to_dict(), "templates": templates})
+
+
+@pytest.mark.parametrize(
+    ("box", "changes", "message"),
+    [
+        ((90, 90, 94, 94), {}, "0.png of far is too small for pictures of 16 x 16 pixels with feather=0.008"),
+        ((80, 80, 120, 120), {"feather": 0.1}, "too small .* with feather=0.1: .* or give a smaller feather"),
+        ((-200, -200, 400, 400), {}, "the mask of 0.png of far leaves no background"),
+    ],
+)
+def test_a_picture_without_a_subject_or_without_a_background_is_refused(
+    model, tmp_path, box, changes, message
+):
+    (tmp_path / "far" / "masks").mkdir(parents=True)
+    picture(0, (200, 200)).save(tmp_path / "far" / "0.png")
+    disc(box, (200, 200)).save(tmp_path / "far" / "masks" / "0.png")
+    far = load_concept(tmp_path / "far", "dog")
+    with pytest.raises(UserError, match=message):
+        augment(small(far, model, **changes), far, Runtime.at(tmp_path / "runs", "cpu"))
+    assert not [*(tmp_path / "runs").rglob("*.png")]
+
+
+def test_a_large_folder_in_the_place_of_the_output_is_not_read(tmp_path, monkeypatch):
+    for name, size in (("a", 1), ("b", 9)):
+        (tmp_path / "made").mkdir(exist_ok=True)
+        (tmp_path / "home").mkdir(exist_ok=True)
+        (tmp_path / "made" / name).write_bytes(b"x" * size)
+        (tmp_path / "home" / f"{name}.mine").write_bytes(b"x" * size)
+    read, opened = Path.read_bytes, []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path) or read(path))
+    with pytest.raises(UserError, match="home holds something else already"):
+        export(tmp_path / "made", tmp_path / "home")
+    assert {path.parent.name for path in opened} == {"made"}
+    with pytest.raises(UserError, match="the output must be the path of a folder, not 3"):
+        export(tmp_path / "made", 3)
 
 
 def test_masks_are_needed_and_made_pictures_are_no_originals(rex, model, tmp_path):

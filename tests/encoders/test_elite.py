@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +264,8 @@ class Harmful:
     [
         (Harmful(), "could run code"),
         ({"mapping_0.0.weight": torch.zeros(2, 2)}, "holds no mapper of ELITE"),
+        ({"mapping_0.0.weight": torch.zeros(2), "mapping_0.6.weight": torch.zeros(2)}, "holds no mapper"),
+        ({"mapping_0.0.weight": torch.zeros(2, 2), "mapping_0.6.weight": torch.tensor(1.0)}, "holds no map"),
         ([1, 2], "holds no mapper of ELITE"),
     ],
 )
@@ -304,6 +307,36 @@ def test_the_encoder_is_part_of_what_the_fine_tuning_is(imported, pictures, tmp_
         hashes.add(spec.hash)
     assert len(hashes) == 2
     assert load_encoder(case.encoder).side == 32
+
+
+def test_a_vision_tower_that_is_gone_or_of_another_width_is_named(imported, tmp_path):
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    case = imported("sd")
+    config = CLIPVisionConfig(
+        hidden_size=8, intermediate_size=8, num_hidden_layers=17, num_attention_heads=2, image_size=32,
+        patch_size=4,
+    )  # fmt: skip
+    CLIPVisionModel(config).save_pretrained(tmp_path / "narrow")
+    encoder = import_released(*case.paths, tmp_path / "encoder", str(tmp_path / "narrow"))
+    with pytest.raises(
+        UserError, match=r"widths \[8, 8, .*mappers read \[12, 12, .*with the tower that they"
+    ):
+        load_encoder(encoder)
+    shutil.rmtree(tmp_path / "narrow")
+    with pytest.raises(UserError, match="the vision tower .*narrow can't be loaded"):
+        load_encoder(encoder)
+
+
+def test_the_segmenter_is_part_of_what_the_encoder_is(tmp_path):
+    folder, digests = tmp_path / "encoder", []
+    config = {"tower": {"widths": [8]}, "mean": [0], "deviation": [1], "generator": ""}
+    for name, content in (("", b"0"), ("segmenter", b"0"), ("segmenter", b"1"), ("segmenter", b"0")):
+        write_encoder(folder, {"x": torch.zeros(1)}, config | {"segmenter": name})
+        (tmp_path / "segmenter").mkdir(exist_ok=True)
+        (tmp_path / "segmenter" / "model.safetensors").write_bytes(content)
+        digests.append(encoder_digest(folder))
+    assert len(set(digests)) == 3 and digests[1] == digests[3]
 
 
 def test_a_vision_tower_whose_version_is_not_known_is_refused(tmp_path):

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import yaml
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from tiny import save_pictures, tiny_backbone, tiny_pipeline
 
@@ -76,6 +76,18 @@ def test_the_key_changes_with_every_byte_and_the_training_wants_those_pictures(s
     (folder / "1.txt").unlink()
     shutil.copy(folder / "0.png", folder / "9.png")
     assert spec(num_class_images=4).parameters["class_digest"] != first.parameters["class_digest"]
+
+
+def test_only_the_size_that_is_learned_is_kept_and_tiny_pictures_are_refused(tmp_path):
+    folder = save_pictures(tmp_path, 2, 200)
+    found = find_class_pictures(folder, 2)
+    for image, file in zip(found.images((32, 24)), found.files, strict=True):
+        assert image.size == (32, 24)
+        expected = ImageOps.fit(Image.open(file).convert("RGB"), (32, 24), Image.Resampling.LANCZOS)
+        assert image.tobytes() == expected.tobytes()
+    Image.new("RGB", (40, 15)).save(folder / "1.png")
+    with pytest.raises(UserError, match="1.png is only 40 x 15 pixels: give one of at least 16 x 16"):
+        find_class_pictures(folder, 2).images((32, 32))
 
 
 def test_pictures_are_spread_over_the_names(tmp_path):

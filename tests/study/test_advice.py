@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shlex
 from argparse import ArgumentParser
 
@@ -89,6 +90,11 @@ def test_what_the_model_was_loaded_with_is_said(tmp_path):
 @pytest.mark.parametrize("loading", ["{", "[1]", '{"weights": 1}', '{"variant": 1}', "7", *NAMES])
 def test_a_loading_that_is_none_has_no_command(loading):
     assert why_no_command(option("base", {}, loading=loading)).startswith("There is no command")
+
+
+def test_a_wrong_option_of_loading_is_named():
+    row = option("base", {}, loading='{"variant": 1}')
+    assert why_no_command(row).endswith("variant must be a name such as 'fp16', not 1")
 
 
 def test_a_backbone_that_is_not_here_has_all_parameters_said():
@@ -284,6 +290,42 @@ def test_what_can_not_be_translated_is_told():
         assert set(translated(rows, "sd2")["label"]) == {"base, 17 steps", "mixed 1 + 2.5", "switching"}
     with pytest.raises(UserError, match="from a table of one backbone"):
         translated(rows.drop(columns="backbone"), "sd2")
+    rows["num_steps"] = rows["num_steps"].astype(float).replace(17, 17.5)
+    with pytest.warns(UserWarning, match="base, 17 steps .the number of steps must be a whole number"):
+        assert set(translated(rows, "sd2")["label"]) == {"mixed 1 + 2.5", "switching"}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("parameters", "{", "must be a JSON object"),
+        ("parameters", "[1]", "must be a JSON object"),
+        ("parameters", None, "has empty cells"),
+        ("num_steps", None, "num_steps of the results table must have a number above 0"),
+        ("num_steps", 0, "num_steps of the results table must have a number above 0"),
+        ("num_steps", "many", "must have numbers"),
+        ("evaluations", "x", "must have numbers"),
+        ("loading", '{"variant":"fp16"}', "loaded in several ways"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_not_translated(column, value, message, tmp_path, capsys):
+    rows = measured(loading=None).astype({column: object})
+    rows.loc[rows["label"] == "base", column] = value
+    rows.to_csv(tmp_path / "own.csv", index=False)
+    assert cli.main(["recommend", "--results", str(tmp_path / "own.csv"), "--backbone", "sd2"]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_json_for_other_programs_has_no_nan(tmp_path, capsys):
+    rows = measured(parameters='{"guidance_scale": NaN}', strategy="base", label="base", num_steps=25)
+    rows.drop_duplicates("concept").to_csv(tmp_path / "own.csv", index=False)
+    assert cli.main(["recommend", "--results", str(tmp_path / "own.csv"), "--json"]) == 0
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    (found,) = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert found["parameters"] == {"guidance_scale": None}
 
 
 def test_an_answer_says_on_which_model_it_rests(tmp_path, capsys):

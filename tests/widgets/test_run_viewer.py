@@ -19,6 +19,7 @@ from persongen_lib.sampling.engine import contact_sheets
 from persongen_lib.sampling.engine.contact_sheets import pack, picture_name
 from persongen_lib.widgets import RunViewer
 from persongen_lib.widgets import runs as viewer_file
+from persongen_lib.widgets.settings import settings_in_folder, settings_in_table
 
 SNOW, BEACH = "a photo of a {} in the snow", "a photo of a {} on the beach"
 CHOSEN = {
@@ -164,6 +165,50 @@ def test_a_table_is_a_source_and_has_its_own_scores(store, tmp_path):
         assert "leak rate 0.75" in viewer.pictures.value and "identity" not in viewer.pictures.value
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("seed", 0.5, "the seed of a row of the table must be one whole number"),
+        ("seed", None, "the seed of a row"),
+        ("concept", None, "the column concept of the results table has empty cells"),
+        ("class_name", 7, "the column class_name of the results table must have texts, not 7"),
+        ("method", 7, "the column method of the results table must have texts"),
+        (
+            "picture",
+            "sample/other/p00_s0000.png",
+            "two images of base on dog with .* and seed 0 that nothing",
+        ),
+    ],
+)
+def test_a_row_that_is_no_image_is_refused(store, column, value, message):
+    table = rows_of_a_table().astype({column: object})
+    table = pd.concat([table, table.head(1).assign(**{column: [value]})])
+    with pytest.raises(UserError, match=message):
+        RunViewer(table, store.root)
+
+
+def test_images_of_two_placeholders_are_two_settings(tmp_path):
+    of = [sample_spec("base", [SNOW], [0], 5, class_name="dog", token=token) for token in ("sks", "ohwx")]
+    store = Store(tmp_path)
+    for spec in of:
+        store.ensure("sample", spec, lambda folder: None)
+    found, wrong = settings_in_folder(tmp_path)
+    assert {one.values["token"] for one in found} == {"sks", "ohwx"} and len(found) == 2 and not wrong
+    table = rows_of_a_table().head(4)
+    both = pd.concat(
+        [table.assign(token="a"), table.assign(token="b", picture="sample/" + table["strategy"])]
+    )
+    assert [one.values["token"] for one in settings_in_table(both, tmp_path)] == ["a", "b"]
+
+
+def test_the_reference_is_not_that_of_another_concept_of_the_name(store):
+    table, digest = rows_of_a_table(), load_concept("dog").digest
+    known = RunViewer(table.assign(concept_digest=digest), store.root, concept="dog", strategies=["base"])
+    assert len(drawn(known)) == 2 and "reference of dog" in known.pictures.value
+    own = RunViewer(table.assign(concept_digest="0" * 12), store.root, concept="dog", strategies=["base"])
+    assert len(drawn(own)) == 1 and "reference" not in own.pictures.value
+
+
 def test_the_prompt_that_most_settings_have_is_shown_first(store):
     table = rows_of_a_table()
     few = table[(table["concept"] == "dog") & ~((table["strategy"] == "mixed") & (table["template"] == SNOW))]
@@ -188,6 +233,9 @@ def test_runs_that_are_broken_or_gone_are_a_sentence(store):
         ({"concept": "dgo"}, "unknown concept"),
         ({"strategies": ["mixd"]}, "unknown strategy"),
         ({"source": pd.DataFrame({"label": ["a"]})}, "has no column"),
+        ({"source": None}, "must be the path of a folder, not None"),
+        ({"strategies": "mixd"}, "unknown strategy: mixd; known:"),
+        ({"strategies": ["mixd", "bas"]}, "unknown strategies: mixd, bas"),
     ],
 )
 def test_what_can_not_be_shown_is_refused_in_a_sentence(store, given, words):
@@ -204,6 +252,9 @@ def test_the_figure_is_saved_with_what_is_shown(store, tmp_path):
     viewer.file.value = str(tmp_path / "figure.exe")
     viewer.button.click()
     assert "must end with" in viewer.message.value and not (tmp_path / "figure.exe").exists()
+    viewer.file.value = "a\x00.png"
+    viewer.button.click()
+    assert "must be the path of a file" in viewer.message.value
 
 
 def test_a_static_page_has_the_images_and_no_dead_controls(store):

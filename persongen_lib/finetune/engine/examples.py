@@ -149,7 +149,7 @@ def class_examples(
     prompt = Prompts(method.template, spec.token, spec.class_name)["superclass"]
     if method.class_images:
         given = method.own_class_images()
-        latents = _latents(backbone, given.images(), (side, side))
+        latents = _latents(backbone, given.images((side, side)), (side, side))
         return Examples(latents, given.prompts(spec.class_name, prompt))
     own = None if side == backbone.image_size else side
     pictures = sample_spec(

@@ -94,11 +94,14 @@ def _beside(backbone: str | Path) -> Path | None:
 
 def _masks(concept: Concept, encoder: EliteEncoder, folder: Path) -> Sequence[Image]:
     """A mask of every image: the concept's own, or the segmenter's that goes with the encoder."""
+    from persongen_lib.encoders.folder import segmenter_folder
+
     masks = list(concept.masks)
     missing = [number for number, mask in enumerate(masks) if mask is None]
     if not missing:
         return masks
-    if not encoder.segmenter:
+    segmenter = segmenter_folder(folder, encoder.segmenter)
+    if segmenter is None:
         raise UserError(
             f"elite needs a mask for every picture of {concept.name}: put them into {concept.folder}/masks under the "
             "names of the pictures, white where the concept is"
@@ -107,10 +110,13 @@ def _masks(concept: Concept, encoder: EliteEncoder, folder: Path) -> Sequence[Im
 
     from persongen_lib.world.models.segmenter import load_segmenter
 
-    found, _ = load_segmenter(folder.parent / encoder.segmenter)(
-        [concept.images[number] for number in missing]
-    )
-    for number, mask in zip(missing, found, strict=True):
-        image = Image.fromarray((255 * (mask > 0.5)).byte().numpy())
+    found, _ = load_segmenter(segmenter)([concept.images[number] for number in missing])
+    for number, mask in zip(missing, found > 0.5, strict=True):
+        if not mask.any():
+            raise UserError(
+                f"the segmenter of the encoder finds no subject in picture {number + 1} of {concept.name}: give a mask "
+                f"for it in {concept.folder}/masks, white where the concept is, or leave the picture out"
+            )
+        image = Image.fromarray((255 * mask).byte().numpy())
         masks[number] = image.resize(concept.images[number].size, Image.Resampling.NEAREST)
     return masks
