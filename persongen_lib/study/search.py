@@ -15,7 +15,7 @@ from persongen_lib.core.hashing import canonical_json
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import Spec
 from persongen_lib.core.tables import write_table
-from persongen_lib.study.cell import Cell
+from persongen_lib.study.cell import Cell, check_cell
 from persongen_lib.study.job import Job, resolve_all, training_lengths
 from persongen_lib.study.run import run_job
 from persongen_lib.study.search_space import STARTS, STRATEGY, longest_run, parameters_of, space
@@ -63,6 +63,8 @@ class Search:
     def __post_init__(self) -> None:
         from persongen_lib.evaluation.metric import catalogue
 
+        for cell in self.cells:
+            check_cell(cell)
         if len({canonical_json([cell.backbone, dict(cell.loading)]) for cell in self.cells}) != 1:
             raise UserError("a search needs at least one concept, and one backbone for all of them")
         check_once("concept", [str(cell.concept) for cell in self.cells])
