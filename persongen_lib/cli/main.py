@@ -24,6 +24,7 @@ COMMANDS = {
     "import-elite": ("persongen_lib.cli.import_elite", "read the released mappers of ELITE for SD 1.4"),
     "evaluate": ("persongen_lib.cli.evaluate", "measure the pictures of a folder"),
     "study": ("persongen_lib.cli.study", "run and collect a whole study from a file"),
+    "search": ("persongen_lib.cli.search", "look for schedules of guidance at one cost"),
     "recommend": ("persongen_lib.cli.recommend", "say which strategy to use, by a study's results"),
     "store": ("persongen_lib.cli.store", "check that finished work is what was written"),
     "world": ("persongen_lib.cli.world", "render the micro-world and train its models"),

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     Scale = Any
     Steps = Any
     Interval = Any
+    Knots = Any
 else:
     Scale = float | tuple[float, ...] | Total
     """A guidance scale: one number, a schedule of one number per step, or a share of the usual total guidance."""
@@ -51,13 +52,18 @@ else:
     """A number of steps, or a fraction of those that the run has."""
     Interval = tuple[float, float] | None
     """Two numbers from 0, the lower one first, or None for no limits."""
+    Knots = tuple[float | Total, ...]
+    """A guidance scale at moments of a run, evenly spaced from its first step to its last: numbers, or shares."""
+
+MOST_KNOTS = 16
+"""The largest number of knots of a guidance scale."""
 
 
 @dataclass(frozen=True)
 class Parameters:
     """Base whose fields are checked by their annotations.
 
-    These may be float, Scale, int (not negative), Steps, Interval, bool, str or Literal.
+    These may be float, Scale, Knots, int (not negative), Steps, Interval, bool, str or Literal.
     """
 
     name: ClassVar[str] = ""
@@ -71,11 +77,7 @@ class Parameters:
 
     def parameters(self) -> dict[str, Any]:
         """Every parameter by name, defaults included; relative ones as text, such as "50%"."""
-        return {
-            field.name: str(value) if isinstance(value, Total | Fraction) else value
-            for field in dataclasses.fields(self)
-            for value in [getattr(self, field.name)]
-        }
+        return {field.name: _replaced(getattr(self, field.name), str) for field in dataclasses.fields(self)}
 
     def annotated(self, hint: Any) -> dict[str, Any]:
         """The parameters with this annotation, such as `Steps`, by name."""
@@ -86,15 +88,30 @@ class Parameters:
 
     def resolved(self, guidance_scale: float, num_steps: int) -> Self:
         """With numbers in the place of shares of the total guidance and fractions of the steps."""
+
+        def number(value: Total | Fraction) -> float | int:
+            if isinstance(value, Total):
+                return round(value.share * guidance_scale, 9)
+            return math.floor(round(value.share * num_steps, 9) + 0.5)
+
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         numbers: dict[str, Any] = {
-            name: round(value.share * guidance_scale, 9)
-            if isinstance(value, Total)
-            else math.floor(round(value.share * num_steps, 9) + 0.5)
-            for name, value in values.items()
-            if isinstance(value, Total | Fraction)
+            name: _replaced(value, number) for name, value in values.items() if _is_relative(value)
         }
         return dataclasses.replace(self, **numbers) if numbers else self
+
+
+def _is_relative(value: Any) -> bool:
+    """Whether a parameter's value is a share or a fraction, or has one among its knots."""
+    several = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(one, Total | Fraction) for one in several)
+
+
+def _replaced(value: Any, change: Callable[[Any], Any]) -> Any:
+    """The value, with what `change` makes of shares and fractions in their place."""
+    if isinstance(value, tuple) and _is_relative(value):
+        return tuple(_replaced(one, change) for one in value)
+    return change(value) if isinstance(value, Total | Fraction) else value
 
 
 @functools.cache
@@ -106,6 +123,8 @@ def _checked(owner: str, name: str, hint: Any, value: Any) -> Any:
     number = _is_number(value)
     if hint == Scale and (scale := _checked_scale(value)) is not None:
         return scale
+    if hint == Knots and (knots := _checked_knots(value)) is not None:
+        return knots
     if hint == Steps and (steps := _checked_steps(value)) is not None:
         return steps
     if hint == Interval and (value is None or _is_interval(value)):
@@ -120,6 +139,7 @@ def _checked(owner: str, name: str, hint: Any, value: Any) -> Any:
         return value
     allowed = {
         Scale: "a number, a list of one number per step, or a share of the usual total such as '50%'",
+        Knots: f"1 to {MOST_KNOTS} numbers, or shares of the usual total such as '50%', in a list or between commas",
         Steps: "a whole number, 0 or more, or a share of the steps such as '20%'",
         Interval: "two numbers from 0, the lower one first, such as [0.28, 5.42]",
         float: "a number",
@@ -140,6 +160,26 @@ def _checked_scale(value: Any) -> float | tuple[float, ...] | Total | None:
     if isinstance(value, list | tuple) and value:
         return tuple(float(one) for one in value) if all(map(_is_number, value)) else None
     return float(value) if _is_number(value) else None
+
+
+def _checked_knots(value: Any) -> tuple[float | Total, ...] | None:
+    """A tuple of numbers and shares, or None where `value` is neither such a list nor a text of one."""
+    several = value.split(",") if isinstance(value, str) else value
+    if not isinstance(several, list | tuple):
+        several = [several]
+    knots = [_checked_scale(_from_text(one)) for one in several]
+    if not 0 < len(knots) <= MOST_KNOTS:
+        return None
+    found = tuple(knot for knot in knots if isinstance(knot, float | Total))
+    return found if len(found) == len(knots) else None
+
+
+def _from_text(value: Any) -> Any:
+    """The number that a text is; every other value as it is."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _checked_steps(value: Any) -> int | Fraction | None:

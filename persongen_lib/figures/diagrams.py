@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.figures.steps import PARTS, GuidedStep, Scales, guided_steps
 from persongen_lib.figures.style import LOOKS, WIDTH, styled
+from persongen_lib.sampling.engine.steps import PARTS, GuidedStep, Scales, guided_steps
 
 if TYPE_CHECKING:
     from persongen_lib.sampling.engine.predictions import Branch

@@ -9,5 +9,6 @@ _NAMES = {
     "persongen_lib.study.local": ["Failure", "run_study"],
     "persongen_lib.study.results": ["collect", "study_status"],
     "persongen_lib.study.run": ["CellRun", "follow", "run_cell"],
+    "persongen_lib.study.search": ["Search", "run_search"],
 }
 __getattr__, __dir__, __all__ = public(__name__, _NAMES)

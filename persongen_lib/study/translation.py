@@ -14,7 +14,7 @@ from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.core.checks import check_steps, some
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
-from persongen_lib.core.parameters import Fraction, Scale, Steps, Total
+from persongen_lib.core.parameters import Fraction, Knots, Scale, Steps, Total
 from persongen_lib.sampling.engine.specs import usual_scheduler
 from persongen_lib.sampling.engine.strategy import Strategy, make_strategy
 from persongen_lib.study.advice import parameters_of, whole
@@ -82,11 +82,15 @@ def _translated(option: pd.Series, source: Mapping[str, Any], target: Mapping[st
     shares = {
         name: _share(strategy, name, value, source) for name, value in strategy.annotated(Scale).items()
     }
+    knots = {
+        name: tuple(_share(strategy, name, one, source) for one in value)
+        for name, value in strategy.annotated(Knots).items()
+    }
     fractions = {
         name: value if isinstance(value, Fraction) else Fraction(min(1.0, value / measured))
         for name, value in strategy.annotated(Steps).items()
     }
-    relative = make_strategy(strategy.name, **{**strategy.parameters(), **shares, **fractions})
+    relative = make_strategy(strategy.name, **{**strategy.parameters(), **shares, **knots, **fractions})
     made = relative.resolved(target["guidance_scale"], steps)
     scheduler = usual_scheduler(made, target)
     made.check_run(steps, scheduler)

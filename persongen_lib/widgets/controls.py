@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import ipywidgets as widgets
 
-from persongen_lib.core.parameters import Scale, Steps
+from persongen_lib.core.parameters import Knots, Scale, Steps
 from persongen_lib.sampling.engine.specs import default_strategy
 
 COUNT = 3
@@ -58,4 +58,6 @@ def _control(name: str, hint: Any, value: Any, num_steps: int, strongest: float)
         return widgets.Checkbox(**about)
     if typing.get_origin(hint) is Literal:
         return widgets.Dropdown(options=typing.get_args(hint), **about)
+    if hint == Knots:
+        about["value"] = ", ".join(map(str, value))
     return widgets.Text(continuous_update=False, **about)

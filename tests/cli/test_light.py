@@ -9,7 +9,7 @@ from persongen_lib.backbones import devices
 @pytest.mark.parametrize(
     "command",
     ["--help", "--version", "sample --help", "study --help", "finetune --help", "evaluate --help", "export --help",
-     "store check", "recommend --results sweep", "data concepts", "data prompts"],
+     "search --help", "store check", "recommend --results sweep", "data concepts", "data prompts"],
 )  # fmt: skip
 def test_commands_that_compute_nothing_import_no_torch(tmp_path, command):
     (tmp_path / "runs").mkdir()

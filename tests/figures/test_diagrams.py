@@ -13,8 +13,8 @@ from persongen_lib import figures, list_strategies, make_strategy
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.parameters import Scale
 from persongen_lib.figures.diagrams import BRANCH_COLORS
-from persongen_lib.figures.steps import guided_steps
 from persongen_lib.sampling import sample
+from persongen_lib.sampling.engine.steps import guided_steps
 from persongen_lib.sampling.engine.strategy import Strategy
 
 C, S = ("concept", "personalized"), ("superclass", "personalized")

@@ -43,6 +43,7 @@ BASE = {
     ("export",): {"adapter": "adapter", "output": "exported", "device": "cpu"},
     ("evaluate",): {"folder": "sampled", "concept": "rex", "class_name": "dog", "metrics": "color", "device": "cpu"},
     ("study",): {"action": "status", "study": "study.yaml", "runs": "runs", "device": "cpu"},
+    ("search",): {"concepts": "nowhere", "backbone": "model", "device": "cpu", "runs": "runs"},
     ("plan",): {"backbone": "model"},
     ("recommend",): {"results": "phenomenon"},
     ("benchmark",): {"backbone": "model", "device": "cpu", "steps": "1", "pictures": "1", "repeats": "1",

@@ -59,7 +59,7 @@ def interval(folder, monkeypatch):
 
 
 def test_it_is_listed_after_the_others_and_in_the_help(interval, capsys):
-    assert list_strategies()[-1] == interval and len(list_strategies()) == len(STRATEGIES._classes) == 18
+    assert list_strategies()[-1] == interval and len(list_strategies()) == len(STRATEGIES._classes) == 19
     with pytest.raises(SystemExit):
         main(["sample", "--help"])
     assert interval in capsys.readouterr().out

@@ -21,6 +21,9 @@ SHORT = {
     "photoswap": {
         "self_attention_output_steps": 1, "cross_attention_map_steps": 2, "self_attention_map_steps": 3,
     },
+    "searched": {
+        "concept_knots": [0, 3], "superclass_knots": [2, 1], "switch_step": 2, "quantile": 0.7,
+    },
     "switching": {"switch_step": 2},
 }  # fmt: skip
 """Parameters that make each strategy do all it does within STEPS steps."""
@@ -353,7 +356,7 @@ def test_a_constant_schedule_is_its_number(backbone, name):
     scales = {key: value for key, value in strategy.parameters().items() if key.endswith("_scale")}
     assert scales
     constant = {key: [value] * STEPS for key, value in scales.items()}
-    scheduled = run(backbone, name, parameters={**SHORT.get(name, {}), **constant})
+    scheduled = run(backbone, name, parameters={**strategy.parameters(), **constant})
     plain = run(backbone, strategy)
     assert torch.equal(scheduled.latents, plain.latents)
     assert scheduled.evaluations == plain.evaluations

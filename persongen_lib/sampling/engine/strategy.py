@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.parameters import Interval, Parameters, Registry, Scale, Steps
+from persongen_lib.core.parameters import Interval, Knots, Parameters, Registry, Scale, Steps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,9 +57,9 @@ class Strategy(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value in self.annotated(Scale).items():
-            numbers = value if isinstance(value, tuple) else (value,) if isinstance(value, float) else ()
-            if any(abs(number) > LARGEST_SCALE for number in numbers):
+        for name, value in {**self.annotated(Scale), **self.annotated(Knots)}.items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if any(abs(number) > LARGEST_SCALE for number in numbers if isinstance(number, float)):
                 raise UserError(
                     f"{name} of {self.name} must be from -{LARGEST_SCALE:g} to {LARGEST_SCALE:g}, not {value}"
                 )
@@ -115,9 +115,13 @@ class Strategy(Parameters):
 
     def at(self, step: Step) -> Strategy:
         """The strategy with the values that its schedules of scales have at this step, `unguided` where it is so."""
-        scales = {name: values[step.index] for name, values in self._scheduled().items()}
-        now = dataclasses.replace(self, **scales) if scales else self
+        now = self.guided_at(step)
         return now if self._guides(step) else now.unguided()
+
+    def guided_at(self, step: Step) -> Strategy:
+        """The strategy with the values that its schedules of scales have at this step, without its interval."""
+        scales = {name: values[step.index] for name, values in self._scheduled().items()}
+        return dataclasses.replace(self, **scales) if scales else self
 
     def parameters(self) -> dict[str, Any]:
         """Every parameter by name, defaults included, see `Parameters`; the guidance interval if there is one."""

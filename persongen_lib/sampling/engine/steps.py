@@ -119,14 +119,10 @@ class _Asked(Predictions):
         self.latents = torch.zeros(1, channels, SIDE, SIDE, dtype=torch.float64)
         self.memory = marks.memory
         self.companion: Predictions | None = None
+        self.evaluations = 0
         self.known: dict[Branch, Tensor] = {}
         self.copied: tuple[str, ...] = ()
         self.changed: tuple[str, ...] = ()
-
-    @property
-    def spent(self) -> int:
-        """Network rows per image."""
-        return len(self.known)
 
     def __call__(self, *branches: str, weights="personalized") -> list[Tensor]:
         return [self._ask((branch, check_weights(weights))) for branch in branches]
@@ -137,7 +133,17 @@ class _Asked(Predictions):
         ramp = torch.linspace(-1, 1, SIDE)
         return (-(ramp[:, None] ** 2 + ramp**2)).expand(1, SIDE, SIDE)
 
-    def borrow_attention(self, borrower, lender, *, beside=(), beside_lender=(), **parts) -> None:
+    def borrow_attention(
+        self,
+        borrower,
+        lender,
+        outputs,
+        self_maps,
+        cross_maps,
+        align_tokens=False,
+        beside=(),
+        beside_lender=(),
+    ) -> None:
         own = list(beside)
         if not isinstance(self.companion, _Asked) or borrower not in own:
             return
@@ -145,6 +151,7 @@ class _Asked(Predictions):
             self.companion._ask(branch)
         for branch in own:
             self._ask(branch)
+        parts = {"outputs": outputs, "self_maps": self_maps, "cross_maps": cross_maps}
         self.copied = tuple(name for name, part in PARTS.items() if parts[part])
 
     def adjust(self, branch, target, change) -> None:
@@ -158,7 +165,9 @@ class _Asked(Predictions):
             self.changed += ("attention to the concept suppressed beside the subject",)
 
     def _ask(self, branch: Branch) -> Tensor:
-        self.known[branch] = self.marks[branch]
+        if branch not in self.known:
+            self.known[branch] = self.marks[branch]
+            self.evaluations += 1
         return self.known[branch]
 
 
@@ -174,7 +183,7 @@ def _asked(strategy: Strategy, step: Step, marks: _Marks, noise: _Marks) -> Guid
         predict = _Asked(step, marks)
         moved = strategy.refine(predict.latents, step, predict, torch.zeros_like(predict.latents))
         refinements.append(_scales(marks, moved / moved.sum(1, keepdim=True), middle=True))
-        evaluations += predict.spent
+        evaluations += predict.evaluations
     guided, predict = _guided(strategy, step, marks)
     inside, outside = (_coefficients(marks, guided, middle) for middle in (True, False))
     checked, _ = _guided(strategy, step, noise)
@@ -182,7 +191,7 @@ def _asked(strategy: Strategy, step: Step, marks: _Marks, noise: _Marks) -> Guid
         torch.allclose(_at(checked, middle), noise.expected(found), rtol=1e-3, atol=1e-3)
         for found, middle in ((inside, True), (outside, False))
     )
-    evaluations += predict.spent + (predict.companion.spent if predict.companion else 0)
+    evaluations += predict.evaluations + (predict.companion.evaluations if predict.companion else 0)
     return GuidedStep(
         step.index,
         _without_null(inside) if mixture else None,
@@ -197,10 +206,10 @@ def _asked(strategy: Strategy, step: Step, marks: _Marks, noise: _Marks) -> Guid
 def _guided(strategy: Strategy, step: Step, marks: _Marks) -> tuple[Tensor, _Asked]:
     predict, beside = _Asked(step, marks), strategy.companion(step)
     if beside:
-        predict.companion = _Asked(step, marks)
+        its = predict.companion = _Asked(step, marks)
     result = strategy(predict.latents, step, predict)
     if beside:
-        beside(predict.latents, step, predict.companion)
+        beside(its.latents, step, its)
     return result.prediction if isinstance(result, Guided) else result, predict
 
 
@@ -228,6 +237,8 @@ def _without_null(coefficients: dict[Branch, float]) -> Scales:
     for (_, weights), k in coefficients.items():
         left[weights] = round(left[weights] + k, 6)
     if sum(abs(k) for k in left.values()) != 1:
-        others = {("null", weights): k for weights, k in left.items() if weights != "personalized" and k}
+        others: Scales = {
+            ("null", weights): k for weights, k in left.items() if weights != "personalized" and k
+        }
         return {**scales, **others}
     return scales
