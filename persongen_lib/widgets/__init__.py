@@ -1,6 +1,7 @@
 """Explorers for notebooks (ipywidgets). What they compute and remember is `Studio`; the rest is layout."""
 
 from persongen_lib.widgets.decision import DecisionForm, ranking
+from persongen_lib.widgets.decision_sliders import decision_sliders
 from persongen_lib.widgets.html import gallery
 from persongen_lib.widgets.pareto import ParetoExplorer
 from persongen_lib.widgets.runs import RunViewer
@@ -11,5 +12,5 @@ from persongen_lib.widgets.viewer import trajectory_viewer
 
 __all__ = [
     "DecisionForm", "ParetoExplorer", "RunViewer", "SamplingExplorer", "Shown", "Studio",
-    "gallery", "ranking", "slideshow", "trajectory_viewer",
+    "decision_sliders", "gallery", "ranking", "slideshow", "trajectory_viewer",
 ]  # fmt: skip

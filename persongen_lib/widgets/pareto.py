@@ -1,4 +1,4 @@
-"""The Pareto explorer: strategies on the plane of two scores; a click on a point shows its pictures."""
+"""The Pareto explorer: strategies on the plane of two scores; a click on a point shows its images."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ParetoExplorer(widgets.VBox):
         loading: Mapping[str, Any] | None = None,
     ) -> None:
         if len(scores) != 2 or len(parse_seeds(seed)) != 1:
-            raise UserError("the plane has two scores, and its pictures have one seed")
+            raise UserError("the plane has two scores, and its images have one seed")
         if num_steps is not None:
             check_steps(num_steps)
         table = with_prompt_right(table)

@@ -236,7 +236,7 @@ def test_film_strips_and_maps_keep_first_and_last():
     maps = {"base": np.zeros((5, 4, 4)), "mixed": np.full((5, 4, 4), 2.0)}
     figure = figures.distance_maps(maps, range(5))
     assert {axis.images[0].get_clim() for axis in figure.axes if axis.images} == {(0, 2)}
-    with pytest.raises(UserError, match="20 pictures for 3 steps"):
+    with pytest.raises(UserError, match="20 images for 3 steps"):
         figures.film_strip({"concept": images}, range(3))
 
 
@@ -252,7 +252,7 @@ def test_attention_stands_below_its_picture_and_the_mask_darkens():
     assert shown[8][:, :, 0].tolist() == [[80, 80, 16, 16]] * 2 + [[16] * 4] * 2
     assert {"step 0", "step 4", "step 7", "inside the mask"} <= set(texts(figure))
     assert len(figures.attention_film(film, attention, range(8)).axes) == 2 * 6 + 1
-    with pytest.raises(UserError, match="attention has 7 pictures for 8 steps"):
+    with pytest.raises(UserError, match="attention has 7 images for 8 steps"):
         figures.attention_film(film, attention[1:], range(8))
 
 

@@ -264,7 +264,7 @@ def test_wrong_pictures_are_refused(make_spec, tmp_path):
     for pictures, said in (
         ([(3, 1)], "no picture of prompt 3"),
         ([(0, 9)], "seed 9"),
-        ([], "no picture given"),
+        ([], "no image given"),
     ):
         with pytest.raises(UserError, match=said):
             run_trajectories(make_spec(), Runtime(Store(tmp_path)), pictures)
