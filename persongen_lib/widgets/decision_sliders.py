@@ -20,11 +20,12 @@ STYLE = """
 .advisor { line-height: 1.4; }
 .advisor [hidden] { display: none; }
 .advisor label { display: block; }
-.advisor input { display: block; width: 100%; max-width: 34rem; margin: 0 0 .6rem; accent-color: currentColor; }
+.advisor input { display: block; width: 100%; max-width: 34rem; margin: 0 0 .6rem; accent-color: #2F7FB8; }
 .advisor input:focus-visible { outline: 2px solid currentColor; outline-offset: 3px; }
 .advisor dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: .3rem 0; }
 .advisor dt { font-weight: normal; margin: 0; }
 .advisor dd { margin: 0; overflow-wrap: anywhere; }
+.advisor button { margin-bottom: .6rem; }
 .advisor pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .4rem 0; }
 .advisor tr.chosen > * { font-weight: bold; text-decoration: underline; }
 """

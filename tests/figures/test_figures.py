@@ -15,6 +15,7 @@ from persongen_lib import figures
 from persongen_lib.analysis.statistics import paired_differences
 from persongen_lib.core.errors import UserError
 from persongen_lib.evaluation.metric import catalogue
+from persongen_lib.figures.labels import Label, place_labels
 from persongen_lib.figures.style import styled
 from persongen_lib.sampling.engine.strategy import STRATEGIES
 from persongen_lib.sampling.strategies.mixed import Mixed
@@ -376,3 +377,21 @@ def test_contact_sheets_of_wrong_sizes(images, more):
     images = [Image.new("RGB", (8, 8)) for _ in images]
     with pytest.raises(UserError):
         figures.contact_sheet(images, **more)
+
+
+def test_labels_of_crowded_points_cover_neither_each_other_nor_the_points():
+    figure, axis = plt.subplots(figsize=(4, 4))
+    spots = np.array([(0.5 + 0.02 * (k % 3), 0.5 + 0.02 * (k // 3)) for k in range(6)])
+    axis.plot(*spots.T, "o", markersize=4)
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    place_labels(
+        axis, [Label(f"{k} steps", tuple(spot), "black") for k, spot in enumerate(spots)], spots[:, None]
+    )
+    texts = [text for text in axis.texts if text.get_text()]
+    boxes = [text.get_window_extent() for text in texts]
+    assert len(boxes) == 6
+    for box, other in itertools.combinations(boxes, 2):
+        assert not box.overlaps(other)
+    assert not any(box.contains(*axis.transData.transform(spot)) for box in boxes for spot in spots)
+    assert all(axis.get_window_extent().contains(*corner) for box in boxes for corner in (box.min, box.max))
+    plt.close(figure)
