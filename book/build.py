@@ -22,6 +22,7 @@ from pathlib import Path
 
 import address
 import checks
+import figure_list
 import nbformat
 import numpy as np
 import reading
@@ -58,9 +59,15 @@ def main() -> int:
     pages = list(toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))))
     notebooks = [page for page in pages if page.startswith("notebooks/")]
     sources = [ROOT / f"{page}{'.ipynb' if page in notebooks else '.md'}" for page in pages]
-    problems = [problem for source in sources for problem in typed_numbers(source)] or make(
-        pages, execute_notebooks(notebooks), arguments.overview
-    )
+    problems = [problem for source in sources for problem in typed_numbers(source)]
+    if not problems:
+        executed = execute_notebooks(notebooks)
+        problems = [
+            problem
+            for page, done in executed.items()
+            for problem in figure_list.unexplained(ROOT / f"{page}.ipynb", done)
+        ]
+    problems = problems or make(pages, executed, arguments.overview)
     for problem in problems:
         print(f"book: {problem}", file=sys.stderr)
     if problems:
@@ -145,6 +152,11 @@ def stage(executed: dict[str, Path]) -> None:
         nbformat.write(reading.for_reading(notebook), STAGE / f"{page}.ipynb")
     (STAGE / OVERVIEW).parent.mkdir(exist_ok=True)
     (STAGE / OVERVIEW).write_bytes(overview(executed["notebooks/facts"]))
+    for name, picture in figure_list.glued_pictures(executed["notebooks/facts"]).items():
+        (STAGE / OVERVIEW).with_name(f"{name}.png").write_bytes(picture)
+    pages = toc_pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
+    sources = [STAGE / f"{page}{'.ipynb' if page in executed else '.md'}" for page in pages]
+    (STAGE / "book" / "figures.inc").write_text(figure_list.listing(sources), encoding="utf-8")
     for name, figure in world_figures().items():
         figure.savefig(STAGE / OVERVIEW.with_name(name), dpi=150)
 

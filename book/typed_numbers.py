@@ -1,6 +1,7 @@
 """Find results that were typed into prose by hand. They belong to tables, and are glued.
 
-A result in the text of a page is a decimal number, a percentage, "3 of 6", an amount of time or memory, or "3 times".
+A result in the text of a page or in the caption of a figure is a decimal number, a percentage, "3 of 6", an amount
+of time or memory, or "3 times".
 Code, formulas, links, citations and roles ({glue:text} among them) are not looked into. Numbers that are no results,
 such as a confidence level or a requirement, are named in CONSTANTS with the words around them and the reason.
 """
@@ -26,6 +27,8 @@ CONSTANTS = {
     "Stable Diffusion 3.5": "the name of a model",
     "Stable Diffusion 1.4": "the name of a model",
     "a quantile of 0 with one of 0.9": "parameters, notebooks/explore.ipynb",
+    "(snow, q 0.3)": "a parameter, notebooks/05_masked.ipynb",
+    "(jungle and street, q 0.9)": "a parameter, notebooks/05_masked.ipynb",
     "**0.5** is chance": "what an area under the ROC curve means",
 }
 """Phrases whose numbers are no results, and why."""
@@ -89,4 +92,5 @@ def _texts(path: Path) -> list[str]:
     if path.suffix != ".ipynb":
         return [path.read_text(encoding="utf-8")]
     cells = nbformat.read(path, as_version=4).cells
-    return [cell.source for cell in cells if cell.cell_type == "markdown"]
+    captions = [cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "") for cell in cells]
+    return [cell.source for cell in cells if cell.cell_type == "markdown"] + captions

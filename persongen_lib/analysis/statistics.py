@@ -255,7 +255,7 @@ def pair(table: pd.DataFrame, metrics: Sequence[str], reference: str, by: str = 
     keys = list(NOISE)
     if table.duplicated([by, *keys]).any():
         raise UserError(
-            f"some pictures of one {by} share concept, prompt and seed: give each setting a {by} of its own"
+            f"some images of one {by} share concept, prompt and seed: give each setting a {by} of its own"
         )
     scores = table[[by, *keys, *metrics]].astype(dict.fromkeys(metrics, float))
     twins = scores[scores[by] == reference].drop(columns=by)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 LONGEST = 1000
 """Characters of a word that a line shows at most."""
@@ -28,6 +29,18 @@ def fenced(code: str, language: str) -> str:
     """Markdown that shows lines of code, whatever they hold."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
     return f"{fence}{language}\n{code}\n{fence}"
+
+
+def folded(command: str, width: int = 40) -> str:
+    """A shell command with every option on a line of its own, unless it is no longer than `width`."""
+    if len(command) <= width:
+        return command
+    lines: list[list[str]] = [[]]
+    for word in shlex.split(command):
+        if word.startswith("--") and lines[-1]:
+            lines.append([])
+        lines[-1].append(word)
+    return " \\\n    ".join(map(shlex.join, lines))
 
 
 def literal(text: str) -> str:

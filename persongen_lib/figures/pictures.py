@@ -45,7 +45,7 @@ def picture_grid(
     seed = table["seed"].iloc[0] if seed is None else seed
     shown = table[(table["seed"] == seed) & (table["template"].isin(prompts) if prompts else True)]
     if shown.empty:
-        raise UserError(f"no picture of the table has the seed {seed} and one of the prompts asked for")
+        raise UserError(f"no image of the table has the seed {seed} and one of the prompts asked for")
     labels = list(shown["label"].unique())
     rows = shown.drop_duplicates(["concept", "template"])
     many = rows["concept"].nunique() > 1
@@ -87,7 +87,7 @@ def side_by_side(
 
     shown = table[table["template"].isin(prompts)] if prompts else table
     if shown.empty:
-        raise UserError("no picture of the table has one of the prompts asked for")
+        raise UserError("no image of the table has one of the prompts asked for")
     labels = list(shown["label"].unique())
     names, lines = [], []
     for template in shown["template"].unique():

@@ -30,7 +30,7 @@ def identity_text(
     Up and to the right is better.
 
     Args:
-        table: A results table, one row per picture.
+        table: A results table, one row per image.
         x: The column to the right.
         y: The column up.
         by: The column that names the points.
@@ -80,7 +80,7 @@ def bars(
     """Draw shares between 0 and 1 as bars, with 95 % intervals and the mean as a number.
 
     Args:
-        table: A results table, one row per picture.
+        table: A results table, one row per image.
         metrics: Columns of shares, one panel each.
         by: The column that names the bars.
         width: Inches.
@@ -109,7 +109,7 @@ def bars(
         axis.set(xlim=(0, 1.12), xlabel="", ylabel="")
         axis.set_title(title(metric))
     axes[-1, 0].set_xticks(np.linspace(0, 1, 6))
-    axes[-1, 0].set_xlabel("share of pictures")
+    axes[-1, 0].set_xlabel("share of images")
     return figure
 
 
@@ -120,7 +120,7 @@ def concepts(
     """Draw every concept on a line of its own, to see where the mean over all holds.
 
     Args:
-        table: A results table, one row per picture.
+        table: A results table, one row per image.
         metric: The column to show; concepts without it are left out.
         by: The column that names the points.
         width: Inches.
@@ -158,11 +158,11 @@ def concepts(
 def differences(
     paired: pd.DataFrame, reference: str = "base", by: str = "label", width: float = WIDTH
 ) -> Figure:
-    """Draw paired differences to the reference with their intervals; zero is no difference.
+    """Draw paired differences from the reference with their intervals; zero is no difference.
 
     Args:
         paired: See `analysis.statistics.paired_differences`.
-        reference: What the differences are to, as the axis calls it.
+        reference: What the differences are from, as the axis calls it.
         by: The column that names the points.
         width: Inches.
 
@@ -178,7 +178,7 @@ def differences(
         interval_points(axis, paired[paired["metric"] == metric], by)
         axis.axvline(0, color="black", linewidth=1)
         axis.set_title(title(metric))
-    axes[-1, 0].set_xlabel(f"difference to {reference}, same prompt and noise")
+    axes[-1, 0].set_xlabel(f"difference from {reference}, same prompt and noise")
     return figure
 
 

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from textwrap import fill
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 
 from persongen_lib.analysis.fronts import summarize_front
-from persongen_lib.analysis.settings import by_setting, short, sweeps
+from persongen_lib.analysis.settings import STEPS, by_setting, short, sweeps
 from persongen_lib.analysis.statistics import summarize
 from persongen_lib.evaluation.metric import ranges
 from persongen_lib.figures.intervals import OURS, interval_points, spread
+from persongen_lib.figures.labels import Label, place_labels
 from persongen_lib.figures.style import WIDTH, arms, look, styled, title
 
 
@@ -30,7 +31,7 @@ def curves(
     Faint bars are 95 % intervals over concepts, of the defaults alone; the gray staircase is the front of the means
     (`pareto.front`): no setting is better in both. Hollow points differ from their strategy's default in a word
     (`settings.sweeps`). The least and the greatest value stand at the ends of a line; where several parameters move
-    together, these are values of the first.
+    together, these are values of the first. Labels are placed by `labels.place_labels`.
 
     Args:
         table: A results table, one row per image.
@@ -45,6 +46,8 @@ def curves(
     figure, axis = plt.subplots(figsize=(width, 1.05 * width), layout="constrained")
     best = points[points["front"]].sort_values(x)
     axis.step(best[x], best[y], where="post", color="#BBBBBB", linewidth=5, alpha=0.6, zorder=0)
+    labels: list[Label] = []
+    paths: list[np.ndarray] = []
     for (strategy, parameter), line in sweeps(table).groupby(["strategy", "parameter"], sort=False):
         color, marker = look(strategy)
         words = line["number"].isna().all() and parameter != ""
@@ -60,17 +63,15 @@ def curves(
             markerfacecolor="white" if words else color, markeredgecolor=color if words else "white", linewidth=1.6,
         )  # fmt: skip
         shown = line if words else line.iloc[[0, -1]] if len(line) > 1 else line[:0]
-        for row, right in zip(shown.itertuples(), (True, False), strict=False):
-            axis.annotate(
-                row.value if words else f"{row.number:g}", points.loc[row.label, [x, y]],
-                xytext=(5, 4) if right else (-5, -4), textcoords="offset points", fontsize=8, color=color,
-                ha="left" if right else "right", va="bottom" if right else "top",
-                path_effects=[withStroke(linewidth=2, foreground="white")],
-            )  # fmt: skip
+        paths += [places[[x, y]].to_numpy()] if not words else list(places[[x, y]].to_numpy()[:, None])
+        for row in shown.itertuples():
+            text = row.value if words else f"{row.number:g}{' steps' if parameter == STEPS else ''}"
+            labels.append(Label(text, tuple(points.loc[row.label, [x, y]]), color))
     axis.margins(0.08)
     axis.set(xlabel=f"{title(x)} →", ylabel=f"{title(y)} →")
     axis.grid(alpha=0.25)
     _strategies(figure, list(table["strategy"].unique()))
+    place_labels(axis, labels, paths)
     return figure
 
 

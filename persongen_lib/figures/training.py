@@ -45,13 +45,13 @@ def effects(
     reference: str = "base",
     width: float = WIDTH,
 ) -> Figure:
-    """Draw paired differences to the reference, a group of points for every `by`.
+    """Draw paired differences from the reference, a group of points for every `by`.
 
     Args:
         paired: `analysis.statistics.paired_differences` of every value of `within`, with a column of its name.
         by: The column of the groups.
         within: The column of the points in a group.
-        reference: What the differences are to, as the axis calls it.
+        reference: What the differences are from, as the axis calls it.
         width: Inches.
 
     Returns:
@@ -69,7 +69,7 @@ def effects(
         )  # fmt: skip
         axis.axvline(0, color="black", linewidth=1)
         axis.set_title(title(metric))
-    axes[-1, 0].set_xlabel(f"difference to {reference}, same prompt and noise")
+    axes[-1, 0].set_xlabel(f"difference from {reference}, same prompt and noise")
     for axis in axes[1:, 0]:
         axis.legend_.remove()
     _legend(figure, axes[0, 0])
@@ -114,7 +114,7 @@ def over_training(
     """Draw means over the length of the fine-tuning.
 
     Args:
-        table: A results table with `fine_tune_num_steps`, one row per picture.
+        table: A results table with `fine_tune_num_steps`, one row per image.
         metrics: Columns to show, one panel each.
         by: The column of the colors.
         dashed: The value of `label` whose lines are dashed.

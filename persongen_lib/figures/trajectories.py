@@ -1,4 +1,4 @@
-"""What happens on the way from noise to picture."""
+"""What happens on the way from noise to image."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def film_strip(
     """
     wrong = [name for name, strip in strips.items() if len(strip) != len(steps)]
     if wrong:
-        raise UserError(f"the strip {wrong[0]!r} has {len(strips[wrong[0]])} pictures for {len(steps)} steps")
+        raise UserError(f"the strip {wrong[0]!r} has {len(strips[wrong[0]])} images for {len(steps)} steps")
     chosen = _spread(len(steps), columns)
     lines = [[strip[index] for index in chosen] for strip in strips.values()]
     return grid(lines, list(strips), [f"step {steps[index]}" for index in chosen], width)
@@ -91,10 +91,10 @@ def attention_film(
     """
     for name, given in (("film", film), ("attention", attention), ("masks", masks)):
         if given is not None and len(given) != len(steps):
-            raise UserError(f"{name} has {len(given)} pictures for {len(steps)} steps")
+            raise UserError(f"{name} has {len(given)} images for {len(steps)} steps")
     chosen = _spread(len(steps), columns)
     lines = {
-        "predicted picture": [film[index] for index in chosen],
+        "predicted image": [film[index] for index in chosen],
         "attention to the concept’s words": [attention[index] for index in chosen],
     }
     if masks is not None:
@@ -107,7 +107,7 @@ def attention_film(
 
 
 def trajectory_table(trajectories: Mapping[str, Mapping[tuple[int, int], Trajectory]]) -> pd.DataFrame:
-    """Put trajectories into one table, one row per label, picture and step.
+    """Put trajectories into one table, one row per label, image and step.
 
     Args:
         trajectories: What `study.follow` gives, by label.
@@ -165,7 +165,7 @@ def decided(table: pd.DataFrame, mark: int | None = None, width: float = WIDTH) 
     _lines(axis, table, "band", "share", colors, mark, foot=True)
     axis.set(xlabel="step (0 is pure noise)", ylabel="share decided", ylim=(-0.05, 1.02))
     figure.legend(
-        *axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, title="cycles per picture"
+        *axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, title="cycles per image"
     )
     return figure
 
@@ -183,7 +183,7 @@ def power_spectrum(spectra: np.ndarray, ylabel: str = "power", width: float = WI
     last = max(1, len(spectra) - 1)
     for step, spectrum in enumerate(spectra):
         axis.plot(spectrum, color=plt.cm.viridis(0.93 * step / last), linewidth=1.2)
-    axis.set(xlabel="cycles per picture", ylabel=ylabel, yscale="log")
+    axis.set(xlabel="cycles per image", ylabel=ylabel, yscale="log")
     shades = plt.cm.viridis(np.linspace(0, 0.93, 256))
     mappable = plt.cm.ScalarMappable(plt.Normalize(0, last), ListedColormap(shades))
     figure.colorbar(mappable, ax=axis, pad=0.02).set_label("step")

@@ -13,7 +13,7 @@ from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.backbones.schedulers import scheduler_name
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
-from persongen_lib.core.quoting import fenced, literal, markdown
+from persongen_lib.core.quoting import fenced, folded, literal, markdown
 from persongen_lib.core.specs import checked_loading
 from persongen_lib.sampling.engine.specs import default_strategy
 from persongen_lib.sampling.engine.strategy import list_strategies, make_strategy
@@ -76,17 +76,20 @@ def python_lines(option: pd.Series) -> str:
     """
     name, backbone = option["strategy"], _backbone(option)
     own = make_strategy(name).parameters() if name in list_strategies() else {}
-    given = "".join(
-        f", {key}={literal(value) if isinstance(value, str) else repr(value)}"
+    given = [literal(name)] + [
+        f"{key}={literal(value) if isinstance(value, str) else repr(value)}"
         for key, value in _changed(option, own).items()
-    )
+    ]
     loading = loading_of(option)
     more = "".join(
         f", {key}={literal(value) if isinstance(value, str) else value}" for key, value in loading.items()
     )
     plain = backbone == DEFAULT_BACKBONE and not loading
     load = "" if plain else f"backbone = load_backbone({literal(backbone)}{more})\n"
-    return f"{load}strategy = make_strategy({literal(name)}{given})"
+    made = f"strategy = make_strategy({', '.join(given)})"
+    if len(made) > 40:
+        made = "".join(["strategy = make_strategy(\n", *(f"    {one},\n" for one in given), ")"])
+    return load + made
 
 
 def expected(option: pd.Series, names: Mapping[str, str]) -> str:
@@ -124,7 +127,7 @@ def advice(wanted: str, found: pd.DataFrame, names: Mapping[str, str], concept: 
     if missing := why_no_command(best):
         return f"{said}{markdown(missing)}.\n"
     command = sample_command(best, "--concept", concept, "--template", "a photo of a {} in the snow")
-    return f"{said}{fenced(command, 'bash')}\n\n{fenced(python_lines(best), 'python')}\n"
+    return f"{said}{fenced(folded(command), 'bash')}\n\n{fenced(python_lines(best), 'python')}\n"
 
 
 def parameters_of(option: pd.Series) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What happens on the way from noise to picture, recorded for a chosen few pictures and kept on disk."""
+"""What happens on the way from noise to image, recorded for a chosen few images and kept on disk."""
 
 from persongen_lib.core.lazy import public
 

@@ -71,7 +71,7 @@ class TrajectoryRecorder:
 
     def result(self) -> dict[int, Trajectory | Path]:
         if missing := sorted(self.pictures - self._finished.keys()):
-            raise UserError(f"the run had no picture {missing[0]} to follow: pictures are numbered from 0")
+            raise UserError(f"the run had no image {missing[0]} to follow: images are numbered from 0")
         return dict(sorted(self._finished.items()))
 
     def _keep(self, numbers: list[int], arrived: Mapping[str, np.ndarray], length: int, at: int) -> None:

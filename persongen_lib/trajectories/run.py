@@ -48,10 +48,10 @@ class TrajectorySpec(Spec):
         object.__setattr__(self, "pictures", tuple(pictures))
         check_steps(self.frames, what="the number of frames")
         if not pictures:
-            raise UserError("no picture given to follow: name at least one as (prompt index, seed)")
+            raise UserError("no image given to follow: name at least one as (prompt index, seed)")
         for index, seed in pictures:
             if index not in range(len(self.sample.prompts)) or seed not in self.sample.seeds:
-                raise UserError(f"the run has no picture of prompt {index} with seed {seed}")
+                raise UserError(f"the run has no image of prompt {index} with seed {seed}")
 
 
 def run_trajectories(

@@ -38,8 +38,8 @@ def write_choices(folder: Path, key: Path, generator: str, questions: Sequence[C
         for number, one in enumerate(questions, 1)
     ]
     task = (
-        "Each row shows a numbered picture, then two individuals A and B of one class. Whom does the numbered picture "
-        "show? Write one line per picture: its number, then A or B."
+        "Each row shows a numbered image, then two individuals A and B of one class. Whom does the numbered image "
+        "show? Write one line per image: its number, then A or B."
     )
     answers = [[LETTERS[one.right]] for one in questions]
     _write(folder, key, rows, task, generator, "choice", {"individual": LETTERS}, answers)
@@ -59,7 +59,7 @@ def write_namings(
     """
     rows: list[Question] = [[(str(number), image)] for number, image in enumerate(images, 1)]
     task = (
-        "What does each numbered picture show? Write one line per picture: its number, then a class, a context and "
+        "What does each numbered image show? Write one line per image: its number, then a class, a context and "
         "an accessory, in these words.\n" + "\n".join(f"{name}: {', '.join(HEADS[name])}" for name in HEADS)
     )
     answers = [[wish.class_name, wish.context, wish.accessory or "none"] for wish in wishes]

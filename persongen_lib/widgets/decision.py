@@ -18,6 +18,7 @@ from persongen_lib.analysis.schema import check_columns
 from persongen_lib.analysis.tables import column_names, read_table
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.quoting import folded
 from persongen_lib.evaluation.metric import ranges
 from persongen_lib.figures.style import title
 from persongen_lib.study.advice import sample_command, why_no_command
@@ -132,9 +133,9 @@ def ranking(table: pd.DataFrame, preferences: Preferences, results: str | Path, 
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
     first = found.iloc[0]
     missing = why_no_command(first)
-    sampling = f"# {missing}" if missing else sample_command(first, *YOURS)
+    sampling = f"# {missing}" if missing else folded(sample_command(first, *YOURS))
     missed = nearest(found, preferences)
-    commands = f"{recommend_command(preferences, results)}\n{sampling}"
+    commands = f"{folded(recommend_command(preferences, results))}\n{sampling}"
     return (
         '<div style="overflow-x:auto;line-height:1.4"><table style="border-collapse:separate;'
         'border-spacing:12px 2px;text-align:left;margin:0"><thead><tr>'

@@ -1,4 +1,4 @@
-"""The sampling explorer: move a strategy's parameters, and see picture and trajectory change."""
+"""The sampling explorer: move a strategy's parameters, and see image and trajectory change."""
 
 from __future__ import annotations
 

@@ -77,12 +77,14 @@ def test_what_is_no_typed_result_is_left_alone(tmp_path, text):
     assert typed_numbers(page(tmp_path, text)) == []
 
 
-def test_only_the_text_of_a_notebook_is_read(tmp_path):
+def test_only_the_text_and_the_captions_of_a_notebook_are_read(tmp_path):
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [nbformat.v4.new_code_cell("x = 0.5"), nbformat.v4.new_markdown_cell("It is 0.5 there.")]
+    notebook.cells[0].metadata["mystnb"] = {"figure": {"caption": "Here it is 0.7 high."}}
     nbformat.write(notebook, tmp_path / "a.ipynb")
-    (found,) = typed_numbers(tmp_path / "a.ipynb")
-    assert "a.ipynb" in found and "'0.5'" in found and "It is" in found
+    text, caption = typed_numbers(tmp_path / "a.ipynb")
+    assert "a.ipynb" in text and "'0.5'" in text and "It is" in text
+    assert "'0.7'" in caption and "Here it is" in caption
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if path.suffix == ".md"], ids=lambda path: path.stem)

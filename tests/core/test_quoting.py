@@ -1,12 +1,14 @@
 """Names from outside are shown as they are, in Markdown, in code and on a terminal."""
 
 import ast
+import shlex
+import subprocess
 
 import pytest
 from hostile import NAMES
 from markdown_it import MarkdownIt
 
-from persongen_lib.core.quoting import LONGEST, code_span, fenced, literal, markdown, one_line
+from persongen_lib.core.quoting import LONGEST, code_span, fenced, folded, literal, markdown, one_line
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -37,3 +39,14 @@ def test_one_line_is_one_line_without_controls_and_not_endless():
     assert one_line("a\n  b\x1b]0;c\x07\udcff") == r"a b\x1b]0;c\x07\udcff"
     assert one_line("see /a/long/path.png") == "see /a/long/path.png"
     assert len(one_line(f"not {'9' * 5000}")) < 100 < len(one_line("x" * LONGEST))
+
+
+def test_a_folded_command_has_one_option_per_line_and_is_the_same_command_to_a_shell():
+    words = ["printf", r"%s\0", "--one", "a photo of a {}", "--two", "it's\n\\", "--three"]
+    lines = folded(command := shlex.join(words))
+    assert [line.split()[0] for line in lines.splitlines()[:2]] == ["printf", "--one"]
+    assert lines.count(" \\\n    --") == 3 and folded("persongen recommend --budget 60").count("\n") == 0
+    said = [
+        subprocess.run(["sh", "-c", one], capture_output=True, check=True).stdout for one in (lines, command)
+    ]
+    assert said[0] == said[1] and said[0].split(b"\0")[:-1] == [word.encode() for word in words[2:]]

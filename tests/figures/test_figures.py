@@ -15,6 +15,7 @@ from persongen_lib import figures
 from persongen_lib.analysis.statistics import paired_differences
 from persongen_lib.core.errors import UserError
 from persongen_lib.evaluation.metric import catalogue
+from persongen_lib.figures.labels import Label, place_labels
 from persongen_lib.figures.style import styled
 from persongen_lib.sampling.engine.strategy import STRATEGIES
 from persongen_lib.sampling.strategies.mixed import Mixed
@@ -236,7 +237,7 @@ def test_film_strips_and_maps_keep_first_and_last():
     maps = {"base": np.zeros((5, 4, 4)), "mixed": np.full((5, 4, 4), 2.0)}
     figure = figures.distance_maps(maps, range(5))
     assert {axis.images[0].get_clim() for axis in figure.axes if axis.images} == {(0, 2)}
-    with pytest.raises(UserError, match="20 pictures for 3 steps"):
+    with pytest.raises(UserError, match="20 images for 3 steps"):
         figures.film_strip({"concept": images}, range(3))
 
 
@@ -252,7 +253,7 @@ def test_attention_stands_below_its_picture_and_the_mask_darkens():
     assert shown[8][:, :, 0].tolist() == [[80, 80, 16, 16]] * 2 + [[16] * 4] * 2
     assert {"step 0", "step 4", "step 7", "inside the mask"} <= set(texts(figure))
     assert len(figures.attention_film(film, attention, range(8)).axes) == 2 * 6 + 1
-    with pytest.raises(UserError, match="attention has 7 pictures for 8 steps"):
+    with pytest.raises(UserError, match="attention has 7 images for 8 steps"):
         figures.attention_film(film, attention[1:], range(8))
 
 
@@ -376,3 +377,21 @@ def test_contact_sheets_of_wrong_sizes(images, more):
     images = [Image.new("RGB", (8, 8)) for _ in images]
     with pytest.raises(UserError):
         figures.contact_sheet(images, **more)
+
+
+def test_labels_of_crowded_points_cover_neither_each_other_nor_the_points():
+    figure, axis = plt.subplots(figsize=(4, 4))
+    spots = np.array([(0.5 + 0.02 * (k % 3), 0.5 + 0.02 * (k // 3)) for k in range(6)])
+    axis.plot(*spots.T, "o", markersize=4)
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    place_labels(
+        axis, [Label(f"{k} steps", tuple(spot), "black") for k, spot in enumerate(spots)], spots[:, None]
+    )
+    texts = [text for text in axis.texts if text.get_text()]
+    boxes = [text.get_window_extent() for text in texts]
+    assert len(boxes) == 6
+    for box, other in itertools.combinations(boxes, 2):
+        assert not box.overlaps(other)
+    assert not any(box.contains(*axis.transData.transform(spot)) for box in boxes for spot in spots)
+    assert all(axis.get_window_extent().contains(*corner) for box in boxes for corner in (box.min, box.max))
+    plt.close(figure)

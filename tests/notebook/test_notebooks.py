@@ -49,7 +49,7 @@ def code_cells(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_has_the_common_parameters_and_starts_by_checking_them(path):
     first, second = code_cells(path)[:2]
-    assert first.metadata.tags == ["parameters"]
+    assert first.metadata.tags[0] == "parameters"
     names = {target.id for node in ast.parse(first.source).body for target in node.targets}
     computing = ("run_cell(", "beside_limits(", "finetune(")
     if any(call in cell.source for cell in code_cells(path) for call in computing):

@@ -161,9 +161,14 @@ def test_advice_says_what_to_type():
         "**Prompt first: mixed, original.** Expect identity 0.65 [0.65, 0.65], leak 0.65 [0.65, 0.65], "
         "100 evaluations per image. It is the best. Next: mixed 1 (it is the next)."
     )
-    assert f"{command} --concept cat --template" in words
-    line = 'strategy = make_strategy("mixed", concept_scale=1.75, superclass_scale=1.75, superclass_weights="original")'
-    assert f"```python\n{line}\n```" in words
+    shown, lines = (token.content for token in MarkdownIt().parse(words) if token.type == "fence")
+    typed = shlex.split(shown.replace("\\\n", ""))
+    assert typed == [*shlex.split(command), "--concept", "cat", "--template", SNOW]
+    assert lines.startswith('strategy = make_strategy(\n    "mixed",\n') and lines.count("    ") == 4
+    (call,) = [node for node in ast.walk(ast.parse(lines)) if isinstance(node, ast.Call)]
+    given = {one.arg: ast.literal_eval(one.value) for one in call.keywords}
+    assert given == {"concept_scale": 1.75, "superclass_scale": 1.75, "superclass_weights": "original"}
+    assert max(map(len, lines.splitlines())) <= 40
 
 
 def test_the_command_names_the_fine_tuning_method_unless_it_is_the_usual_one():

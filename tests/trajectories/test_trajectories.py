@@ -153,7 +153,7 @@ def test_pictures_of_several_batches_and_pictures_that_are_not_there(backbone):
     together = run(backbone, strategy, [0, 3, 7]).records["trajectory"]
     for number in (0, 3, 7):
         alike(kept[number], together[number])
-    with pytest.raises(UserError, match="no picture 8"):
+    with pytest.raises(UserError, match="no image 8"):
         run(backbone, strategy, [0, 8])
 
 
@@ -262,9 +262,9 @@ def test_any_set_of_pictures_and_only_what_is_missing(backbone, make_spec, tmp_p
 
 def test_wrong_pictures_are_refused(make_spec, tmp_path):
     for pictures, said in (
-        ([(3, 1)], "no picture of prompt 3"),
+        ([(3, 1)], "no image of prompt 3"),
         ([(0, 9)], "seed 9"),
-        ([], "no picture given"),
+        ([], "no image given"),
     ):
         with pytest.raises(UserError, match=said):
             run_trajectories(make_spec(), Runtime(Store(tmp_path)), pictures)

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import json
 import re
 import shlex
 from argparse import ArgumentParser
@@ -46,6 +47,7 @@ from persongen_lib.trajectories import TrajectoryRecorder
 from persongen_lib.widgets import (
     DecisionForm,
     ParetoExplorer,
+    Plane,
     SamplingExplorer,
     Studio,
     gallery,
@@ -347,6 +349,21 @@ def make_pareto(world, table, **more):
         table, str(folder / "mine"), [SNOW, BEACH], num_steps=STEPS, backbone=tuning.backbone, method="lora",
         class_name="dog", runs=folder / "runs", device="cpu", **more,
     )  # fmt: skip
+
+
+def test_the_plane_says_what_every_point_is_without_a_kernel():
+    study = pd.read_parquet("data/results/phenomenon.parquet")
+    plane = Plane(study, ("clip_text", "identity"))
+    for label, card in zip(plane.buttons.options, plane.cards.children, strict=True):
+        own = study[study["label"] == label]
+        scores = [own.groupby("concept")[name].mean().mean() for name in ("clip_text", "identity")]
+        assert f"<b>{label}</b>" in card.value and f"{own['evaluations'].mean():.0f} NFE" in card.value
+        assert all(f"{score:.2f}" in card.value for score in scores)
+        assert all(
+            f"{name}={value}" in card.value for name, value in json.loads(own["parameters"].iloc[0]).items()
+        )
+    with pytest.raises(UserError, match="two scores"):
+        Plane(study, ("identity",))
 
 
 def test_a_point_that_is_chosen_shows_its_own_pictures(world, table, monkeypatch):
