@@ -67,6 +67,16 @@ KIND_LOOKS = {
     "live": ("#440154", "o"),
     "object": ("#5EC962", "D"),
 }
+FAMILY_LOOKS = {"sd": ("#440154", "o"), "sdxl": ("#21918C", "s"), "pixart": ("#5EC962", "D")}
+BACKBONE_LOOKS = {
+    name: FAMILY_LOOKS[family]
+    for family, names in {
+        "sd": ("micro", "sd2"),
+        "sdxl": ("micro-sdxl", "sdxl"),
+        "pixart": ("micro-pixart", "pixart"),
+    }.items()
+    for name in names
+}
 NEW_MARKERS = ("<", ">", "p", "h", "d", "8")
 """For strategies and methods that are new; none of the known ones has one of them."""
 APART = 0.25
@@ -90,13 +100,13 @@ TITLES = {
 
 
 def look(label: str) -> tuple[str, str]:
-    """Color and marker of a label by its first word: a strategy's name, a method, a kind; black for other words.
+    """Color and marker of a label by its first word: a strategy, method, kind or backbone; black for other words.
 
     A new strategy or method has the `look` that its class declares, or else one that follows from its name alone,
     so that no other file moves it.
     """
     name = re.split(r"[\s,]", label)[0]
-    known = {**LOOKS, **METHOD_LOOKS, **KIND_LOOKS}
+    known = {**LOOKS, **METHOD_LOOKS, **KIND_LOOKS, **BACKBONE_LOOKS}
     if name in known:
         return known[name]
     from persongen_lib.finetune.engine.method import METHODS
