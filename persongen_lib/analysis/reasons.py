@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from persongen_lib.analysis.preferences import Preferences
 from persongen_lib.core.checks import some
+
+
+def measure_name(word: str, preferences: Preferences) -> str:
+    """What a measure of `Preferences`, "identity" or "text", is called in a sentence."""
+    return "prompt accuracy" if getattr(preferences, word) == "prompt_right" else word
+
+
+def listed(label: str) -> str:
+    """A label as part of a list: its own commas are put into parentheses, as in "base (guidance interval)"."""
+    if words := re.fullmatch(r"([^,]+), ([^\W\d].*)", label):
+        return f"{words[1]} ({words[2]})"
+    return re.sub(r"^([^\s,]+) (\S+, .+)$", r"\1 (\2)", label)
 
 
 def nearest(found: pd.DataFrame, preferences: Preferences) -> str:
@@ -19,7 +33,7 @@ def nearest(found: pd.DataFrame, preferences: Preferences) -> str:
     if first["reached"]:
         return ""
     said = [
-        f"{word} {least:g} (nearest: {first[getattr(preferences, word)]:.3f})"
+        f"{measure_name(word, preferences)} {least:g} (nearest: {first[getattr(preferences, word)]:.3f})"
         for word, least in preferences.minima.items()
     ]
     return f"no option reaches the required {' with '.join(said)}"
@@ -38,7 +52,8 @@ def reason(row: pd.Series, rows: pd.DataFrame, preferences: Preferences) -> str:
         mean = row[getattr(preferences, word)]
         there = mean >= least - 1e-9
         shown = f"{mean:.2f}" if there else f"{mean:.3f}"
-        said.append(f"{word} {shown} {'reaches' if there else 'stays below'} the required {least:g}")
+        name = measure_name(word, preferences)
+        said.append(f"{name} {shown} {'reaches' if there else 'stays below'} the required {least:g}")
     if pd.notna(row["probability"]):
         what = "it" if len(preferences.minima) == 1 else "both"
         said.append(f"a new concept reaches {what} with a chance of {row['probability']:.2f}")
@@ -53,11 +68,12 @@ def reason(row: pd.Series, rows: pd.DataFrame, preferences: Preferences) -> str:
 
 def _of_first(rows: pd.DataFrame, preferences: Preferences) -> list[str]:
     first = rows.iloc[0]
-    counts = {1.0: "identity", 0.0: "text"}.get(
-        preferences.weight, f"{preferences.weight:g} of identity and {1 - preferences.weight:g} of text"
+    text = measure_name("text", preferences)
+    counts = {1.0: "identity", 0.0: text}.get(
+        preferences.weight, f"{preferences.weight:g} of identity and {1 - preferences.weight:g} of {text}"
     )
     place = f"highest mean of what counts ({counts})" if first["reached"] else "nearest to what is required"
-    said = [f"{place}; the best in {first['best']:.0%} of the resampled concepts"]
+    said = [f"{place}; the best in {first['best']:.0%} of the resampled sets of concepts"]
     others = rows[rows["equivalent"] & (rows.index != first.name)]
     if len(others):
         simplest = rows[rows["simplest"]].iloc[0]
@@ -65,14 +81,15 @@ def _of_first(rows: pd.DataFrame, preferences: Preferences) -> list[str]:
         which = (
             "none of which is cheaper or simpler"
             if simplest.name == first.name
-            else f"of which {simplest.name} is the {how} ({simplest['evaluations']:.0f} evaluations)"
+            else f"of which {listed(simplest.name)} is the {how} ({simplest['evaluations']:.0f} evaluations)"
         )
-        said.append(f"equivalent: {some(list(others.index), 3)}, {which}")
+        said.append(f"equivalent: {some(list(map(listed, others.index)), 3)}, {which}")
     return said
 
 
 def _of_other(row: pd.Series, first: pd.Series, preferences: Preferences) -> list[str]:
-    measures = {"identity": preferences.identity, "text": preferences.text, "leak": "leak"}
+    measures = {measure_name(word, preferences): getattr(preferences, word) for word in ("identity", "text")}
+    measures["leak"] = "leak"
     parts = [
         f"{word} {row[column] - first[column]:+.2f}"
         for word, column in measures.items()
@@ -81,5 +98,5 @@ def _of_other(row: pd.Series, first: pd.Series, preferences: Preferences) -> lis
     cost = f"{row['evaluations'] / first['evaluations']:.2f} times the evaluations"
     return [
         *(["equivalent to the first"] if row["equivalent"] else []),
-        f"against {first.name}: {', '.join([*parts, cost])}",
+        f"against {listed(first.name)}: {', '.join([*parts, cost])}",
     ]

@@ -103,6 +103,7 @@ def _show(found: pd.DataFrame, preferences: Preferences) -> None:
     from persongen_lib.study.advice import expected, sample_command, why_no_command
 
     names = {name: name for name in (preferences.identity, preferences.text, "leak")}
+    names |= {DERIVED: "prompt accuracy"} if DERIVED in names else {}
     if missed := nearest(found, preferences):
         print(f"{missed[0].upper()}{missed[1:]}; the nearest options come first.")
     for place, (_, option) in enumerate(found.iterrows(), 1):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from persongen_lib.analysis.fronts import summarize_front
 from persongen_lib.analysis.kinds import color_prompts, main_prompts
 from persongen_lib.analysis.preferences import PENALTY, Preferences, Scale
+from persongen_lib.analysis.reasons import listed
 from persongen_lib.analysis.recommendation import best_options, recommend, regret, with_prompt_right
 from persongen_lib.cli import main as cli
 from persongen_lib.core.errors import UserError
@@ -91,7 +92,7 @@ def test_a_minimum_is_reached_where_an_option_reaches_it():
         found["reason"]
         .iloc[0]
         .startswith(
-            "text 0.900 stays below the required 0.95; a new concept reaches it with a chance of 0.07; "
+            "prompt accuracy 0.900 stays below the required 0.95; a new concept reaches it with a chance of 0.07; "
             "nearest to what is required"
         )
     )
@@ -120,6 +121,20 @@ def test_equivalent_options_are_told_and_the_cheapest_is_named():
     assert (
         "of which cheap is the simplest" in recommend(rows, Preferences(identity_weight=1))["reason"].iloc[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("label", "item"),
+    [
+        ("base", "base"),
+        ("base, guidance interval", "base (guidance interval)"),
+        ("mixed 1.75 + 1.75, original weights", "mixed 1.75 + 1.75 (original weights)"),
+        ("photoswap 1, 4, 5", "photoswap (1, 4, 5)"),
+        ("masked 0.7 num_steps=10", "masked 0.7 num_steps=10"),
+    ],
+)
+def test_the_commas_of_a_label_do_not_divide_a_list(label, item):
+    assert listed(label) == item
 
 
 def test_methods_and_models_are_never_pooled_silently():
@@ -329,7 +344,7 @@ def test_recommend_on_the_command_line(tmp_path, capsys):
     assert cli.main(["recommend", "--results", str(path), "--min-text", "0.9", "--top", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(
-        "1. masked: identity 0.55 [0.55, 0.55], prompt_right 1.00 [0.64, 1.00], leak 0.00 [0.00, 0.36]"
+        "1. masked: identity 0.55 [0.55, 0.55], prompt accuracy 1.00 [0.64, 1.00], leak 0.00 [0.00, 0.36]"
     )
     assert (
         lines[0].endswith("73 evaluations")
@@ -339,7 +354,7 @@ def test_recommend_on_the_command_line(tmp_path, capsys):
         "Measured on a model that the table does not name with lora"
     )
     assert cli.main(["recommend", "--min-text", "0.9"]) == 0
-    assert "text" in capsys.readouterr().out.splitlines()[1]
+    assert "prompt accuracy" in capsys.readouterr().out.splitlines()[1]
     assert cli.main(["recommend", "--results", "nothing"]) == 2
     told = capsys.readouterr().err
     assert (
@@ -353,8 +368,8 @@ def test_a_minimum_out_of_reach_is_said_first(tmp_path, capsys):
     assert cli.main(["recommend", "--results", str(path), "--min-text", "0.925", "--top", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert (
-        lines[0]
-        == "No option reaches the required text 0.925 (nearest: 0.922); the nearest options come first."
+        lines[0] == "No option reaches the required prompt accuracy 0.925 (nearest: 0.922); "
+        "the nearest options come first."
     )
     assert lines[1].startswith("1. masked: ")
 
