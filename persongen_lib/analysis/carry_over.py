@@ -7,7 +7,7 @@ matched by label, or by strategy, each at its default: parameters in absolute nu
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -159,6 +159,34 @@ def carried_regret(
             lost[name].append(hindsight - worth[labels[name]])
     each = pd.DataFrame({name: pd.concat(parts, axis=1).mean(axis=1) for name, parts in lost.items()})
     return compared(each, **bootstrap)
+
+
+def carried_regrets(
+    tables: Mapping[str, pd.DataFrame],
+    pairs: Iterable[tuple[str, str]],
+    preferences: Sequence[Preferences],
+    **settings,
+) -> pd.DataFrame:
+    """`carried_regret` of several pairs of tables.
+
+    Args:
+        tables: Results tables by name.
+        pairs: The names of a table that advice is from and of one that it is followed on.
+        preferences: The preferences to average over.
+        settings: Others of `carried_regret`.
+
+    Returns:
+        The rows of `carried_regret`, with `advice_from` and `followed_on`.
+    """
+    return pd.concat(
+        [
+            carried_regret(tables[one], tables[other], preferences, **settings).assign(
+                advice_from=one, followed_on=other
+            )
+            for one, other in pairs
+        ],
+        ignore_index=True,
+    )
 
 
 def _named(table: pd.DataFrame, match: Match) -> pd.DataFrame:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from persongen_lib.analysis.statistics import paired_differences, summarize, wide
+from persongen_lib.analysis.statistics import paired_differences, summarize, wide, with_interval
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.paths import DATA
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 MAIN = ["identity", "prompt_right", "context_right", "leak"]
 """The measures of a verdict."""
+CARRIED = "carried over"
+"""The rule of `carried_regret` that the others are compared with."""
 
 
 def score_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -71,6 +75,50 @@ def verdict(strategy: str, results: str | Path = DATA / "results" / "phenomenon.
         difference[figures.title("evaluations")] = f"{int(cost[strategy]) - int(cost['base']):+d}"
         shown = pd.concat([shown, difference])
     return shown
+
+
+def rank_table(
+    tables: Mapping[str, pd.DataFrame], pairs: Iterable[tuple[str, str]], metrics: Sequence[str] = MAIN
+) -> pd.DataFrame:
+    """How far pairs of results tables agree on the order of the strategies, see `rank_correlation`.
+
+    Args:
+        tables: Results tables by name.
+        pairs: The names of two tables each.
+        metrics: The columns that order the strategies.
+
+    Returns:
+        One row per pair, one column per measure: correlations with 95 % intervals.
+    """
+    import pandas as pd
+
+    from persongen_lib.analysis.carry_over import rank_correlation
+
+    found = pd.DataFrame(
+        {"label": f"{one} and {other}", "metric": metric}
+        | asdict(rank_correlation(tables[one], tables[other], metric))
+        for one, other in pairs
+        for metric in metrics
+    )
+    return _cells(found)
+
+
+def regret_table(found: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `carried_regrets`, ready to read.
+
+    Returns:
+        One row per pair and rule: the regret, and how much more than the advice that was carried over it is, with
+        95 % intervals.
+    """
+    names = {"less": "mean", "less_low": "low", "less_high": "high"}
+    more = with_interval(found[[*names]].rename(columns=names))
+    shown = found[["advice_from", "followed_on", "rule"]].set_axis(
+        ["advice from", "followed on", "rule"], axis=1
+    )
+    shown = shown.assign(
+        **{"lost": with_interval(found), "more than carried over": more.mask(found["rule"] == CARRIED, "")}
+    )
+    return shown.set_index(["advice from", "followed on", "rule"])
 
 
 def _cells(summary: pd.DataFrame) -> pd.DataFrame:

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from persongen_lib.analysis.carry_over import carried_regret, rank_correlation
+from persongen_lib.analysis.carry_over import carried_regret, carried_regrets, rank_correlation
 from persongen_lib.analysis.preferences import Preferences
 from persongen_lib.analysis.recommendation import regret
 from persongen_lib.core.errors import UserError
+from persongen_lib.notebook.tables import rank_table, regret_table
 
 IDENTITY = {"base": 0.9, "mixed": 0.7, "masked": 0.6, "far": 0.1}
 
@@ -99,3 +100,17 @@ def test_a_regret_is_over_preferences(preferences):
     ):
         with pytest.raises(UserError, match="give a list of one or more Preferences"):
             found()
+
+
+def test_pairs_are_told_apart_and_shown():
+    tables = {"one": table(), "two": table(IDENTITY | {"base": 0.7, "mixed": 0.9})}
+    wishes = [Preferences(identity_weight=1)]
+    found = carried_regrets(tables, [("one", "two"), ("two", "one")], wishes)
+    part = found[(found["advice_from"] == "one") & (found["followed_on"] == "two")].reset_index(drop=True)
+    alone = carried_regret(tables["one"], tables["two"], wishes)
+    pd.testing.assert_frame_equal(part[alone.columns], alone)
+    shown = regret_table(found)
+    assert shown.loc[("one", "two", "carried over")].tolist() == ["0.25 [0.25, 0.25]", ""]
+    assert shown.loc[("one", "two", "mixed"), "more than carried over"] == "-0.25 [-0.25, -0.25]"
+    ranks = rank_table(tables, [("one", "two")], ["identity"])
+    assert ranks.index.tolist() == ["one and two"] and "0.80" in ranks.iloc[0, 0]
