@@ -34,7 +34,7 @@ class Searched(ReferenceStrategy):
     has found better parameters, the defaults are those of constant mixed sampling.
     """
 
-    look = ("#9B1D64", "p")
+    look = ("#003000", "8")
 
     concept_knots: Knots = (Total(1 / 2),)
     superclass_knots: Knots = (Total(1 / 2),)
