@@ -125,7 +125,8 @@ def test_wrong_searches_are_refused(search, changes, why):
 def test_knots_are_translated_to_another_model():
     given = {"concept_knots": [0.35, 3.5], "superclass_knots": [1.75], "switch_step": 5}
     option = {"label": "found", "strategy": "searched", "parameters": json.dumps(given), "num_steps": 25}
-    table = pd.DataFrame([{**option, "evaluations": 75, "backbone": "micro"}])
+    where = {"concept": "dog", "template": "a photo of a {}", "backbone": "micro"}
+    table = pd.DataFrame([{**option, **where, "evaluations": 75}])
     found = json.loads(translated(table, "sd2")["parameters"].iloc[0])
     assert (found["concept_knots"], found["superclass_knots"]) == ([0.7, 7.0], [3.5])
     assert found["switch_step"] == 10
