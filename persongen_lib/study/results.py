@@ -161,7 +161,7 @@ def collect(study: Study, runs: str | Path = "runs", output: str | Path | None =
     if missing := len(study.jobs) - sum(map(len, finished.values())):
         raise UserError(
             f"{missing} of {len(study.jobs)} cells of the study {study.name} are not finished in {runs}: "
-            "run persongen study run first"
+            "run persongen study run first, or give the --dtype and the --device that it was run with"
         )
     tables = []
     for part in study.tables:
