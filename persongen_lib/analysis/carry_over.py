@@ -24,6 +24,8 @@ from persongen_lib.analysis.statistics import require, unit_table
 from persongen_lib.core.errors import UserError
 
 Match = Literal["label", "strategy"]
+CARRIED = "carried over"
+"""The rule of `carried_regret` that the others are compared with."""
 
 
 def rank_correlation(
@@ -133,7 +135,7 @@ def carried_regret(
             target has one concept.
     """
     check_several(preferences)
-    lost: dict[str, list[pd.Series]] = {name: [] for name in ("carried over", "own", *always)}
+    lost: dict[str, list[pd.Series]] = {name: [] for name in (CARRIED, "own", *always)}
     for wanted in preferences:
         every = [_named(evidence(table, wanted), match) for table in (source, target)]
         both = set(every[0]["label"]) & set(every[1]["label"])
@@ -153,7 +155,7 @@ def carried_regret(
         identity, text = (((score.sum() - score) / (len(score) - 1))[names].to_numpy() for score in here)
         own = worth[names].to_numpy()[np.arange(len(worth)), wanted.best(identity, text, scales[1])]
         hindsight = worth[names].max(axis=1)
-        lost["carried over"].append(hindsight - worth[carried])
+        lost[CARRIED].append(hindsight - worth[carried])
         lost["own"].append(hindsight - own)
         for name in always:
             lost[name].append(hindsight - worth[labels[name]])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.quoting import one_line
+from persongen_lib.core.tables import PROMPT_RIGHT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from persongen_lib.analysis.preferences import Preferences
 
 STUDY = "sweep"
-DERIVED = "prompt_right"
-"""The measure that `with_prompt_right` makes from other columns."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -54,7 +53,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--identity", default="identity", metavar="COLUMN", help="that measures identity")
     parser.add_argument(
         "--text",
-        default="prompt_right",
+        default=PROMPT_RIGHT,
         metavar="COLUMN",
         help="that measures text alignment (default: prompt_right)",
     )
@@ -103,7 +102,7 @@ def _show(found: pd.DataFrame, preferences: Preferences) -> None:
     from persongen_lib.study.advice import expected, sample_command, why_no_command
 
     names = {name: name for name in (preferences.identity, preferences.text, "leak")}
-    names |= {DERIVED: "prompt accuracy"} if DERIVED in names else {}
+    names |= {PROMPT_RIGHT: "prompt accuracy"} if PROMPT_RIGHT in names else {}
     if missed := nearest(found, preferences):
         print(f"{missed[0].upper()}{missed[1:]}; the nearest options come first.")
     for place, (_, option) in enumerate(found.iterrows(), 1):
@@ -155,7 +154,7 @@ def _table(name: str, preferences: Preferences) -> pd.DataFrame:
             )
         path = known[name]
     check_columns(column_names(path), str(path))
-    measures = {preferences.identity, preferences.text} - {DERIVED}
+    measures = {preferences.identity, preferences.text} - {PROMPT_RIGHT}
     table = read_table(path, needed_columns(preferences), needed=measures)
     wanted = preferences.backbone
     if wanted is None or table.empty or ("backbone" in table and (table["backbone"] == wanted).any()):
@@ -169,5 +168,5 @@ def _check_direction(column: str) -> None:
 
     known = catalogue()
     if column in known and not known[column].higher_is_better:
-        better = ", ".join([DERIVED, *(name for name, one in known.items() if one.higher_is_better)])
+        better = ", ".join([PROMPT_RIGHT, *(name for name, one in known.items() if one.higher_is_better)])
         raise UserError(f"the column {column} can't be what is wanted most: choose one of {better}")

@@ -12,7 +12,7 @@ from persongen_lib.cli.arguments import (
     loading_options,
     parse_parameters,
 )
-from persongen_lib.core.tables import check_table_file, write_table
+from persongen_lib.core.tables import PROMPT_RIGHT, check_table_file, write_table
 
 CONCEPTS = ("dog", "cat2", "rabbit2", "teapot3", "robot2", "backpack3")
 """One of each of six classes, the first ones of the study `sweep`."""
@@ -54,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the sampler (default: 0)")
     parser.add_argument(
         "--text",
-        default="prompt_right",
+        default=PROMPT_RIGHT,
         metavar="COLUMN",
         help="that measures whether the prompt is followed (default: prompt_right)",
     )
@@ -80,15 +80,15 @@ def run(args: Namespace) -> int:
     """Search, then print the trials that no other one beats in both measures."""
     import pandas as pd
 
-    from persongen_lib.backbones.defaults import sampling_defaults
     from persongen_lib.study.cell import Cell
     from persongen_lib.study.search import Search, run_search
+    from persongen_lib.study.search_space import cost_of_base
 
     if args.output is not None:
         check_table_file(args.output)
     budget = args.evaluations
     if budget is None:
-        budget = 2 * sampling_defaults(args.backbone)["num_steps"]
+        budget = cost_of_base(args.backbone)
     cells = tuple(
         Cell(
             concept=concept,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = (".csv", ".parquet")
+PROMPT_RIGHT = "prompt_right"
+"""The column that `with_prompt_right` makes from others."""
 
 
 def check_table_file(path: str | Path) -> Path:

@@ -67,15 +67,13 @@ KIND_LOOKS = {
     "live": ("#440154", "o"),
     "object": ("#5EC962", "D"),
 }
-FAMILY_LOOKS = {"sd": ("#440154", "o"), "sdxl": ("#21918C", "s"), "pixart": ("#5EC962", "D")}
 BACKBONE_LOOKS = {
-    name: FAMILY_LOOKS[family]
-    for family, names in {
-        "sd": ("micro", "sd2"),
-        "sdxl": ("micro-sdxl", "sdxl"),
-        "pixart": ("micro-pixart", "pixart"),
-    }.items()
-    for name in names
+    "micro": ("#440154", "o"),
+    "micro-sdxl": ("#21918C", "s"),
+    "micro-pixart": ("#5EC962", "D"),
+    "sd2": ("#440154", "o"),
+    "sdxl": ("#21918C", "s"),
+    "pixart": ("#5EC962", "D"),
 }
 NEW_MARKERS = ("<", ">", "p", "h", "d", "8")
 """For strategies and methods that are new; none of the known ones has one of them."""

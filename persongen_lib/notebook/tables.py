@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 MAIN = ["identity", "prompt_right", "context_right", "leak"]
 """The measures of a verdict."""
-CARRIED = "carried over"
-"""The rule of `carried_regret` that the others are compared with."""
 
 
 def score_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -110,6 +108,8 @@ def regret_table(found: pd.DataFrame) -> pd.DataFrame:
         One row per pair and rule: the regret, and how much more than the advice that was carried over it is, with
         95 % intervals.
     """
+    from persongen_lib.analysis.carry_over import CARRIED
+
     names = {"less": "mean", "less_low": "low", "less_high": "high"}
     more = with_interval(found[[*names]].rename(columns=names))
     shown = found[["advice_from", "followed_on", "rule"]].set_axis(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from persongen_lib.analysis.claims import Claim
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.tables import PROMPT_RIGHT
 from persongen_lib.evaluation.metric import catalogue
+
+if TYPE_CHECKING:
+    from persongen_lib.analysis.claims import Claim
 
 CLAIM_KEYS = ("claim", "source", "metric", "one", "direction", "other")
 DIRECTIONS = {"higher": 1, "lower": -1}
-COMBINED = "prompt_right"
-"""A measure that is computed from several columns."""
 
 
 def claims_of(values: Mapping[str, Any], labels: Collection[str], path: Path) -> tuple[Claim, ...]:
@@ -36,6 +37,8 @@ def claims_of(values: Mapping[str, Any], labels: Collection[str], path: Path) ->
 
 
 def _claim(entry: Any, labels: Collection[str], where: str) -> Claim:
+    from persongen_lib.analysis.claims import Claim
+
     if not isinstance(entry, Mapping) or set(entry) != set(CLAIM_KEYS):
         raise UserError(f"the keys{where} must be {', '.join(CLAIM_KEYS)}")
     for name, value in entry.items():
@@ -43,7 +46,7 @@ def _claim(entry: Any, labels: Collection[str], where: str) -> Claim:
             raise UserError(f"{name}{where} must be a text, not {value!r}")
     for name in ("one", "other"):
         check_known("label", [entry[name]], labels, where=where)
-    check_known("metric", [entry["metric"]], [*catalogue(), COMBINED], where=where)
+    check_known("metric", [entry["metric"]], [*catalogue(), PROMPT_RIGHT], where=where)
     check_known("direction", [entry["direction"]], DIRECTIONS, where=where)
     return Claim(
         words=entry["claim"],

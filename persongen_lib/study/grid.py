@@ -7,9 +7,8 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from persongen_lib.analysis.claims import Claim
 from persongen_lib.core.checks import check_known
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA
@@ -20,6 +19,9 @@ from persongen_lib.study.claims import claims_of
 from persongen_lib.study.entries import cells_of, texts_in
 from persongen_lib.study.job import Job, resolve_all
 from persongen_lib.study.yaml_file import read_yaml
+
+if TYPE_CHECKING:
+    from persongen_lib.analysis.claims import Claim
 
 STUDIES = DATA / "studies"
 INCLUDING_KEYS = ("description", "include")

@@ -20,10 +20,10 @@ def result_rows(job: Job, sample: Path, adapter: Path, scores: pd.DataFrame) -> 
     Parameters of the strategy are columns under their own names (except schedules of scales, which only `parameters`
     holds), those of the fine-tuning have the prefix `fine_tune_`. `default` says whether the parameters are the
     backbone's defaults, and `needs_original` whether the strategy needs the weights from before the fine-tuning.
-    `places` and `augment` say how the training pictures were taken (`Cell`).
-    `loading`, as JSON, is what the backbone was loaded with, where that is something. `reference_digest` is of the
-    pictures that scores compare with. `picture` is the file's path under the runs folder, `fine_tune` and `sample` are
-    the hashes of the runs, and `seconds` is the wall time per picture (missing where a killed run was continued).
+    `places` and `augment` say how the training pictures were taken (`Cell`). `loading`, as JSON, is what the backbone
+    was loaded with, where that is something. `reference_digest` is of the pictures that scores compare with. `picture`
+    is the file's path under the runs folder, `fine_tune` and `sample` are the hashes of the runs, and `seconds` is the
+    wall time per picture (missing where a killed run was continued).
 
     Args:
         job: What was run.

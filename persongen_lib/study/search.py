@@ -14,7 +14,7 @@ from persongen_lib.core.files import write_json
 from persongen_lib.core.hashing import canonical_json
 from persongen_lib.core.runtime import Runtime
 from persongen_lib.core.specs import Spec
-from persongen_lib.core.tables import write_table
+from persongen_lib.core.tables import PROMPT_RIGHT, write_table
 from persongen_lib.study.cell import Cell, check_cell
 from persongen_lib.study.job import Job, resolve_all, training_lengths
 from persongen_lib.study.run import run_job
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KIND, JOURNAL, TABLE = "search", "journal.log", "search.parquet"
-PROMPT_RIGHT = "prompt_right"
-"""The measure that `with_prompt_right` makes from other columns."""
 LEAST, MOST = 8, 1000
 """The smallest and the largest budget, in network evaluations per image."""
 DRAWS = 20

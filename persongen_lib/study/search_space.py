@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.parameters import Total
+from persongen_lib.sampling.engine.specs import default_strategy
 from persongen_lib.sampling.engine.steps import guided_steps
-from persongen_lib.sampling.engine.strategy import make_strategy
+from persongen_lib.sampling.engine.strategy import Strategy, make_strategy
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -87,12 +89,21 @@ def longest_run(parameters: Mapping[str, Any], guidance_scale: float, evaluation
     """
     schedule, num_steps = make_strategy(STRATEGY, **parameters), evaluations
     while num_steps > 0:
-        steps = guided_steps(schedule.resolved(guidance_scale, num_steps), num_steps)
-        cost = sum(step.evaluations for step in steps)
+        cost = _cost(schedule.resolved(guidance_scale, num_steps), num_steps)
         if cost <= evaluations:
             return num_steps
         num_steps = min(num_steps - 1, num_steps * evaluations // cost + ROUNDING)
     raise UserError(f"{evaluations} network evaluations per image do not pay for one step of a schedule")
+
+
+def cost_of_base(backbone: str) -> int:
+    """The network evaluations per image of base sampling with a backbone's usual scale and steps."""
+    usual = sampling_defaults(backbone)
+    return _cost(default_strategy("base", usual, usual["num_steps"]), usual["num_steps"])
+
+
+def _cost(strategy: Strategy, num_steps: int) -> int:
+    return sum(step.evaluations for step in guided_steps(strategy, num_steps))
 
 
 def _percent(share: float) -> str:

@@ -64,8 +64,8 @@ class ParetoExplorer(Plane):
         whole: bool = False,
         loading: Mapping[str, Any] | None = None,
     ) -> None:
-        if len(scores) != 2 or len(parse_seeds(seed)) != 1:
-            raise UserError("the plane has two scores, and its images have one seed")
+        if len(parse_seeds(seed)) != 1:
+            raise UserError("the images of the plane have one seed")
         if num_steps is not None:
             check_steps(num_steps)
         self.studio, self.runs = Studio(runs, device), Path(runs)
