@@ -22,7 +22,7 @@ from persongen_lib.core.runtime import Runtime
 from persongen_lib.sampling import make_strategy
 from persongen_lib.sampling.engine.steps import guided_steps
 from persongen_lib.study import Cell, Search, run_search
-from persongen_lib.study.search_space import STARTS, longest_run, parameters_of, space
+from persongen_lib.study.search_space import STARTS, cost_of_base, longest_run, parameters_of, space
 from persongen_lib.study.translation import translated
 
 BUDGET = 8
@@ -158,3 +158,8 @@ def test_wrong_options_are_one_sentence(tmp_path, capsys, options, why):
     error = capsys.readouterr().err
     assert why in error and error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("backbone", "evaluations"), [("micro", 50), ("sd2", 100), ("flux-schnell", 4)])
+def test_the_usual_budget_is_what_base_sampling_costs(backbone, evaluations):
+    assert cost_of_base(backbone) == evaluations
