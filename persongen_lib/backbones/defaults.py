@@ -56,6 +56,11 @@ def defaults_of(family: type[Backbone], name: str = "") -> dict[str, Any]:
     return {**dataclasses.asdict(family.usual), **recorded, **own, "strategies": strategies}
 
 
+def alike(name: str) -> tuple[str, ...]:
+    """The short names of the models whose recorded values are those of a short name."""
+    return tuple(other for other, own in _known()["backbones"].items() if own.get("like") == name)
+
+
 @functools.cache
 def _known() -> dict[str, Any]:
     return json.loads((DATA / "sampling_defaults.json").read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from persongen_lib.backbones.defaults import alike
 from persongen_lib.data.concepts import load_concept
 from persongen_lib.data.prompts import load_prompts
 from persongen_lib.study import Cell, run_cell
@@ -76,6 +77,45 @@ def beside_limits(cell: Cell, runs: str | Path = "runs", device: str = "auto") -
     around = limits(cell)
     cells = {"base": around["base"], cell.strategy: cell, "superclass": around["superclass"]}
     return pd.concat([run_cell(one, runs, device).table for one in cells.values()], ignore_index=True)
+
+
+def elsewhere(cell: Cell, backbones: Sequence[str] | None = None) -> dict[str, Cell]:
+    """A complete cell's concept, prompts, noise and strategy on other models, with each model's own defaults.
+
+    Args:
+        cell: The cell.
+        backbones: Short names or folders; None for the models that are sampled like the cell's, as those of the
+            micro-world are.
+    """
+    names = alike(cell.backbone) if backbones is None else backbones
+    return {
+        name: complete(replace(cell, backbone=name, loading={}, num_steps=None, parameters={}))
+        for name in names
+    }
+
+
+def side_by_models(
+    cells: Mapping[str, Cell], prompts: Sequence[str], runs: str | Path = "runs", device: str = "auto"
+) -> pd.DataFrame:
+    """The results of cells of several models, each between base and superclass sampling of its model.
+
+    Args:
+        cells: Complete cells by the name of their model.
+        prompts: Some of the cells' templates.
+        runs: The folder of finished work.
+        device: "auto", "cpu", "cuda", "cuda:1" ...
+
+    Returns:
+        One row per image of the first noise; a label is the strategy and the model.
+    """
+    import pandas as pd
+
+    tables = []
+    for name, cell in cells.items():
+        few = replace(cell, prompts=tuple(prompts), seeds=cell.seeds[:1])
+        table = beside_limits(few, runs, device)
+        tables.append(table.assign(label=table["label"] + f", {name.removeprefix('micro-')}"))
+    return pd.concat(tables, ignore_index=True)
 
 
 def variants(

@@ -60,6 +60,14 @@ def notebook_of(cell: Cell) -> Path | None:
     return next(iter((ROOT / "notebooks").glob(f"[0-9][0-9]_{cell.strategy}.ipynb")), None)
 
 
+def takes(cell: Cell) -> set[str]:
+    """The names of the parameters of the notebook of a cell's strategy; none if it has no notebook."""
+    from papermill import inspect_notebook
+
+    source = notebook_of(cell)
+    return set(inspect_notebook(str(source))) if source else set()
+
+
 def output_of(job: Job, runs: str | Path) -> Path:
     """Where the executed notebook of a job is, or will be."""
     name = f"{job.sample.strategy.name}-{job.concept.name}-{job.sample.hash}.ipynb"
@@ -67,7 +75,7 @@ def output_of(job: Job, runs: str | Path) -> Path:
 
 
 def notebook_parameters(job: Job, runs: str | Path, device: str) -> dict:
-    """The parameters with which the notebook of its strategy runs a job.
+    """The parameters with which the notebook of its strategy runs a job, without what it adds of other models.
 
     Args:
         job: The job.
@@ -96,5 +104,6 @@ def notebook_parameters(job: Job, runs: str | Path, device: str) -> dict:
         "device": device,
         "runs": str(Path(runs).resolve()),
         "settings": {name: value for name, value in settings.items() if value},
+        **({"families": []} if "families" in takes(cell) else {}),
         **{name: list(v) if isinstance(v, tuple) else v for name, v in spec.parameters.items()},
     }

@@ -1,5 +1,6 @@
 """What the strategies' chapters call: code from its file, runs beside a cell, variants, and the study's verdict."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -9,7 +10,7 @@ from persongen_lib.analysis.statistics import paired_differences, summarize
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.paths import DATA, ROOT
 from persongen_lib.notebook import cells
-from persongen_lib.notebook.cells import beside_limits, limits, variants
+from persongen_lib.notebook.cells import beside_limits, complete, elsewhere, limits, side_by_models, variants
 from persongen_lib.notebook.source import strategy_code
 from persongen_lib.notebook.tables import score_table, verdict
 from persongen_lib.study import Cell
@@ -56,6 +57,20 @@ def test_variants_change_what_they_say_and_reuse_what_is_there(asked):
     base, own, weak, superclass = asked
     assert own == MIXED and base.prompts == superclass.prompts == PROMPTS
     assert (weak.prompts, weak.seeds) == (PROMPTS[:1], (3,)) and weak.parameters["superclass_scale"] == 1.0
+
+
+def test_other_models_get_their_own_defaults_and_the_cells_noise(asked):
+    others = elsewhere(MIXED)
+    assert list(others) == ["micro-sdxl", "micro-pixart"]
+    for name, cell in others.items():
+        assert cell == complete(
+            Cell(backbone=name, concept="dog", strategy="mixed", prompts=PROMPTS, seeds=(3, 4))
+        )
+        assert cell.parameters["concept_scale"] != MIXED.parameters["concept_scale"]
+    table = side_by_models(others, PROMPTS[:1], "runs", "cpu")
+    assert list(table["label"])[2:4] == ["superclass, sdxl", "base, pixart"]
+    assert {(cell.prompts, cell.seeds) for cell in asked} == {(PROMPTS[:1], (3,))}
+    assert elsewhere(replace(MIXED, backbone="sd2")) == {}
 
 
 def test_the_code_is_that_of_the_file():

@@ -77,8 +77,9 @@ def parameters(path):
 def test_a_chapter_leaves_every_parameter_of_its_strategy_to_the_backbone(strategy):
     given = parameters(ROOT / "notebooks" / f"{STRATEGIES[strategy]}.ipynb")
     fields = set(make_strategy(strategy).parameters())
-    assert set(given) == {*COMMON, "method", "class_name", "settings", *fields}
-    assert all(given[name] is None for name in (*fields, "num_steps"))
+    families = {"families"} & set(given)
+    assert set(given) == {*COMMON, "method", "class_name", "settings", *families, *fields}
+    assert all(given[name] is None for name in (*families, *fields, "num_steps"))
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES, "superclass"])
@@ -122,6 +123,7 @@ def test_a_study_can_run_every_strategys_notebook():
             taken = {node.targets[0].id for node in ast.parse(code_cells(source)[0].source).body}
             given = notebook_parameters(job, "runs", "cpu")
             assert taken == set(given) and given["loading"] == {}, source.name
+            assert not given.get("families"), "a batch samples its own cells only"
             assert "**settings" in "".join(one.source for one in code_cells(source))
 
 
