@@ -11,6 +11,7 @@ from torch import Tensor
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.failures import enough_memory
+from persongen_lib.core.float32_attention import Float32Attention
 from persongen_lib.core.hashing import step_seed
 from persongen_lib.core.training import ResumableTraining
 from persongen_lib.finetune.engine.method import Method
@@ -66,7 +67,7 @@ class Trainer(ResumableTraining):
 
     def _part(self, part: int) -> Tensor:
         generator = torch.Generator().manual_seed(step_seed(self.seed, self.steps))
-        with self.accelerator.autocast(), enough_memory(_ADVICE):
+        with self.accelerator.autocast(), Float32Attention(), enough_memory(_ADVICE):
             return self.objective.loss(generator, part)
 
     def backward(self, loss: Tensor) -> None:

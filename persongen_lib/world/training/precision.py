@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
+from persongen_lib.core.float32_attention import Float32Attention
 
-def mixed_precision(device: str | torch.device) -> torch.autocast:
+
+@contextmanager
+def mixed_precision(device: str | torch.device) -> Iterator[None]:
     """A context in which networks compute in bfloat16 if the device does so in hardware, or else in float32.
 
-    A CPU does so with AMX or AVX512-BF16; one without them emulates bfloat16 and takes many times longer.
+    A CPU does so with AMX or AVX512-BF16; one without them emulates bfloat16 and takes many times longer. Attention on
+    a CPU stays in float32.
     """
     kind = torch.device(device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=_has_bfloat16(kind))
+    with torch.autocast(kind, torch.bfloat16, enabled=_has_bfloat16(kind)), Float32Attention():
+        yield
 
 
 def _has_bfloat16(kind: str) -> bool:
