@@ -1,11 +1,16 @@
 """Schedules that a search finds: limits in which they are other strategies, what they cost, and what is refused."""
 
+import json
+
+import pandas as pd
 import pytest
 import torch
 from originals import with_original
 from tiny import tiny_backbone
 
+from persongen_lib.backbones.defaults import sampling_defaults
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.paths import DATA
 from persongen_lib.sampling import make_strategy, sample
 from persongen_lib.sampling.engine.steps import guided_steps
 
@@ -141,3 +146,12 @@ def test_a_schedule_does_not_depend_on_the_number_of_steps():
 def test_wrong_values_are_refused(parameters, why):
     with pytest.raises(UserError, match=why):
         make_strategy("searched", **parameters)
+
+
+def test_the_defaults_of_micro_are_the_best_trial_of_the_shipped_search():
+    trials = pd.read_parquet(DATA / "results" / "search.parquet")
+    best = trials.loc[(trials["identity"] + trials["prompt_right"]).idxmax()]
+    assert (
+        best["front"]
+        and json.loads(best["parameters"]) == sampling_defaults("micro")["strategies"]["searched"]
+    )

@@ -30,8 +30,9 @@ class Searched(ReferenceStrategy):
         initial_concept_scale: the scale of the concept before `switch_step`.
         initial_superclass_scale: the scale of the superclass before `switch_step`.
 
-    The family of schedules is ours, over mixed and masked sampling of Soboleva et al., arXiv 2502.05895. Until a search
-    has found better parameters, the defaults are those of constant mixed sampling.
+    The family of schedules is ours, over mixed and masked sampling of Soboleva et al., arXiv 2502.05895. The
+    defaults are those of constant mixed sampling; what a search found for the small models of the book is recorded as
+    theirs (data/sampling_defaults.json).
     """
 
     look = ("#003000", "8")
