@@ -239,8 +239,7 @@ def test_a_failed_cell_does_not_stop_the_others(place, tmp_path, tiny_judge, mon
 
 
 def test_a_study_killed_at_random_moments_ends_with_the_same_table(place, tmp_path):
-    strategies = ["base", "mixed", "masked", {"strategy": "switching", "parameters": {"switch_step": 1}}]
-    path = study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}", strategies=strategies)
+    path = study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}")
     command = ["study", "run", path, "--device", "cpu", "--runs"]
     started("--version").join()  # the first one imports
     began = time.monotonic()
