@@ -1,10 +1,10 @@
 """What all tests share: the order in which their files run."""
 
 SLOW = (
-    "study/test_study", "world/test_quality", "study/test_cluster", "notebook/test_lab",
-    "finetune/test_methods", "sampling/test_sampling", "export/test_export", "sampling/test_strategies",
-    "world/test_trials", "sampling/test_contract", "evaluation/test_evaluation", "world/test_world",
-    "finetune/test_finetune", "notebook/test_notebooks", "trajectories/test_trajectories",
+    "study/test_study", "sampling/test_strategies", "finetune/test_methods", "study/test_cluster",
+    "world/test_quality", "notebook/test_lab", "backbones/test_backbones", "export/test_export",
+    "sampling/test_rivals", "world/test_trials", "evaluation/test_evaluation", "world/test_shipped_families",
+    "world/test_world", "finetune/test_finetune", "notebook/test_notebooks", "trajectories/test_trajectories",
     "widgets/test_widgets", "test_benchmark",
 )  # fmt: skip
 """The files that take longest, the slowest first."""

@@ -296,7 +296,7 @@ class Backbone(ABC):
             step: one of a solver's steps.
             conditioning: one row per row of the latents.
         """
-        timesteps = torch.full((len(latents),), step.timestep, device=self.device)
+        timesteps = torch.full((len(latents),), step.timestep, device=latents.device)
         output = self.forward(latents, timesteps, conditioning)
         return self.noise_model.prediction(output, latents, step)
 

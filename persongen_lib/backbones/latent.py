@@ -253,16 +253,16 @@ class LatentDiffusion(TokenizedWords):
         return f"text_model.{layer}" if layer.startswith("encoder.") else layer
 
     def forward(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        text = dict(conditioning.tensors)
+        text, latents = dict(conditioning.tensors), latents.to(self.dtype)
         added = {name: text.pop(name) for name in self.added if name in text}
         for condition, values in self.size_conditions(*latents.shape[2:]).items():
-            columns = [latents.new_full((len(latents),), value, dtype=self.dtype) for value in values]
+            columns = [latents.new_full((len(latents),), value) for value in values]
             added[condition] = torch.stack(columns, 1)
         network, marks = self.modules["network"], text.pop(MARKS, None)
         with marked(self._extra, marks):
-            output = network(
-                latents.to(self.dtype), timestep=timesteps, added_cond_kwargs=added, return_dict=False, **text
-            )[0]
+            output, *_ = network(
+                latents, timestep=timesteps, added_cond_kwargs=added, return_dict=False, **text
+            )
         return output[:, : self.latent_shape[0]].float()
 
     def size_conditions(self, height: int, width: int) -> dict[str, Sequence[float]]:

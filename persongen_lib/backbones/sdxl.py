@@ -50,7 +50,7 @@ class StableDiffusionXL(LatentDiffusion):
             list(prompts), device=self.device, do_classifier_free_guidance=False, clip_skip=clip_skip
         )
         if self._pipeline.config.force_zeros_for_empty_prompt:
-            null = torch.tensor([prompt == "" for prompt in prompts], device=self.device)
+            null = torch.tensor([prompt == "" for prompt in prompts], device=states.device)
             states, pooled = states.masked_fill(null[:, None, None], 0), pooled.masked_fill(null[:, None], 0)
         return self._marked(prompts, Conditioning({"encoder_hidden_states": states, "text_embeds": pooled}))
 

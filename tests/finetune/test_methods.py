@@ -246,11 +246,13 @@ def test_textual_inversion_touches_no_other_row(tmp_path, token, monkeypatch):
 @EACH_FAMILY
 @EACH_METHOD
 def test_every_method_with_every_strategy(tmp_path, method, family):
+    """Each pair of them on one of the families, by turns."""
     backbone = tiny_backbone(family=family)
     plain = {name: latents(backbone, name) for name in ("superclass", "base")}
     trained(backbone, method, tmp_path)
     backbone.load_adapter(tmp_path)
-    for name in list_strategies():
+    turn = list(FAST).index(method) + FAMILIES.index(family)
+    for name in list_strategies()[turn % 5 :: 5]:
         if backbone.cross_attention or not STRATEGIES[name].needs_cross_attention:
             assert torch.isfinite(latents(backbone, name, num_steps=2)).all()
     assert not torch.allclose(latents(backbone, "base"), plain["base"], atol=1e-5)

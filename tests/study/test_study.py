@@ -1,10 +1,8 @@
 """Study files, cells and the engine, on a tiny random model and a tiny random CLIP."""
 
-import contextlib
 import random
 import shutil
-import subprocess
-import sys
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, asdict, replace
@@ -13,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from commands import started
 from PIL import Image, ImageChops, ImageOps, ImageStat
 from tiny import save_pictures, tiny_pipeline
 from tiny_clip import save_tiny_clip
@@ -240,32 +239,23 @@ def test_a_failed_cell_does_not_stop_the_others(place, tmp_path, tiny_judge, mon
 
 
 def test_a_study_killed_at_random_moments_ends_with_the_same_table(place, tmp_path):
-    strategies = ["base", "mixed", "masked", {"strategy": "switching", "parameters": {"switch_step": 1}}]
-    path = study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}", strategies=strategies)
-    command = [
-        sys.executable,
-        "-m",
-        "persongen_lib.cli.main",
-        "study",
-        "run",
-        str(path),
-        "--device",
-        "cpu",
-        "--runs",
-    ]
+    path = study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}")
+    command = ["study", "run", path, "--device", "cpu", "--runs"]
+    started("--version").join()  # the first one imports
     began = time.monotonic()
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    process = started(*command, tmp_path / "whole")
+    process.join()
     whole = time.monotonic() - began
     draw = random.Random(0)
     for _ in range(3):
-        process = subprocess.Popen(
-            [*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(draw.uniform(0.4, 0.95) * whole)
+        assert process.exitcode in (0, -signal.SIGKILL)
+        process = started(*command, tmp_path / "killed")
+        process.join(draw.uniform(0.1, 0.9) * whole)
         process.kill()
-        process.wait()
-    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
+        process.join()
+    process = started(*command, tmp_path / "killed")
+    process.join()
+    assert process.exitcode == 0
     study, tables = load_study(path), []
     for name in ("whole", "killed"):
         tables.append(pd.read_parquet(*collect(study, tmp_path / name, tmp_path / f"{name}.parquet")))
@@ -527,21 +517,11 @@ def test_the_disk_need_is_said_and_checked(place, tmp_path, tiny_judge, monkeypa
 
 def test_two_runs_on_one_store_make_the_same_table(place, tmp_path):
     path = study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}")
-    command = [
-        sys.executable,
-        "-m",
-        "persongen_lib.cli.main",
-        "study",
-        "run",
-        str(path),
-        "--device",
-        "cpu",
-        "--runs",
-    ]
-    both = [
-        subprocess.Popen([*command, str(tmp_path / "shared")], stdout=subprocess.DEVNULL) for _ in range(2)
-    ]
-    assert [process.wait() for process in both] == [0, 0]
+    command = ["study", "run", path, "--device", "cpu", "--runs", tmp_path / "shared"]
+    both = [started(*command) for _ in range(2)]
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
     study = load_study(path)
     run_study(study, Runtime.at(tmp_path / "alone", "cpu"))
     tables = [

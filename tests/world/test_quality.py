@@ -11,7 +11,7 @@ from persongen_lib.world.language.captions import parse
 from persongen_lib.world.language.vocabulary import clip_tokenizer
 from persongen_lib.world.models.oracle import FOLDER, JUDGE, load_oracle
 from persongen_lib.world.models.segmenter import load_segmenter
-from persongen_lib.world.training import accuracy, held_out, measure
+from persongen_lib.world.training import accuracy, held_out, measure, samples
 from persongen_lib.world.training.samples import frechet, frechet_to_renders, sample_accuracy
 from persongen_lib.world.training.wishes import superclass_wishes
 
@@ -24,6 +24,30 @@ def oracle():
 @pytest.fixture(scope="module")
 def backbone():
     return load_backbone("micro", device="cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pictures_drawn_once():
+    """What several readers read is drawn, and decoded, once."""
+    found, draw = {}, held_out.pictures
+
+    def pictures(scenes, through=None, **how):
+        key = repr(scenes), through, *how.items()
+        if key not in found:
+            found[key] = (
+                held_out.decoded(pictures(scenes, **how), through) if through else draw(scenes, **how)
+            )
+        return found[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(held_out, "pictures", pictures)
+        yield
+
+
+@pytest.fixture
+def fewer_steps(monkeypatch):
+    """Samples of 10 steps: what they must show is what those of the usual 25 must."""
+    monkeypatch.setattr(samples, "STEPS", 10)
 
 
 @pytest.fixture(scope="module", params=[FOLDER, JUDGE], ids=["oracle", "judge"])
@@ -66,7 +90,7 @@ def test_open_clip_loads_the_evaluator_and_it_names_pictures():
     assert shares["class"] >= 0.85 and shares["context"] >= 0.9
 
 
-def test_the_generator_follows_prompts(oracle, backbone):
+def test_the_generator_follows_prompts(oracle, backbone, fewer_steps):
     scores = sample_accuracy(backbone, oracle, oracle, load_segmenter(), 5.0, 48)
     assert scores["class"] >= 0.85 and scores["context"] >= 0.85
     assert scores["judge"] == {name: scores[name] for name in ("class", "context", "accessory")}
@@ -116,5 +140,5 @@ def test_too_few_samples_are_refused():
         measure.measure(DATA / "models", [3.0], samples=12)
 
 
-def test_samples_are_compared_with_renders_of_their_captions(oracle, backbone):
+def test_samples_are_compared_with_renders_of_their_captions(oracle, backbone, fewer_steps):
     assert 0 < frechet_to_renders(backbone, oracle, 3.0, 10) < frechet_to_renders(backbone, oracle, 0.0, 10)

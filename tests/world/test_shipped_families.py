@@ -1,5 +1,7 @@
 """The three shipped generators: diffusers' own pipelines run them as ours do, and every strategy runs on each."""
 
+import functools
+
 import diffusers
 import pytest
 import torch
@@ -23,6 +25,21 @@ def backbone(request):
     return load_backbone(request.param, device="cpu", dtype="fp32")
 
 
+@pytest.fixture(scope="module")
+def base(backbone):
+    """Gives the usual base run under a scheduler; each is made once."""
+    return functools.cache(lambda scheduler: run(backbone, "base", scheduler))
+
+
+def run(backbone, name, scheduler):
+    strategy = default_strategy(name, sampling_defaults(backbone.name), STEPS)
+    with with_original(backbone, strategy):
+        return sample(
+            backbone, strategy, "a photo of a {} in the snow", "sks", "dog", STEPS, latents=noise(backbone),
+            output="latents", scheduler=scheduler,
+        )  # fmt: skip
+
+
 def noise(backbone):
     return torch.randn(1, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
 
@@ -44,18 +61,10 @@ def test_base_equals_the_pipeline_of_diffusers(backbone):
 
 
 @pytest.mark.parametrize("name", list_strategies())
-def test_every_strategy_runs_on_every_family(backbone, name):
+def test_every_strategy_runs_on_every_family(backbone, base, name):
     usual = sampling_defaults(backbone.name)
-    strategy = default_strategy(name, usual, STEPS)
-    base = default_strategy("base", usual, STEPS)
-    with with_original(backbone, strategy):
-        made, plain = (
-            sample(
-                backbone, one, "a photo of a {} in the snow", "sks", "dog", STEPS, latents=noise(backbone),
-                output="latents", scheduler=usual_scheduler(one, usual),
-            )
-            for one in (strategy, base)
-        )  # fmt: skip
+    schedulers = (usual_scheduler(make_strategy(one), usual) for one in (name, "base"))
+    made, plain = run(backbone, name, next(schedulers)), base(next(schedulers))
     assert made.latents.isfinite().all() and made.evaluations >= plain.evaluations == 2 * STEPS
     if name != "base":
         assert not torch.allclose(made.latents, plain.latents, atol=1e-3)
