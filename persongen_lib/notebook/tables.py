@@ -39,16 +39,21 @@ def score_table(table: pd.DataFrame) -> pd.DataFrame:
     return _cells(summarize(table, names, ranges=ranges()))
 
 
-def verdict(strategy: str, results: str | Path = DATA / "results" / "phenomenon.parquet") -> pd.DataFrame:
+def verdict(
+    strategy: str,
+    results: str | Path = DATA / "results" / "phenomenon.parquet",
+    rival: str | None = None,
+) -> pd.DataFrame:
     """What a study found for a strategy with its default parameters, beside base and superclass sampling.
 
     Args:
         strategy: A label of the study.
         results: The study's table, one row per image.
+        rival: Another label, to compare with as well.
 
     Returns:
-        One row per strategy and one for the difference from base sampling of the same noise; the columns are the main
-        measures, means with 95 % intervals over concepts, and NFE per image.
+        One row per strategy and one for each difference, from base sampling and from the rival, of the same noise; the
+        columns are the main measures, means with 95 % intervals over concepts, and NFE per image.
 
     Raises:
         UserError: The study has no such strategy.
@@ -60,18 +65,20 @@ def verdict(strategy: str, results: str | Path = DATA / "results" / "phenomenon.
     from persongen_lib.evaluation.metric import ranges
 
     table = with_prompt_right(pd.read_parquet(results))
-    check_known("strategy", [strategy], table["label"].unique(), where=" of this study")
-    labels = list(dict.fromkeys(["base", strategy, "superclass"]))
+    rivals = ["base", rival] if rival else ["base"]
+    check_known("strategy", [strategy, *rivals], table["label"].unique(), where=" of this study")
+    labels = list(dict.fromkeys([*rivals, strategy, "superclass"]))
     table = table[table["label"].isin(labels)]
     shown = _cells(summarize(table, MAIN, ranges=ranges())).loc[labels]
     cost = table.groupby("label")["evaluations"].mean().round().astype(int).astype(str)
     shown[figures.title("evaluations")] = cost
-    if strategy != "base":
-        pairs = table[table["label"] != "superclass"]
-        difference = _cells(paired_differences(pairs, MAIN))
-        difference.index = [f"{strategy} − base"]
-        difference[figures.title("evaluations")] = f"{int(cost[strategy]) - int(cost['base']):+d}"
-        shown = pd.concat([shown, difference])
+    for reference in rivals:
+        if reference != strategy:
+            pairs = table[table["label"].isin([reference, strategy])]
+            difference = _cells(paired_differences(pairs, MAIN, reference))
+            difference.index = [f"{strategy} − {reference}"]
+            difference[figures.title("evaluations")] = f"{int(cost[strategy]) - int(cost[reference]):+d}"
+            shown = pd.concat([shown, difference])
     return shown
 
 

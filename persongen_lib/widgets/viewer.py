@@ -52,7 +52,7 @@ def trajectory_viewer(one: Trajectory, others: Mapping[str, Trajectory] | None =
         ]
         parts.append(picture(_map(one.attention[index] / top), "attention to the concept’s words"))
         if one.masks is not None:
-            parts.append(picture(Image.fromarray(one.masks[index]), "mask (white: the concept guides)"))
+            parts.append(picture(Image.fromarray(one.masks[index]), "mask (white: the concept’s region)"))
         pages[f"step {step}"] = row(parts) + curves(lines, colors, about, mark=int(step))
     return slideshow(pages)
 

@@ -104,6 +104,21 @@ def test_the_verdict_is_the_studys():
         verdict("mixd")
 
 
+def test_the_verdict_compares_with_a_rival_image_by_image():
+    table = pd.read_parquet(DATA / "results" / "phenomenon.parquet").set_index("label")
+    shown = verdict("multistage", rival="mixed")
+    rows = ["base", "mixed", "multistage", "superclass", "multistage − base", "multistage − mixed"]
+    assert list(shown.index) == rows
+    beside = ["concept", "template", "seed"]
+    one, other = (table.loc[name].set_index(beside)["leak"] for name in ("multistage", "mixed"))
+    apart = (one - other).groupby("concept").mean().mean()
+    assert shown.iloc[-1]["leak rate"].startswith(f"{apart:.2f}")
+    cost = table.groupby("label")["evaluations"].mean()
+    assert shown.iloc[-1, -1] == f"{cost['multistage'] - cost['mixed']:+.0f}"
+    with pytest.raises(UserError, match="mixd"):
+        verdict("multistage", rival="mixd")
+
+
 def test_no_interval_of_a_score_leaves_the_scores_range():
     rows = [
         {"label": "base", "concept": "dog", "template": f"{k} {{}}", "clip_text": 1 - k / 10}
