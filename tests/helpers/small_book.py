@@ -35,7 +35,7 @@ result = sample(CODE)
 ```
 """.replace("COLUMN", "persongen_lib.sampling.strategies.masked").replace("CODE", "backbone, " * 40)
 CODE = [
-    ("number = 3", "parameters"),
+    ("number = 3", "parameters hide-input"),
     (
         """
 import io
@@ -86,9 +86,7 @@ def widget_notebook(folder: Path) -> tuple[Path, Path]:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A slider\n\nOver $x_t$.")])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for source, tag in CODE:
-        notebook.cells.append(
-            nbformat.v4.new_code_cell(source.strip(), metadata={"tags": [tag] if tag else []})
-        )
+        notebook.cells.append(nbformat.v4.new_code_cell(source.strip(), metadata={"tags": tag.split()}))
     source = folder / "widgets.ipynb"
     nbformat.write(notebook, source)
     return source, run_notebook(source, folder / "executed.ipynb")
