@@ -1,8 +1,35 @@
 // Beside a result, search shows a piece of its page, which a browser may not fetch from file://.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
-// Cells of result tables that hold a number, alone or with its interval, and the heads of columns of such cells.
-const number = /^([−-]?[\d.,]+( ?%)?(\s\[.*\])?|–|nan)$/i;
+// pandas puts the names of rows into a line of their own below the head, and leaves a head without names as an empty line.
+function tidyHead(table) {
+  const said = cell => cell.textContent.trim();
+  const [first, second, ...others] = table.tHead?.rows ?? [];
+  if (second && !others.length && second.cells.length === first.cells.length && !first.querySelector("[colspan]")) {
+    const names = [...second.cells].filter(said).length;
+    const rest = [...second.cells].slice(names), above = [...first.cells].slice(0, names);
+    if (names && !rest.some(said) && !above.some(said)) {
+      above.forEach((cell, place) => { cell.textContent = said(second.cells[place]); });
+      second.remove();
+    }
+  }
+  if (table.tHead && ![...table.tHead.querySelectorAll("th")].some(said)) table.tHead.remove();
+}
+
+// Columns of result tables that hold only numbers, alone or with their intervals. Columns are counted from the right,
+// since a name on the left may stand for several rows.
+const number = /^([+−-]?[\d.,]+( ?%)?(\s\[.*\])?|–|nan)$/i;
+function markNumbers(table) {
+  const rows = [...table.tBodies].flatMap(body => [...body.rows]);
+  const most = Math.max(0, ...rows.map(row => row.querySelectorAll("td").length));
+  for (let place = 1; place <= most; place++) {
+    const cells = rows.map(row => row.cells[row.cells.length - place]).filter(cell => cell?.textContent.trim());
+    if (!cells.length || !cells.every(cell => cell.tagName === "TD" && number.test(cell.textContent.trim()))) continue;
+    cells.forEach(markNumber);
+    for (const row of table.tHead?.rows ?? []) row.cells[row.cells.length - place]?.classList.add("number");
+  }
+}
+
 function markNumber(cell) {
   cell.classList.add("number");
   const [, value, interval] = /^\s*(\S+)\s+(\[.*\])\s*$/.exec(cell.textContent) ?? [];
@@ -11,18 +38,6 @@ function markNumber(cell) {
   part.className = "interval";
   part.textContent = interval;
   cell.replaceChildren(`${value} `, part);
-}
-
-function markNumbers(table) {
-  const heads = table.tHead ? [...table.tHead.rows[0].cells] : [];
-  const rows = [...table.tBodies].flatMap(body => [...body.rows]);
-  for (const row of rows)
-    for (const cell of row.cells)
-      if (cell.tagName === "TD" && number.test(cell.textContent.trim())) markNumber(cell);
-  heads.forEach((head, place) => {
-    const cells = rows.map(row => row.cells[place]).filter(Boolean);
-    if (cells.length && cells.every(cell => cell.classList.contains("number"))) head.classList.add("number");
-  });
 }
 
 // What is wider than its place: equations become smaller, down to 70 %; then, as tables do, they scroll, which a line above says.
@@ -47,7 +62,10 @@ function fit() {
 }
 
 addEventListener("load", async () => {
-  document.querySelectorAll("table.dataframe").forEach(markNumbers);
+  for (const table of document.querySelectorAll("table.dataframe")) {
+    tidyHead(table);
+    markNumbers(table);
+  }
   await window.MathJax?.startup?.promise;
   fit();
   addEventListener("resize", fit);

@@ -70,7 +70,9 @@ def verdict(strategy: str, results: str | Path = DATA / "results" / "phenomenon.
         pairs = table[table["label"] != "superclass"]
         difference = _cells(paired_differences(pairs, MAIN))
         difference.index = [f"{strategy} − base"]
-        difference[figures.title("evaluations")] = f"{int(cost[strategy]) - int(cost['base']):+d}"
+        difference[figures.title("evaluations")] = f"{int(cost[strategy]) - int(cost['base']):+d}".replace(
+            "-", "−"
+        )
         shown = pd.concat([shown, difference])
     return shown
 

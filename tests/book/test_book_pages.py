@@ -20,6 +20,7 @@ SHOWN = """area => [...area.querySelectorAll('img, .widget-html-content')]
 STYLES = """() => [...[...document.querySelectorAll('table.dataframe')].at(-1).querySelectorAll('tbody :is(th, td)')]
     .map(cell => [getComputedStyle(cell).textAlign, getComputedStyle(cell).whiteSpace])"""
 SIZE = "place => parseFloat(getComputedStyle(place).fontSize)"
+HEADS = "() => [...document.querySelectorAll('table.dataframe')].at(-1).tHead.innerText.trim().split(/\\s+/)"
 HINTED = "place => place.previousElementSibling?.className == 'scroll-hint'"
 LIGHT = """(place, name) => getComputedStyle(place)[name].match(/[\\d.]+/g).slice(0, 3)
     .reduce((sum, part) => sum + part / 765, 0)"""
@@ -158,8 +159,9 @@ def test_tables_align_words_to_the_left_and_numbers_to_the_right_and_keep_interv
         visit(page, (small / "notebooks" / "widgets.html").as_uri())
         page.locator("table.dataframe td.number").first.wait_for()
         styles = page.evaluate(STYLES)
-        assert [style[0] for style in styles] == ["left", "left", "right"]
+        assert [style[0] for style in styles] == ["left", "left", "right"] * 2
         assert styles[2][1] == "nowrap"
+        assert page.evaluate(HEADS) == ["option", "command", "score"]
         assert not log.errors
 
 

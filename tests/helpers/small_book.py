@@ -66,7 +66,13 @@ widgets.VBox([widgets.HBox([play, slider]), stack, words])
         "widget",
     ),
     ('pd.DataFrame({f"a wide column {k}": [k] for k in range(20)})', ""),
-    ('pd.DataFrame({"command": ["a word"], "score": ["0.70 [0.63, 0.77]"]})', ""),
+    (
+        """
+options = pd.Index(["first", "second"], name="option")
+pd.DataFrame({"command": ["a word", "3"], "score": ["0.70 [0.63, 0.77]", "–"]}, options)
+""",
+        "",
+    ),
     ('print("a long line " * 40)', ""),
 ]
 
