@@ -1,18 +1,43 @@
 // Beside a result, search shows a piece of its page, which a browser may not fetch from file://.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
-// Cells of result tables that hold a number, alone or with its interval, and the heads of columns of such cells.
-const number = /^([−-]?[\d.,]+( ?%)?( \[.*\])?|–|nan)$/i;
+// pandas puts the names of rows into a line of their own below the head, and leaves a head without names as an empty line.
+function tidyHead(table) {
+  const said = cell => cell.textContent.trim();
+  const [first, second, ...others] = table.tHead?.rows ?? [];
+  if (second && !others.length && second.cells.length === first.cells.length && !first.querySelector("[colspan]")) {
+    const names = [...second.cells].filter(said).length;
+    const rest = [...second.cells].slice(names), above = [...first.cells].slice(0, names);
+    if (names && !rest.some(said) && !above.some(said)) {
+      above.forEach((cell, place) => { cell.textContent = said(second.cells[place]); });
+      second.remove();
+    }
+  }
+  if (table.tHead && ![...table.tHead.querySelectorAll("th")].some(said)) table.tHead.remove();
+}
+
+// Columns of result tables that hold only numbers, alone or with their intervals. Columns are counted from the right,
+// since a name on the left may stand for several rows.
+const number = /^([+−-]?[\d.,]+( ?%)?(\s\[.*\])?|–|nan)$/i;
 function markNumbers(table) {
-  const heads = table.tHead ? [...table.tHead.rows[0].cells] : [];
   const rows = [...table.tBodies].flatMap(body => [...body.rows]);
-  for (const row of rows)
-    for (const cell of row.cells)
-      if (cell.tagName === "TD" && number.test(cell.textContent.trim())) cell.classList.add("number");
-  heads.forEach((head, place) => {
-    const cells = rows.map(row => row.cells[place]).filter(Boolean);
-    if (cells.length && cells.every(cell => cell.classList.contains("number"))) head.classList.add("number");
-  });
+  const most = Math.max(0, ...rows.map(row => row.querySelectorAll("td").length));
+  for (let place = 1; place <= most; place++) {
+    const cells = rows.map(row => row.cells[row.cells.length - place]).filter(cell => cell?.textContent.trim());
+    if (!cells.length || !cells.every(cell => cell.tagName === "TD" && number.test(cell.textContent.trim()))) continue;
+    cells.forEach(markNumber);
+    for (const row of table.tHead?.rows ?? []) row.cells[row.cells.length - place]?.classList.add("number");
+  }
+}
+
+function markNumber(cell) {
+  cell.classList.add("number");
+  const [, value, interval] = /^\s*(\S+)\s+(\[.*\])\s*$/.exec(cell.textContent) ?? [];
+  if (!interval || cell.childElementCount) return;
+  const part = document.createElement("span");
+  part.className = "interval";
+  part.textContent = interval;
+  cell.replaceChildren(`${value} `, part);
 }
 
 // What is wider than its place: equations become smaller, down to 70 %; then, as tables do, they scroll, which a line above says.
@@ -22,22 +47,31 @@ function fit() {
   for (const place of document.querySelectorAll(places)) {
     const formula = place.tagName === "MJX-CONTAINER";
     if (formula) {
-      place.style.fontSize = "";
+      place.dataset.size ??= parseFloat(place.style.fontSize) || 100;
+      place.style.fontSize = `${place.dataset.size}%`;
       const room = place.clientWidth / place.scrollWidth;
-      if (room < 1) place.style.fontSize = `${Math.max(70, Math.floor(room * 95))}%`;
+      if (room < 1) place.style.fontSize = `${Math.max(0.7, room * 0.95) * place.dataset.size}%`;
     }
     if (!place.clientWidth || place.scrollWidth <= place.clientWidth + 1) continue;
     const hint = document.createElement("p");
     hint.className = "scroll-hint";
-    hint.textContent = `This ${formula ? "equation" : "table"} is wider than the screen: scroll it sideways →`;
-    place.before(hint);
+    hint.textContent = `This ${formula ? "equation" : "table"} is wider than the page: scroll it sideways →`;
+    ((formula && place.closest("div.math")) || place).before(hint);
     place.tabIndex = 0;
   }
 }
 
 addEventListener("load", async () => {
-  document.querySelectorAll("table.dataframe").forEach(markNumbers);
+  for (const table of document.querySelectorAll("table.dataframe")) {
+    tidyHead(table);
+    markNumbers(table);
+  }
   await window.MathJax?.startup?.promise;
   fit();
   addEventListener("resize", fit);
+});
+
+// On paper, nobody opens the folded cell of a notebook's parameters.
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll(".tag_parameters details.hide")) folded.open = true;
 });

@@ -91,7 +91,7 @@ def _of_other(row: pd.Series, first: pd.Series, preferences: Preferences) -> lis
     measures = {measure_name(word, preferences): getattr(preferences, word) for word in ("identity", "text")}
     measures["leak"] = "leak"
     parts = [
-        f"{word} {row[column] - first[column]:+.2f}"
+        f"{word} {row[column] - first[column]:+z.2f}"
         for word, column in measures.items()
         if column in row and pd.notna(row[column] - first[column])
     ]

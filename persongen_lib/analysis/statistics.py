@@ -475,12 +475,16 @@ def _adjusted_r2(columns: np.ndarray, target: np.ndarray) -> float:
 def with_interval(summary: pd.DataFrame, digits: int = 2) -> pd.Series:
     """A text such as "0.93 [0.91, 0.95]" for every row of a summary; "–" where the mean is NaN.
 
+    Negative numbers have a minus sign, and what is rounded to zero has none.
+
     Args:
         summary: Rows with `mean`, `low` and `high`.
         digits: The number of decimal places.
     """
     cells = [
-        "–" if np.isnan(mean) else f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        "–"
+        if np.isnan(mean)
+        else f"{mean:z.{digits}f} [{low:z.{digits}f}, {high:z.{digits}f}]".replace("-", "−")
         for mean, low, high in zip(summary["mean"], summary["low"], summary["high"], strict=True)
     ]
     return pd.Series(cells, index=summary.index, dtype=object)

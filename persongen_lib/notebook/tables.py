@@ -77,7 +77,8 @@ def verdict(
             pairs = table[table["label"].isin([reference, strategy])]
             difference = _cells(paired_differences(pairs, MAIN, reference))
             difference.index = [f"{strategy} − {reference}"]
-            difference[figures.title("evaluations")] = f"{int(cost[strategy]) - int(cost[reference]):+d}"
+            spent = f"{int(cost[strategy]) - int(cost[reference]):+d}".replace("-", "−")
+            difference[figures.title("evaluations")] = spent
             shown = pd.concat([shown, difference])
     return shown
 

@@ -100,7 +100,7 @@ def expected(option: pd.Series, names: Mapping[str, str]) -> str:
         names: The columns to mention, and how each is called.
     """
     parts = [
-        f"{words} {option[name]:.2f} [{option[f'{name}_low']:.2f}, {option[f'{name}_high']:.2f}]"
+        f"{words} {option[name]:z.2f} [{option[f'{name}_low']:z.2f}, {option[f'{name}_high']:z.2f}]"
         for name, words in names.items()
         if name in option and pd.notna(option[name])
     ]

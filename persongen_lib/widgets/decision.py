@@ -23,6 +23,7 @@ from persongen_lib.evaluation.metric import ranges
 from persongen_lib.figures.style import title
 from persongen_lib.study.advice import sample_command, why_no_command
 from persongen_lib.widgets.html import sentence
+from persongen_lib.widgets.still import Still
 
 OPTIONS = {
     "min_identity": "--min-identity",
@@ -39,7 +40,7 @@ YOURS = ("--concept", "my_dog/", "--class-name", "dog", "--template", "a photo o
 """What the command to sample is completed with, for the user to change."""
 
 
-class DecisionForm(widgets.VBox):
+class DecisionForm(Still, widgets.VBox):
     """Preferences to fill in; below them the best options.
 
     The reason for the first option is given, and the commands that give the ranking and use it.
@@ -49,6 +50,8 @@ class DecisionForm(widgets.VBox):
         top: How many options are shown.
         columns: The table's columns `identity` and `text`, see `Preferences`.
     """
+
+    wants = "enter other preferences"
 
     def __init__(self, results: str | Path, top: int = 5, **columns: str) -> None:
         self.results, self.columns = results, columns
@@ -79,6 +82,10 @@ class DecisionForm(widgets.VBox):
             control.observe(self.refresh, "value")
         super().__init__([*controls, self.ranking])
         self.refresh()
+
+    def still(self) -> str:
+        """The ranking, and the command that says for which preferences, as HTML."""
+        return self.ranking.value
 
     @property
     def preferences(self) -> Preferences:
@@ -125,7 +132,10 @@ def ranking(table: pd.DataFrame, preferences: Preferences, results: str | Path, 
             f"{place['label']} (equivalent)" if place["equivalent"] and rank else place["label"],
             f"{place['best']:.0%}",
             *(f"{place['probability']:.2f}" for _ in chances),
-            *(f"{place[n]:.2f} [{place[f'{n}_low']:.2f}, {place[f'{n}_high']:.2f}]" for n in names),
+            *(
+                f"{place[n]:z.2f} [{place[f'{n}_low']:z.2f},\N{NO-BREAK SPACE}{place[f'{n}_high']:z.2f}]"
+                for n in names
+            ),
             f"{place['evaluations']:.0f}",
         ]
         for rank, place in enumerate(found.to_dict("records"))

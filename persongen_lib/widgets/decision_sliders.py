@@ -155,8 +155,8 @@ def _answer(option: pd.Series, columns: Sequence[str], concept: str) -> str:
 def _score(option: pd.Series, name: str) -> str:
     if pd.isna(option[name]):
         return "not measured"
-    ends = [f"{option[f'{name}_{end}']:.2f}" for end in ("low", "high") if f"{name}_{end}" in option]
-    return f"{option[name]:.2f}" + (f" [{', '.join(ends)}]" if ends else "")
+    ends = [f"{option[f'{name}_{end}']:z.2f}" for end in ("low", "high") if f"{name}_{end}" in option]
+    return f"{option[name]:z.2f}" + (f" [{', '.join(ends)}]" if ends else "")
 
 
 def _table(options: pd.DataFrame, columns: Sequence[str]) -> str:

@@ -61,7 +61,9 @@ class Plane(widgets.VBox):
         name = f"plane-{short_hash(canonical_json(self.points[['label', *scores]].to_dict('list')))}"
         plane = widgets.Box([widgets.HTML(_style(self.points, scores, name)), self.buttons])
         plane.add_class(name)
-        super().__init__([plane, self.cards])
+        note = widgets.HTML("<small>Click on a point: it answers on a web page too.</small>")
+        note.add_class("click-note")
+        super().__init__([plane, note, self.cards] if whole else [plane, self.cards])
         for place in self.points.index if whole else [0]:
             self.show(place)
 
@@ -76,7 +78,7 @@ class Plane(widgets.VBox):
 
     def words(self, point: Mapping[str, float]) -> str:
         """The scores of a point and its cost."""
-        parts = [f"{title(name)} {point[name]:.2f}" for name in self.scores]
+        parts = [f"{title(name)} {point[name]:z.2f}" for name in self.scores]
         if "evaluations" in point:
             parts.append(f"{point['evaluations']:.0f} {title('evaluations')}")
         return ", ".join(parts)

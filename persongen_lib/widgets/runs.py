@@ -33,6 +33,7 @@ from persongen_lib.widgets.settings import (
     settings_in_table,
     told_apart,
 )
+from persongen_lib.widgets.still import Still
 
 MOST = 12
 """Images that are shown side by side."""
@@ -40,12 +41,12 @@ FIGURES = (".png", ".jpg", ".pdf", ".svg")
 LABEL = {"style": {"description_width": "80px"}, "layout": {"width": "auto"}}
 
 
-class RunViewer(widgets.VBox):
+class RunViewer(Still, widgets.VBox):
     """Choices among finished runs on top; below, their images of one prompt from the same noise, with scores.
 
     Concept and model are chosen first, then fine-tunings, strategies, and the settings of these: all that differ in a
-    parameter. Only the images that are shown are read, from files or from contact sheets. Without a kernel, the images
-    that were shown last remain.
+    parameter. The viewer begins with the fine-tuning that most settings have. Only the images that are shown are read,
+    from files or from contact sheets. Without a kernel, the images that were shown last remain.
 
     Args:
         source: A runs folder, a results table, or the file of one.
@@ -56,6 +57,8 @@ class RunViewer(widgets.VBox):
     Raises:
         UserError: There is nothing to show, or an argument is not valid. The viewer shows what is wrong with a run.
     """
+
+    wants = "choose other runs, prompts and seeds"
 
     def __init__(
         self,
@@ -83,9 +86,9 @@ class RunViewer(widgets.VBox):
         self._watch()
         self._choose(self._choose_concept)
 
-    def _repr_mimebundle_(self, **settings: Any) -> dict[str, Any]:
-        words = "Run this notebook to choose other runs, prompts and seeds."
-        return {**super()._repr_mimebundle_(**settings), "text/html": f"{self.pictures.value}<p>{words}</p>"}
+    def still(self) -> str:
+        """The images that are shown, as HTML."""
+        return self.pictures.value
 
     @property
     def chosen(self) -> list[Setting]:
@@ -182,7 +185,9 @@ class RunViewer(widgets.VBox):
         here = self._of_model()
         tunings = {_tuning(one): one for one in here}
         labels = told_apart([(one.method, one.tuning) for one in tunings.values()])
-        _offer_some(self.tuning, dict(zip(labels, tunings, strict=True)))
+        asked = [one for one in here if one.strategy in (self._asked or (one.strategy,))]
+        begin = [name for name, _ in Counter(map(_tuning, asked)).most_common(1)]
+        _offer_some(self.tuning, dict(zip(labels, tunings, strict=True)), begin)
         used = dict.fromkeys(one.strategy for one in here)
         names = [*(one for one in list_strategies() if one in used), *(used.keys() - set(list_strategies()))]
         _offer_some(self.strategy, {name: name for name in names}, self._asked)
@@ -304,9 +309,14 @@ def _lines(scores: Mapping[str, float]) -> list[str]:
 
 def _column(head: str, part: str, lines: Sequence[str]) -> str:
     """An image or a sentence below its label, above its scores."""
-    words = "".join(f"<div>{escape(line)}</div>" for line in lines)
-    style = "flex:1 1 150px;min-width:0;max-width:180px;line-height:1.3"
-    return f'<div style="{style}"><b>{escape(head)}</b>{part}{words}</div>'
+    title = "<br>".join(escape(words.replace("_", " ").replace("=", " ")) for words in head.split("; "))
+    scores = "".join(
+        '<div style="display:flex;justify-content:space-between;gap:4px;font-size:.85em">'
+        f"<span>{escape(name)} </span><span>{escape(value)}</span></div>"
+        for name, _, value in (line.rpartition(" ") for line in lines)
+    )
+    style = "flex:1 1 140px;min-width:0;max-width:180px;line-height:1.3;break-inside:avoid"
+    return f'<div style="{style}"><b style="overflow-wrap:anywhere">{title}</b>{part}{scores}</div>'
 
 
 def _state(number: int, left_out: Sequence[str]) -> str:

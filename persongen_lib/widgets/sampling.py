@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from persongen_lib.sampling.engine.specs import SampleSpec, sample_spec
 from persongen_lib.sampling.engine.strategy import list_strategies
 from persongen_lib.widgets.controls import parameter_controls
 from persongen_lib.widgets.html import curves, picture, row, sentence
+from persongen_lib.widgets.still import Still
 from persongen_lib.widgets.studio import Shown, Studio
 
 COMPARED = ("base", "superclass")
@@ -31,7 +33,7 @@ MOST_SEEDS = 8
 OWN = "your own, below"
 
 
-class SamplingExplorer(widgets.Box):
+class SamplingExplorer(Still, widgets.Box):
     """Controls for a sample run on one side, its images and curves on the other.
 
     Concept, prompt, strategy, parameters and seeds can be chosen. The images stand beside those of base and superclass
@@ -54,6 +56,8 @@ class SamplingExplorer(widgets.Box):
     Raises:
         UserError: An argument is not valid. What is wrong later is shown in the explorer.
     """
+
+    wants = "choose other strategies, parameters, prompts and seeds"
 
     def __init__(
         self,
@@ -100,6 +104,17 @@ class SamplingExplorer(widgets.Box):
             self.concepts[name] = load_concept(name)
         found = self.concepts.get(name)
         return found if found and found.digest == self.tuning.concept_digest else None
+
+    def still(self) -> str:
+        """The prompt, the parameters, the images and the curves, as HTML."""
+        try:
+            spec = self.spec()
+        except UserError:
+            return self.message.value
+        words = spec.prompts[0].replace("{}", f"{spec.token} {spec.class_name}")
+        given = ", ".join(f"{name}={value}" for name, value in spec.parameters.items())
+        head = f"{escape(words)}; {escape(spec.strategy.name)} with <code>{escape(given)}</code>"
+        return f"<p>{head}</p>{self.pictures.value}{self.trajectory.value}<p>{self.message.value}</p>"
 
     def spec(self) -> SampleSpec:
         """What is asked for; a UserError if the template or the seeds are not valid."""

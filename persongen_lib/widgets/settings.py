@@ -191,10 +191,17 @@ def scores_of(folder: Path, scored: Mapping[str, Sequence[Path]]) -> dict[Path, 
 
 
 def most_usual(settings: Sequence[Setting]) -> Setting:
-    """The setting whose values most others share: the one around which a sweep varies one parameter after the other."""
+    """The setting whose values most others share: the one around which a sweep varies one parameter after the other.
+
+    Of several such settings it is the one with the most images.
+    """
     counted = Counter((name, canonical_json(value)) for one in settings for name, value in one.values.items())
     return max(
-        settings, key=lambda one: sum(counted[name, canonical_json(v)] for name, v in one.values.items())
+        settings,
+        key=lambda one: (
+            sum(counted[name, canonical_json(v)] for name, v in one.values.items()),
+            len(one.images),
+        ),
     )
 
 

@@ -111,6 +111,6 @@ def test_pairs_are_told_apart_and_shown():
     pd.testing.assert_frame_equal(part[alone.columns], alone)
     shown = regret_table(found)
     assert shown.loc[("one", "two", "carried over")].tolist() == ["0.25 [0.25, 0.25]", ""]
-    assert shown.loc[("one", "two", "mixed"), "more than carried over"] == "-0.25 [-0.25, -0.25]"
+    assert shown.loc[("one", "two", "mixed"), "more than carried over"] == "−0.25 [−0.25, −0.25]"
     ranks = rank_table(tables, [("one", "two")], ["identity"])
     assert ranks.index.tolist() == ["one and two"] and "0.80" in ranks.iloc[0, 0]

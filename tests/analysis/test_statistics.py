@@ -19,6 +19,7 @@ from persongen_lib.analysis.statistics import (
     summarize,
     two_way_error,
     wide,
+    with_interval,
 )
 from persongen_lib.core.errors import UserError
 
@@ -306,6 +307,11 @@ def test_wide_keeps_the_order_of_the_table():
     read = wide(summarize(table, ["text", "identity"], num_resamples=50))
     assert list(read.index) == ["switching", "base", "mixed"] and list(read.columns) == ["text", "identity"]
     assert read.loc["base", "text"] == "0.51 [0.51, 0.51]"
+
+
+def test_what_rounds_to_zero_has_no_sign_and_a_negative_number_a_minus():
+    rows = pd.DataFrame({"mean": [-0.004, -0.12], "low": [-0.3, -0.2], "high": [0.2, -0.001]})
+    assert list(with_interval(rows)) == ["0.00 [−0.30, 0.20]", "−0.12 [−0.20, 0.00]"]
 
 
 def test_a_missing_column_and_a_wrong_confidence_are_named():

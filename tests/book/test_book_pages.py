@@ -19,6 +19,8 @@ SHOWN = """area => [...area.querySelectorAll('img, .widget-html-content')]
 
 STYLES = """() => [...[...document.querySelectorAll('table.dataframe')].at(-1).querySelectorAll('tbody :is(th, td)')]
     .map(cell => [getComputedStyle(cell).textAlign, getComputedStyle(cell).whiteSpace])"""
+SIZE = "place => parseFloat(getComputedStyle(place).fontSize)"
+HEADS = "() => [...document.querySelectorAll('table.dataframe')].at(-1).tHead.innerText.trim().split(/\\s+/)"
 HINTED = "place => place.previousElementSibling?.className == 'scroll-hint'"
 LIGHT = """(place, name) => getComputedStyle(place)[name].match(/[\\d.]+/g).slice(0, 3)
     .reduce((sum, part) => sum + part / 765, 0)"""
@@ -157,8 +159,9 @@ def test_tables_align_words_to_the_left_and_numbers_to_the_right_and_keep_interv
         visit(page, (small / "notebooks" / "widgets.html").as_uri())
         page.locator("table.dataframe td.number").first.wait_for()
         styles = page.evaluate(STYLES)
-        assert [style[0] for style in styles] == ["left", "left", "right"]
+        assert [style[0] for style in styles] == ["left", "left", "right"] * 2
         assert styles[2][1] == "nowrap"
+        assert page.evaluate(HEADS) == ["option", "command", "score"]
         assert not log.errors
 
 
@@ -170,8 +173,24 @@ def test_what_is_wider_than_the_screen_says_that_it_scrolls_and_equations_are_fi
         assert wide.evaluate(HINTED) and not fits.evaluate(HINTED)
         visit(page, (small / "book" / "words.html").as_uri())
         page.locator(".scroll-hint").first.wait_for()
-        equation = page.locator("mjx-container[display=true]")
-        assert equation.evaluate("place => parseFloat(place.style.fontSize)") == 70
+        display, inline = (
+            page.locator(f"mjx-container{which}").first.evaluate(SIZE)
+            for which in ("[display=true]", ":not([display])")
+        )
+        assert display / inline == pytest.approx(0.7, abs=0.01)
+        assert not page.locator("div.math .scroll-hint").count()
+
+
+def test_paper_shows_no_controls_but_the_parameters(browser, small):
+    with watched(browser, viewport=WIDE) as (page, _):
+        visit(page, (small / "notebooks" / "widgets.html").as_uri())
+        parameters = page.locator(".tag_parameters pre")
+        assert not parameters.is_visible()
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert parameters.is_visible()
+        assert not page.locator("summary:visible, button:visible, .widget-slider:visible").count()
+        assert page.locator(".widget-subarea img:visible").count() == 1
 
 
 def test_words_in_widgets_are_legible_in_the_dark(browser, small):

@@ -35,7 +35,7 @@ result = sample(CODE)
 ```
 """.replace("COLUMN", "persongen_lib.sampling.strategies.masked").replace("CODE", "backbone, " * 40)
 CODE = [
-    ("number = 3", "parameters"),
+    ("number = 3", "parameters hide-input"),
     (
         """
 import io
@@ -66,7 +66,13 @@ widgets.VBox([widgets.HBox([play, slider]), stack, words])
         "widget",
     ),
     ('pd.DataFrame({f"a wide column {k}": [k] for k in range(20)})', ""),
-    ('pd.DataFrame({"command": ["a word"], "score": ["0.70 [0.63, 0.77]"]})', ""),
+    (
+        """
+options = pd.Index(["first", "second"], name="option")
+pd.DataFrame({"command": ["a word", "3"], "score": ["0.70 [0.63, 0.77]", "–"]}, options)
+""",
+        "",
+    ),
     ('print("a long line " * 40)', ""),
 ]
 
@@ -86,9 +92,7 @@ def widget_notebook(folder: Path) -> tuple[Path, Path]:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A slider\n\nOver $x_t$.")])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for source, tag in CODE:
-        notebook.cells.append(
-            nbformat.v4.new_code_cell(source.strip(), metadata={"tags": [tag] if tag else []})
-        )
+        notebook.cells.append(nbformat.v4.new_code_cell(source.strip(), metadata={"tags": tag.split()}))
     source = folder / "widgets.ipynb"
     nbformat.write(notebook, source)
     return source, run_notebook(source, folder / "executed.ipynb")

@@ -97,7 +97,7 @@ def test_the_verdict_is_the_studys():
     means = summarize(table, ["identity"]).set_index("label")["mean"]
     assert shown.iloc[1, 0].startswith(f"{means['mixed']:.2f}")
     (apart,) = paired_differences(table[table["label"].isin(["base", "mixed"])], ["identity"])["mean"]
-    assert shown.iloc[3, 0].startswith(f"{apart:.2f}")
+    assert shown.iloc[3, 0].startswith(f"{apart:.2f}".replace("-", "−"))
     cost = table.groupby("label")["evaluations"].mean()
     assert shown.iloc[3, -1] == f"{cost['mixed'] - cost['base']:+.0f}"
     with pytest.raises(UserError, match="mixd"):

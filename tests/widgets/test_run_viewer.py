@@ -80,6 +80,11 @@ def drawn(viewer):
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))).mean((0, 1)) for one in found]
 
 
+def text(viewer):
+    """What the viewer's HTML says, without its markup."""
+    return re.sub(r"\s+", " ", re.sub("<[^>]*>", "", viewer.pictures.value))
+
+
 def shows(viewer, *expected):
     """Whether the images after the reference have these colors, in this order."""
     found = drawn(viewer)[1:]
@@ -98,13 +103,10 @@ def test_the_images_shown_are_those_of_the_settings_chosen(store):
     assert labels[0] == "base" and "mixed, concept_scale=0.5" in labels and len(labels) == 3
     viewer.setting.value = (0, labels.index("mixed, concept_scale=0.5"))
     assert shows(viewer, color(0, 0, 0), color(2, 0, 0))
-    assert "identity similarity 0.20" in viewer.pictures.value
+    assert "identity similarity 0.20" in text(viewer)
     viewer.prompt.value, viewer.seed.value = BEACH, 3
     assert shows(viewer, color(0, 1, 3), color(2, 1, 3))
-    assert (
-        "identity similarity 0.21" in viewer.pictures.value
-        and "dog on the beach, seed 3" in viewer.pictures.value
-    )
+    assert "identity similarity 0.21" in text(viewer) and "dog on the beach, seed 3" in viewer.pictures.value
     viewer.strategy.value = ("base",)
     assert shows(viewer, color(0, 1, 3))
     viewer.concept.value = "cat2"
@@ -117,6 +119,17 @@ def test_a_strategy_that_is_added_is_shown_at_once_beside_what_was_chosen(store)
     assert shows(viewer, color(0, 0, 0))
     viewer.strategy.value = ("base", "mixed")
     assert len(drawn(viewer)) == 3 and np.abs(drawn(viewer)[1] - color(0, 0, 0)).max() < 4
+
+
+def test_the_viewer_begins_with_the_fine_tuning_of_most_settings_and_the_settings_of_most_images(store):
+    tuning = next(specs()).fine_tune
+    more = sample_spec("base", [SNOW], [0], 5, tuning, guidance_scale=1.0)
+    sampled = store.ensure("sample", more, lambda folder: (folder / "images").mkdir())
+    Image.new("RGB", (16, 16)).save(sampled / picture_name(0, 0))
+    viewer = RunViewer(store.root, concept="dog")
+    assert [label for label, value in viewer.tuning.options if value in viewer.tuning.value] == ["dreambooth"]
+    assert viewer.chosen[0].values["guidance_scale"] == next(specs()).parameters["guidance_scale"] != 1.0
+    assert "base, guidance scale" in text(viewer) and "guidance_scale" not in text(viewer)
 
 
 def test_only_images_that_are_shown_are_read_also_from_contact_sheets(store, monkeypatch):
@@ -162,7 +175,7 @@ def test_a_table_is_a_source_and_has_its_own_scores(store, tmp_path):
         viewer.seed.value = 3
         viewer.tuning.value = [value for label, value in viewer.tuning.options if label == "lora"]
         assert shows(viewer, color(3, 0, 3))
-        assert "leak rate 0.75" in viewer.pictures.value and "identity" not in viewer.pictures.value
+        assert "leak rate 0.75" in text(viewer) and "identity" not in viewer.pictures.value
 
 
 @pytest.mark.parametrize(
@@ -222,6 +235,7 @@ def test_runs_that_are_broken_or_gone_are_a_sentence(store):
     viewer = RunViewer(store.root, concept="dog")
     assert viewer.message.value.startswith("One run is left out because it can")
     assert [label for label, _ in viewer.strategy.options] == ["mixed"]
+    viewer.tuning.value = [tuning for _, tuning in viewer.tuning.options]
     viewer.setting.value = [place for _, place in viewer.setting.options]
     assert "is not there" in viewer.pictures.value and shows(viewer, color(2, 0, 0), color(3, 0, 0))
 

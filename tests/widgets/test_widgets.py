@@ -196,6 +196,18 @@ def test_a_moved_slider_changes_the_picture_and_only_that_is_sampled(explorer, r
     )
 
 
+def test_without_a_kernel_the_explorer_is_its_pictures_and_what_they_are_of(explorer):
+    explorer.prompt.value, explorer.strategy.value = SNOW, "mixed"
+    page = explorer._repr_mimebundle_()["text/html"]
+    assert len(decoded(page)) == len(decoded(explorer.pictures.value)) == 3
+    assert "in the snow; mixed with <code>" in page and "concept_scale=" in page
+    assert page.endswith(
+        "<p>Run this notebook to choose other strategies, parameters, prompts and seeds.</p>"
+    )
+    explorer.seeds.value = "0-x"
+    assert "seeds must be distinct" in explorer._repr_mimebundle_()["text/html"]
+
+
 def test_switching_at_the_ends_is_base_and_superclass(explorer):
     explorer.strategy.value = "switching"
     for step, twin in ((0, 0), (STEPS, 1)):
@@ -424,6 +436,7 @@ def test_the_form_ranks_as_recommend_does_and_its_commands_say_the_same():
     form.original.value = False
     form.method.value = "dreambooth"
     assert form.weight.disabled
+    assert form.ranking.value in form._repr_mimebundle_()["text/html"]
     found = recommend(pd.read_parquet(results), form.preferences)
     body = form.ranking.value.split("<tbody>")[1]
     assert re.findall(r"<tr><td>([^<]+)</td>", body) == list(found["label"][:3])
