@@ -97,6 +97,9 @@ def interval(
 ) -> Interval:
     """The mean of a column over concepts, with its interval (`mean_interval`), cut to what is possible.
 
+    If shares differ in no unit, nothing is known of the variance of their difference. Its mean is then no further from
+    0 than the share of images that differ, whose upper end is that of `share_interval`.
+
     Args:
         table: One row per image, with the columns `concept`, `template` and `value`.
         value: The column to average.
@@ -136,6 +139,9 @@ def interval(
             arm = stdtrit(freedom, (1 + confidence) / 2) * error
             found = units.mean(axis=0) + np.array([[0.0], [-arm], [arm]])
         found[1:] = found[1:].clip(*bounds)
+    if differences and (ranges or {}).get(value) == SHARE and not units.any():
+        arm = share_interval(units, confidence, prompts)[2]
+        found = np.array([0 * arm, -arm, arm])
     return Interval(*found[:, 0].tolist())
 
 

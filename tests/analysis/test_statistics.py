@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from persongen_lib.analysis.claims import Claim, check_claims
 from persongen_lib.analysis.coverage import CASES, PLACE, leaks
 from persongen_lib.analysis.intervals import Interval, bootstrap_interval, resamples, share_interval
 from persongen_lib.analysis.statistics import (
@@ -120,6 +121,21 @@ def test_shares_of_no_unit_have_an_upper_end():
     assert share_interval(none)[2, 0] == pytest.approx(0.288, abs=1e-3)
     assert share_interval(none, prompts=20)[2, 0] == pytest.approx(0.119, abs=1e-3)
     assert share_interval(1 - none)[:2, 0].tolist() == pytest.approx([1, 0.712], abs=1e-3)
+
+
+def test_shares_that_differ_nowhere_have_an_interval_of_their_difference():
+    """No image differs: both ends are the upper end of "no image"; scores without a known range have no end."""
+    table = pictures(labels=("base", "mixed"), seeds=1).assign(leak=1.0, cosine=0.3)
+    found = paired_differences(table, ["leak", "cosine"]).set_index("metric")
+    units = table["concept"].nunique()
+    prompts = table.groupby("concept")["template"].nunique().iloc[0]
+    end = share_interval(np.zeros((units, 1)), prompts=prompts)[2, 0]
+    assert 0 < end < 1
+    assert found.loc["leak", ["mean", "low", "high"]].tolist() == pytest.approx([0, -end, end])
+    assert found.loc["cosine", ["mean", "low", "high"]].tolist() == [0, 0, 0]
+    claim = Claim(words="", source="", metric="leak", one="mixed", other="base")
+    row = check_claims(table, [claim]).iloc[0]
+    assert [row["low"], row["high"]] == pytest.approx([-end, end]) and row["verdict"] == "undecided"
 
 
 def test_intervals_end_where_scores_do():
