@@ -481,15 +481,25 @@ def _adjusted_r2(columns: np.ndarray, target: np.ndarray) -> float:
 def with_interval(summary: pd.DataFrame, digits: int = 2) -> pd.Series:
     """A text such as "0.93 [0.91, 0.95]" for every row of a summary; "–" where the mean is NaN.
 
+    An end that would round to zero has one more decimal place or two: which side of zero it is on matters.
+
     Args:
         summary: Rows with `mean`, `low` and `high`.
         digits: The number of decimal places.
     """
     cells = [
-        "–" if np.isnan(mean) else f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        "–" if np.isnan(mean) else f"{mean:.{digits}f} [{_end(low, digits)}, {_end(high, digits)}]"
         for mean, low, high in zip(summary["mean"], summary["low"], summary["high"], strict=True)
     ]
     return pd.Series(cells, index=summary.index, dtype=object)
+
+
+def _end(value: float, digits: int) -> str:
+    for more in (0, 1, 2):
+        text = f"{value:.{digits + more}f}"
+        if float(text) != 0:
+            return text
+    return f"{0:.{digits}f}"
 
 
 def wide(summary: pd.DataFrame, digits: int = 2, by: str = "label") -> pd.DataFrame:

@@ -20,7 +20,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 330, 46, 16, 12, 42
 
 
 class Plane(widgets.VBox):
-    """A point for every label of a results table, at its mean scores; below, what the clicked one is.
+    """A point for every label of a results table, at its mean scores; below, what the clicked one is, and the colors.
 
     Points on the front are larger. With `whole`, points answer on a static page, without a kernel.
 
@@ -61,7 +61,7 @@ class Plane(widgets.VBox):
         name = f"plane-{short_hash(canonical_json(self.points[['label', *scores]].to_dict('list')))}"
         plane = widgets.Box([widgets.HTML(_style(self.points, scores, name)), self.buttons])
         plane.add_class(name)
-        super().__init__([plane, self.cards])
+        super().__init__([plane, self.cards, widgets.HTML(_legend(self.points))])
         for place in self.points.index if whole else [0]:
             self.show(place)
 
@@ -80,6 +80,16 @@ class Plane(widgets.VBox):
         if "evaluations" in point:
             parts.append(f"{point['evaluations']:.0f} {title('evaluations')}")
         return ", ".join(parts)
+
+
+def _legend(points: pd.DataFrame) -> str:
+    """The strategies in their colors, as HTML."""
+    names = points["strategy"].unique() if "strategy" in points else points["label"]
+    return " ".join(
+        f'<span style="white-space:nowrap;margin-right:.7em">'
+        f'<span style="color:{look(name)[0]}">●</span> {escape(name)}</span>'
+        for name in names
+    )
 
 
 def settings(point: pd.Series) -> str:

@@ -20,6 +20,7 @@ from persongen_lib.analysis.statistics import (
     summarize,
     two_way_error,
     wide,
+    with_interval,
 )
 from persongen_lib.core.errors import UserError
 
@@ -371,3 +372,8 @@ def test_agreement_is_the_mean_rank_correlation_within_concepts():
     assert agreement(table, ["metric"], "truth", by="label").iloc[0]["mean"] == pytest.approx(expected)
     perfect = agreement(table.assign(metric=3 * table["truth"]), ["metric"], "truth").iloc[0]
     assert (perfect["low"], perfect["mean"], perfect["high"]) == pytest.approx((1, 1, 1))
+
+
+def test_the_ends_of_an_interval_say_which_side_of_zero_they_are_on():
+    rows = pd.DataFrame({"mean": [-0.04, 0.2], "low": [-0.08, 0.0], "high": [-0.0017, 0.00001]})
+    assert list(with_interval(rows)) == ["-0.04 [-0.08, -0.002]", "0.20 [0.00, 0.00]"]
