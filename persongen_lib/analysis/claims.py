@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from persongen_lib.analysis.intervals import Interval, bootstrap_interval
+from persongen_lib.analysis.intervals import SHARE, Interval, bootstrap_interval, is_share
 from persongen_lib.analysis.statistics import Ranges, holm, interval, pair, require, student_p
 from persongen_lib.core.errors import UserError
 
@@ -101,7 +101,8 @@ def check_claims(
         if claim.other is None or part["label"].nunique() < 2 or missing:
             continue
         pairs = pair(part, [claim.metric], claim.other)
-        settings = (confidence, num_resamples, seed, True, ranges, over_prompts)
+        known = dict(ranges or {}) | ({claim.metric: SHARE} if is_share(part[claim.metric]) else {})
+        settings = (confidence, num_resamples, seed, True, known, over_prompts)
         found = interval(pairs, claim.metric, *settings)
         p = student_p(pairs, claim.metric, over_prompts, num_resamples, seed)
         said = verdict(found.low, found.high, claim.sign)

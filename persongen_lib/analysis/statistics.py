@@ -97,6 +97,9 @@ def interval(
 ) -> Interval:
     """The mean of a column over concepts, with its interval (`mean_interval`), cut to what is possible.
 
+    If shares differ in no unit, nothing is known of the variance of their difference. Its mean is then no further from
+    0 than the share of images that differ, whose upper end is that of `share_interval`.
+
     Args:
         table: One row per image, with the columns `concept`, `template` and `value`.
         value: The column to average.
@@ -136,6 +139,9 @@ def interval(
             arm = stdtrit(freedom, (1 + confidence) / 2) * error
             found = units.mean(axis=0) + np.array([[0.0], [-arm], [arm]])
         found[1:] = found[1:].clip(*bounds)
+    if differences and (ranges or {}).get(value) == SHARE and not units.any():
+        arm = share_interval(units, confidence, prompts)[2]
+        found = np.array([0 * arm, -arm, arm])
     return Interval(*found[:, 0].tolist())
 
 
@@ -475,7 +481,8 @@ def _adjusted_r2(columns: np.ndarray, target: np.ndarray) -> float:
 def with_interval(summary: pd.DataFrame, digits: int = 2) -> pd.Series:
     """A text such as "0.93 [0.91, 0.95]" for every row of a summary; "–" where the mean is NaN.
 
-    Negative numbers have a minus sign, and what is rounded to zero has none.
+    Negative numbers have a minus sign, and a mean that is rounded to zero has none. An end that would round to zero has
+    one more decimal place or two: which side of zero it is on matters.
 
     Args:
         summary: Rows with `mean`, `low` and `high`.
@@ -484,10 +491,18 @@ def with_interval(summary: pd.DataFrame, digits: int = 2) -> pd.Series:
     cells = [
         "–"
         if np.isnan(mean)
-        else f"{mean:z.{digits}f} [{low:z.{digits}f}, {high:z.{digits}f}]".replace("-", "−")
+        else f"{mean:z.{digits}f} [{_end(low, digits)}, {_end(high, digits)}]".replace("-", "−")
         for mean, low, high in zip(summary["mean"], summary["low"], summary["high"], strict=True)
     ]
     return pd.Series(cells, index=summary.index, dtype=object)
+
+
+def _end(value: float, digits: int) -> str:
+    for more in (0, 1, 2):
+        text = f"{value:.{digits + more}f}"
+        if float(text) != 0:
+            return text
+    return f"{0:.{digits}f}"
 
 
 def wide(summary: pd.DataFrame, digits: int = 2, by: str = "label") -> pd.DataFrame:

@@ -33,13 +33,22 @@ def spread(estimates: pd.DataFrame) -> pd.DataFrame:
 
 
 def palette(names: list[str]) -> dict[str, str]:
-    """Give each name its color (`style.look`), as seaborn's `palette`."""
-    return {name: look(name)[0] for name in names}
+    """Give each name its color, as seaborn's `palette`."""
+    return {name: color for name, (color, _) in _looks(names).items()}
 
 
 def markers(names: list[str]) -> dict[str, str]:
-    """Give each name its marker (`style.look`), as seaborn's `markers`."""
-    return {name: look(name)[1] for name in names}
+    """Give each name its marker, as seaborn's `markers`."""
+    return {name: marker for name, (_, marker) in _looks(names).items()}
+
+
+def _looks(names: list[str]) -> dict[str, tuple[str, str]]:
+    """Of each name its `style.look`; names that all lack one get the colors and markers of an order."""
+    looks = {name: look(name) for name in names}
+    if len(looks) == 1 or set(looks.values()) != {look("")}:
+        return looks
+    colors = sns.color_palette("colorblind", len(looks)).as_hex()
+    return {name: (color, "osD^"[k % 4]) for k, (name, color) in enumerate(zip(looks, colors, strict=True))}
 
 
 def interval_points(

@@ -117,7 +117,7 @@ def bars(
 def concepts(
     table: pd.DataFrame, metric: str = "context_right", by: str = "label", width: float = WIDTH
 ) -> Figure:
-    """Draw every concept on a line of its own, to see where the mean over all holds.
+    """Draw every concept in a row of its own, to see where the mean over all holds; alternate rows are shaded.
 
     Args:
         table: A results table, one row per image.
@@ -126,7 +126,7 @@ def concepts(
         width: Inches.
 
     Returns:
-        A figure with one line per concept, on it its mean under each value of `by`.
+        A figure with one row per concept, in it its mean under each value of `by`.
     """
     known = table.dropna(subset=[metric])
     labels = list(known[by].unique())
@@ -141,15 +141,17 @@ def concepts(
         ]
     )
     names = means["concept"].unique()
-    figure, axis = plt.subplots(figsize=(width, 0.34 * len(names) + 1.15), layout="constrained")
+    figure, axis = plt.subplots(figsize=(width, 0.5 * len(names) + 1.15), layout="constrained")
+    for row in range(0, len(names), 2):
+        axis.axhspan(row - 0.5, row + 0.5, color="#F0F0F0", linewidth=0, zorder=0)
     sns.pointplot(
         means, x=metric, y="concept", hue=by, hue_order=labels, palette=palette(labels),
-        markers=list(markers(labels).values()), dodge=0.1 * (len(labels) - 1), linestyle="none", markersize=7,
+        markers=list(markers(labels).values()), dodge=0.1 * (len(labels) - 1), linestyle="none", markersize=6,
         markeredgecolor="white", markeredgewidth=0.5, errorbar=None, ax=axis,
     )  # fmt: skip
     axis.legend_.remove()
-    axis.grid(axis="y", alpha=0.3)
-    axis.set(xlabel=title(metric), ylabel="")
+    axis.grid(axis="x", alpha=0.3)
+    axis.set(xlabel=title(metric), ylabel="", ylim=(len(names) - 0.5, -0.5))
     legend(figure, axis)
     return figure
 

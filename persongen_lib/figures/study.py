@@ -30,8 +30,9 @@ def curves(
 
     Faint bars are 95 % intervals over concepts, of the defaults alone; the gray staircase is the front of the means
     (`pareto.front`): no setting is better in both. Hollow points differ from their strategy's default in a word
-    (`settings.sweeps`). The least and the greatest value stand at the ends of a line; where several parameters move
-    together, these are values of the first. Labels are placed by `labels.place_labels`.
+    (`settings.sweeps`). The least and the greatest value stand at the ends of a line, but for the usual number of
+    steps; where several parameters move together, these are values of the first. Labels are placed by
+    `labels.place_labels`.
 
     Args:
         table: A results table, one row per image.
@@ -65,6 +66,8 @@ def curves(
         shown = line if words else line.iloc[[0, -1]] if len(line) > 1 else line[:0]
         paths += [places[[x, y]].to_numpy()] if not words else list(places[[x, y]].to_numpy()[:, None])
         for row in shown.itertuples():
+            if parameter == STEPS and row.label == row.reference:
+                continue
             text = row.value if words else f"{row.number:g}{' steps' if parameter == STEPS else ''}"
             labels.append(Label(text, tuple(points.loc[row.label, [x, y]]), color))
     axis.margins(0.08)

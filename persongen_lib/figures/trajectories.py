@@ -19,6 +19,8 @@ from persongen_lib.figures.style import WIDTH, look, styled, title
 if TYPE_CHECKING:
     from persongen_lib.trajectories.trajectory import Trajectory
 
+CLIPPED = 0.01
+"""Share of the places of `distance_maps` that lie beyond the color scale."""
 FOOT = 0.63
 """Inches that a color bar below pictures takes."""
 
@@ -52,6 +54,9 @@ def distance_maps(
 ) -> Figure:
     """Show where concept and superclass disagree, as maps of the branch distance on one color scale.
 
+    The scale ends at the distance that a share `CLIPPED` of the places shown exceeds: a few places would darken all
+    others.
+
     Args:
         maps: Arrays (steps, H, W) by name, one map for every entry of `steps`.
         steps: Step indices from 0.
@@ -59,11 +64,11 @@ def distance_maps(
         width: Inches.
     """
     chosen = _spread(len(steps), columns)
-    top = max(float(np.max(stack[chosen])) for stack in maps.values())
+    top = float(np.quantile([stack[chosen] for stack in maps.values()], 1 - CLIPPED))
     heads = [f"step {steps[index]}" for index in chosen]
     lines = [[stack[index] for index in chosen] for stack in maps.values()]
     figure = grid(lines, list(maps), heads, width, scale=(0, top), foot=FOOT)
-    _color_bar(figure, top, title("distance"))
+    _color_bar(figure, top, title("distance"), extend="max")
     return figure
 
 
@@ -133,7 +138,11 @@ def trajectory_table(trajectories: Mapping[str, Mapping[tuple[int, int], Traject
 
 @styled
 def branch_distance(
-    trajectory: pd.DataFrame, value: str = "distance", mark: int | None = None, width: float = WIDTH
+    trajectory: pd.DataFrame,
+    value: str = "distance",
+    mark: int | None = None,
+    names: Mapping[str, str] | None = None,
+    width: float = WIDTH,
 ) -> Figure:
     """Show a quantity at every step, with thin lines for single images and thick lines for their mean.
 
@@ -141,6 +150,7 @@ def branch_distance(
         trajectory: See `trajectory_table`; for the latents see `trajectories.latent_distances`.
         value: "distance", "cosine" or "latents".
         mark: A step to point at, for example the one where switching switches.
+        names: What to write at the ends of thin lines, by the column `picture`.
         width: Inches.
     """
     figure, axis = plt.subplots(figsize=(width, 0.62 * width), layout="constrained")
@@ -148,6 +158,7 @@ def branch_distance(
     _lines(axis, trajectory, "label", value, [look(label)[0] for label in labels], mark)
     axis.set(xlabel="step (0 is pure noise)", ylabel=title(value))
     axis.legend()
+    _name_ends(axis, trajectory, value, names or {})
     return figure
 
 
@@ -212,11 +223,27 @@ def _lines(axis, table, by, value, colors, mark, foot=False) -> None:
         )
 
 
-def _color_bar(figure: Figure, top: float, label: str) -> None:
+def _name_ends(axis, trajectory, value, names) -> None:
+    """Write names behind the ends of thin lines, from below; one that would cover another is moved up."""
+    ends = trajectory[trajectory["picture"].isin(names)].sort_values("step")
+    ends = ends.groupby(["label", "picture"], sort=False).last().reset_index().sort_values(value)
+    low, high = axis.get_ylim()
+    room, free = 0.048 * (high - low), low
+    for row in ends.itertuples():
+        place = max(getattr(row, value), free)
+        free = place + room
+        axis.annotate(
+            names[row.picture], (row.step, place), xytext=(5, 0), textcoords="offset points", va="center",
+            fontsize=8.5, color=look(row.label)[0], annotation_clip=False,
+        )  # fmt: skip
+
+
+def _color_bar(figure: Figure, top: float, label: str, extend: str = "neither") -> None:
     """In the FOOT that `_grid` left free below."""
     bar = figure.add_axes((0.2, 0.44 / figure.get_figheight(), 0.6, 0.1 / figure.get_figheight()))
     mappable = plt.cm.ScalarMappable(plt.Normalize(0, top), "viridis")
-    figure.colorbar(mappable, cax=bar, orientation="horizontal").set_label(label, labelpad=1)
+    drawn = figure.colorbar(mappable, cax=bar, orientation="horizontal", extend=extend)
+    drawn.set_label(label, labelpad=1)
 
 
 def _darkened(picture: Image.Image | np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 330, 46, 16, 12, 42
 
 
 class Plane(widgets.VBox):
-    """A point for every label of a results table, at its mean scores; below, what the clicked one is.
+    """A point for every label of a results table, at its mean scores; below, what the clicked one is, and the colors.
 
     Points on the front are larger. With `whole`, points answer on a static page, without a kernel.
 
@@ -63,7 +63,8 @@ class Plane(widgets.VBox):
         plane.add_class(name)
         note = widgets.HTML("<small>Click on a point: it answers on a web page too.</small>")
         note.add_class("click-note")
-        super().__init__([plane, note, self.cards] if whole else [plane, self.cards])
+        legend = widgets.HTML(_legend(self.points))
+        super().__init__([plane, note, self.cards, legend] if whole else [plane, self.cards, legend])
         for place in self.points.index if whole else [0]:
             self.show(place)
 
@@ -82,6 +83,16 @@ class Plane(widgets.VBox):
         if "evaluations" in point:
             parts.append(f"{point['evaluations']:.0f} {title('evaluations')}")
         return ", ".join(parts)
+
+
+def _legend(points: pd.DataFrame) -> str:
+    """The strategies in their colors, as HTML."""
+    names = points["strategy"].unique() if "strategy" in points else points["label"]
+    return " ".join(
+        f'<span style="white-space:nowrap;margin-right:.7em">'
+        f'<span style="color:{look(name)[0]}">●</span> {escape(name)}</span>'
+        for name in names
+    )
 
 
 def settings(point: pd.Series) -> str:

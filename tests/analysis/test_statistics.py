@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from persongen_lib.analysis.claims import Claim, check_claims
 from persongen_lib.analysis.coverage import CASES, PLACE, leaks
 from persongen_lib.analysis.intervals import Interval, bootstrap_interval, resamples, share_interval
 from persongen_lib.analysis.statistics import (
@@ -121,6 +122,21 @@ def test_shares_of_no_unit_have_an_upper_end():
     assert share_interval(none)[2, 0] == pytest.approx(0.288, abs=1e-3)
     assert share_interval(none, prompts=20)[2, 0] == pytest.approx(0.119, abs=1e-3)
     assert share_interval(1 - none)[:2, 0].tolist() == pytest.approx([1, 0.712], abs=1e-3)
+
+
+def test_shares_that_differ_nowhere_have_an_interval_of_their_difference():
+    """No image differs: both ends are the upper end of "no image"; scores without a known range have no end."""
+    table = pictures(labels=("base", "mixed"), seeds=1).assign(leak=1.0, cosine=0.3)
+    found = paired_differences(table, ["leak", "cosine"]).set_index("metric")
+    units = table["concept"].nunique()
+    prompts = table.groupby("concept")["template"].nunique().iloc[0]
+    end = share_interval(np.zeros((units, 1)), prompts=prompts)[2, 0]
+    assert 0 < end < 1
+    assert found.loc["leak", ["mean", "low", "high"]].tolist() == pytest.approx([0, -end, end])
+    assert found.loc["cosine", ["mean", "low", "high"]].tolist() == [0, 0, 0]
+    claim = Claim(words="", source="", metric="leak", one="mixed", other="base")
+    row = check_claims(table, [claim]).iloc[0]
+    assert [row["low"], row["high"]] == pytest.approx([-end, end]) and row["verdict"] == "undecided"
 
 
 def test_intervals_end_where_scores_do():
@@ -311,7 +327,7 @@ def test_wide_keeps_the_order_of_the_table():
 
 def test_what_rounds_to_zero_has_no_sign_and_a_negative_number_a_minus():
     rows = pd.DataFrame({"mean": [-0.004, -0.12], "low": [-0.3, -0.2], "high": [0.2, -0.001]})
-    assert list(with_interval(rows)) == ["0.00 [−0.30, 0.20]", "−0.12 [−0.20, 0.00]"]
+    assert list(with_interval(rows)) == ["0.00 [−0.30, 0.20]", "−0.12 [−0.20, −0.001]"]
 
 
 def test_a_missing_column_and_a_wrong_confidence_are_named():
@@ -361,3 +377,8 @@ def test_agreement_is_the_mean_rank_correlation_within_concepts():
     assert agreement(table, ["metric"], "truth", by="label").iloc[0]["mean"] == pytest.approx(expected)
     perfect = agreement(table.assign(metric=3 * table["truth"]), ["metric"], "truth").iloc[0]
     assert (perfect["low"], perfect["mean"], perfect["high"]) == pytest.approx((1, 1, 1))
+
+
+def test_the_ends_of_an_interval_say_which_side_of_zero_they_are_on():
+    rows = pd.DataFrame({"mean": [-0.04, 0.2], "low": [-0.08, 0.0], "high": [-0.0017, 0.00001]})
+    assert list(with_interval(rows)) == ["−0.04 [−0.08, −0.002]", "0.20 [0.00, 0.00]"]

@@ -15,6 +15,7 @@ from persongen_lib import figures
 from persongen_lib.analysis.statistics import paired_differences
 from persongen_lib.core.errors import UserError
 from persongen_lib.evaluation.metric import catalogue
+from persongen_lib.figures.intervals import markers, palette
 from persongen_lib.figures.labels import Label, place_labels
 from persongen_lib.figures.style import styled
 from persongen_lib.sampling.engine.strategy import STRATEGIES
@@ -227,6 +228,8 @@ def test_trajectories_become_a_table_and_a_figure():
     assert list(found["step"]) == [0, 1, 0, 1] and found["picture"].nunique() == 2
     axis = figures.branch_distance(found, mark=1).axes[0]
     assert list(axis.lines[2].get_ydata()) == [4.0, 2.0]
+    named = figures.branch_distance(found, names={"prompt 0, seed 1": "snow"}).axes[0]
+    assert [(text.get_text(), text.xy) for text in named.texts] == [("snow", (1, 3.0))]
 
 
 def test_film_strips_and_maps_keep_first_and_last():
@@ -237,6 +240,9 @@ def test_film_strips_and_maps_keep_first_and_last():
     maps = {"base": np.zeros((5, 4, 4)), "mixed": np.full((5, 4, 4), 2.0)}
     figure = figures.distance_maps(maps, range(5))
     assert {axis.images[0].get_clim() for axis in figure.axes if axis.images} == {(0, 2)}
+    maps["mixed"][0, 0, 0] = 50.0  # one place of 160 does not darken the others
+    clipped = figures.distance_maps(maps, range(5))
+    assert {axis.images[0].get_clim() for axis in clipped.axes if axis.images} == {(0, 2)}
     with pytest.raises(UserError, match="20 images for 3 steps"):
         figures.film_strip({"concept": images}, range(3))
 
@@ -304,6 +310,10 @@ def test_effects_stand_at_the_differences_in_the_methods_colors(table):
     lora, svdiff = figures.look("lora")[0], figures.look("svdiff")[0]
     assert means == {(lora, 0): -0.5, (lora, 1): 0.5, (svdiff, 0): -0.25, (svdiff, 1): 0.25}
     assert [text.get_text() for text in axis.get_yticklabels()] == ["superclass", "mixed"]
+    both = pd.concat([paired, paired.assign(metric="leak")])
+    assert [len(panel.get_legend().get_texts()) for panel in figures.effects(both).axes] == [2, 2]
+    long = figures.effects(both.assign(method=both["method"] + 20 * "x"))
+    assert not any(panel.get_legend() for panel in long.axes) and len(long.legends[0].get_texts()) == 2
 
 
 def test_lines_over_the_training_tell_methods_and_strategies_apart(table):
@@ -395,3 +405,10 @@ def test_labels_of_crowded_points_cover_neither_each_other_nor_the_points():
     assert not any(box.contains(*axis.transData.transform(spot)) for box in boxes for spot in spots)
     assert all(axis.get_window_extent().contains(*corner) for box in boxes for corner in (box.min, box.max))
     plt.close(figure)
+
+
+def test_names_without_a_look_of_their_own_are_told_apart():
+    places = ["1 place", "5 places"]
+    assert len(set(palette(places).values())) == len(set(markers(places).values())) == 2
+    known = ["masked", "masked quantile=0.5"]
+    assert len(set(palette(known).values())) == 1

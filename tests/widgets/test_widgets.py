@@ -35,6 +35,7 @@ from persongen_lib.cli.arguments import parse_parameters
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.parameters import Fraction, Scale, Steps, Total
 from persongen_lib.core.runtime import Runtime
+from persongen_lib.figures import look
 from persongen_lib.finetune import finetune
 from persongen_lib.sampling.engine.contact_sheets import open_picture, pack, picture_name
 from persongen_lib.sampling.engine.run import run_sample
@@ -263,7 +264,10 @@ def test_hostile_names_are_text_in_every_piece_of_html(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_labels_are_text_on_the_plane(world, table, name):
     explorer = make_pareto(world, table.assign(label=table["label"].replace("mixed", name)))
-    html = "".join(part.value for part in (explorer.children[0].children[0], *explorer.cards.children))
+    html = "".join(
+        part.value
+        for part in (explorer.children[0].children[0], explorer.children[2], *explorer.cards.children)
+    )
     assert {"script", "img", "td"}.isdisjoint(Tags(html).tags)
 
 
@@ -374,6 +378,8 @@ def test_the_plane_says_what_every_point_is_without_a_kernel():
         assert all(
             f"{name}={value}" in card.value for name, value in json.loads(own["parameters"].iloc[0]).items()
         )
+    colors = plane.children[-1].value
+    assert all(f'{look(name)[0]}">●</span> {name}<' in colors for name in study["strategy"].unique())
     with pytest.raises(UserError, match="two scores"):
         Plane(study, ("identity",))
 
