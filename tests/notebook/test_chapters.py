@@ -114,7 +114,7 @@ def test_the_verdict_compares_with_a_rival_image_by_image():
     apart = (one - other).groupby("concept").mean().mean()
     assert shown.iloc[-1]["leak rate"].startswith(f"{apart:.2f}".replace("-", "−"))
     cost = table.groupby("label")["evaluations"].mean()
-    assert shown.iloc[-1, -1] == f"{cost['multistage'] - cost['mixed']:+.0f}"
+    assert shown.iloc[-1, -1] == f"{cost['multistage'] - cost['mixed']:+.0f}".replace("-", "−")
     with pytest.raises(UserError, match="mixd"):
         verdict("multistage", rival="mixd")
 
