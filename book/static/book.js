@@ -61,7 +61,17 @@ function fit() {
   }
 }
 
+// Short code, such as an option of a command, stays in one piece; a path or a name breaks between its parts.
+function breakCode(word) {
+  if (word.textContent.length <= 24) word.classList.add("short");
+  else if (!word.childElementCount) {
+    const parts = word.textContent.split(/(?<=[/_=])/);
+    word.replaceChildren(...parts.flatMap((part, place) => place ? [document.createElement("wbr"), part] : [part]));
+  }
+}
+
 addEventListener("load", async () => {
+  document.querySelectorAll(".bd-article code .pre").forEach(breakCode);
   for (const table of document.querySelectorAll("table.dataframe")) {
     tidyHead(table);
     markNumbers(table);

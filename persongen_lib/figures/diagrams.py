@@ -41,6 +41,8 @@ STACK, TRACK, TEXT = 0.5, 0.13, 0.21
 """Heights in inches of a bar of scales, of a thin bar, and of the line of text above each."""
 FOOT, LEAST = 0.42, 0.12
 """Inches below the time bar, and the least height of a bar with a letter in it."""
+GLYPH, LINE = 0.085, 0.012
+"""Inches that a character of a letter's text and a line between bars take."""
 INK = "#1A1A1A"
 
 
@@ -201,7 +203,7 @@ def _arrows(axis: Axes, panel: _Panel) -> None:
         _arrow(axis, end, INK, 1.2)
         axis.annotate("ε̂", end, (3, 1), textcoords="offset points", color=INK, fontsize=11)
         axis.plot(0, 0, "o", color="black", markersize=5)
-        axis.annotate("u", (0, 0), (-10, -4), textcoords="offset points", weight="bold", fontsize=11)
+        axis.annotate("u", (0, 0), (-15, -4), textcoords="offset points", weight="bold", fontsize=11)
 
 
 def _arrow(axis: Axes, end: np.ndarray, color: str, linewidth: float) -> None:
@@ -287,7 +289,7 @@ def _column(
 
 def _letters(axis: Axes, steps: list[Scales | None], foot: float, unit: float) -> None:
     """The letter and scale of each branch in the middle of every stretch of equal steps, if they fit."""
-    start = 0
+    wide, start = axis.figure.get_size_inches()[0], 0
     for scales, run in groupby(steps):
         count = len(list(run))
         middle, base = start + count / 2, foot
@@ -295,9 +297,12 @@ def _letters(axis: Axes, steps: list[Scales | None], foot: float, unit: float) -
         for branch, scale in _concept_first(scales or {}).items():
             tall, color = unit * abs(scale), BRANCH_COLORS.get(branch[0], INK)
             if tall > LEAST:
+                words = f"{letter(branch)} {scale:.3g}" if count > 3 else letter(branch)
+                room = min(count - 0.2, GLYPH * (len(words) + 1) * len(steps) / wide)
+                edges = (middle - room / 2, middle + room / 2)
+                axis.fill_between(edges, base - tall + LINE, base - LINE, color=color, linewidth=0)
                 axis.text(
-                    middle, base - tall / 2, f"{letter(branch)} {scale:.3g}" if count > 3 else letter(branch),
+                    middle, base - tall / 2, words,
                     color="white", ha="center", va="center", fontsize=9, weight="bold",
-                    bbox={"facecolor": color, "edgecolor": "none", "pad": 0.6},
                 )  # fmt: skip
             base -= tall

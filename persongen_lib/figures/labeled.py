@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from persongen_lib.core.errors import UserError
-from persongen_lib.figures.style import look, styled
+from persongen_lib.figures.style import ink, styled
 
 SIDE, GAP, LINE = 2.2, 0.15, 0.17
 """Inches: the width of an image, the room between two, and the height of a line."""
@@ -50,7 +50,7 @@ def labeled_images(
         axis.axis("off")
         axis.imshow(image)
         text = {"va": "top", "fontsize": 9, "linespacing": 1.2}
-        color = look(labels[place])[0]
+        color = ink(labels[place])
         figure.text(left / width, above / height, "\n".join(head), weight="bold", color=color, **text)
         figure.text(left / width, (above - top - SIDE - 0.06) / height, "\n".join(lines), **text)
     return figure

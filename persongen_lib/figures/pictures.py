@@ -14,7 +14,7 @@ from PIL import Image
 
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
-from persongen_lib.figures.style import WIDTH, look, styled
+from persongen_lib.figures.style import WIDTH, ink, styled
 
 
 @styled
@@ -60,7 +60,7 @@ def picture_grid(
         ]
         pictures.append(([references.get(row.concept)] if references else []) + line)
     heads = (["reference"] if references else []) + labels
-    return grid(pictures, names, heads, width, [look(head)[0] for head in heads])
+    return grid(pictures, names, heads, width, [ink(head) for head in heads])
 
 
 @styled
@@ -99,7 +99,7 @@ def side_by_side(
             )
             names.append(f"{template.replace('{}', here['class_name'].iloc[0])}, noise {count}")
     columns = max(3, len(labels))
-    return grid(lines, names, labels, width, [look(label)[0] for label in labels], columns)
+    return grid(lines, names, labels, width, [ink(label) for label in labels], columns)
 
 
 @styled

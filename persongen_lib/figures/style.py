@@ -11,7 +11,7 @@ import colorsys
 import itertools
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 
 import matplotlib.pyplot as plt
@@ -77,6 +77,8 @@ BACKBONE_LOOKS = {
 }
 NEW_MARKERS = ("<", ">", "p", "h", "d", "8")
 """For strategies and methods that are new; none of the known ones has one of them."""
+CONTRAST = 4.5
+"""The least contrast of words with the white behind them."""
 APART = 0.25
 """How far the color of a new one is at least from every known color, in units of a full color channel."""
 
@@ -114,6 +116,22 @@ def look(label: str) -> tuple[str, str]:
         if name in registry.names():
             return getattr(registry[name], "look", None) or _look_of_name(name)
     return "#000000", "o"
+
+
+def ink(label: str) -> str:
+    """The color of a label for words on white: darkened until its contrast is 4.5 : 1 (WCAG 2.2, 1.4.3)."""
+    color = np.array(to_rgb(look(label)[0]))
+    while 1.05 / (luminance(color) + 0.05) < CONTRAST:
+        color *= 0.97
+    return to_hex(color)
+
+
+def luminance(color: Sequence[float]) -> float:
+    """The relative luminance of an sRGB color (WCAG 2.2), from 0 for black to 1 for white."""
+    red, green, blue = (
+        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in color
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def _look_of_name(name: str) -> tuple[str, str]:

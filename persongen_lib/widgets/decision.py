@@ -147,9 +147,9 @@ def ranking(table: pd.DataFrame, preferences: Preferences, results: str | Path, 
     missed = nearest(found, preferences)
     commands = f"{folded(recommend_command(preferences, results))}\n{sampling}"
     return (
-        '<div style="overflow-x:auto;line-height:1.4"><table style="border-collapse:separate;'
-        'border-spacing:12px 2px;text-align:left;margin:0"><thead><tr>'
-        f"{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr></thead><tbody>{body}</tbody></table>"
+        '<div style="line-height:1.4"><div style="overflow-x:auto"><table style="border-collapse:separate;'
+        'border-spacing:8px 2px;text-align:left;margin:0;font-size:.9em"><thead><tr>'
+        f"{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr></thead><tbody>{body}</tbody></table></div>"
         f"<p><b>{escape(first['label'])}</b>: {escape('; '.join(filter(None, [missed, first['reason']])))}. "
         f"Measured on {escape(first['evidence'])}.</p>"
         f'<pre style="white-space:pre-wrap">{escape(commands)}</pre></div>'

@@ -25,7 +25,8 @@ STYLE = """
 .advisor dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: .3rem 0; }
 .advisor dt { font-weight: normal; margin: 0; }
 .advisor dd { margin: 0; overflow-wrap: anywhere; }
-.advisor button { margin-bottom: .6rem; }
+.advisor button { margin-bottom: .6rem; padding: .2rem .7rem; border: 1px solid; border-radius: .25rem; }
+.advisor button { background: none; color: inherit; }
 .advisor pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .4rem 0; }
 .advisor tr.chosen > * { font-weight: bold; text-decoration: underline; }
 """

@@ -13,7 +13,7 @@ from persongen_lib.analysis.recommendation import with_prompt_right
 from persongen_lib.analysis.statistics import require
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json, short_hash
-from persongen_lib.figures.style import look, title
+from persongen_lib.figures.style import ink, look, title
 from persongen_lib.study.advice import parameters_of
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 330, 46, 16, 12, 42
@@ -125,7 +125,7 @@ def _style(points: pd.DataFrame, scores: tuple[str, str], name: str) -> str:
             f"top:{100 * at_y / HEIGHT:.2f}%;background:{look(point['label'])[0]}!important;{size}}}"
         )
     words = [
-        f'<text x="{x:.1f}" y="{y:.1f}" fill="{look(label)[0]}">{escape(label)}</text>'
+        f'<text x="{x:.1f}" y="{y:.1f}" fill="{ink(label)}">{escape(label)}</text>'
         for label, (x, y) in _readable(labels, spots).items()
     ]
     return f"<style>{''.join(rules)}</style>{_axes(ends, scores, ''.join(words))}"

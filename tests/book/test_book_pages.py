@@ -21,6 +21,7 @@ STYLES = """() => [...[...document.querySelectorAll('table.dataframe')].at(-1).q
     .map(cell => [getComputedStyle(cell).textAlign, getComputedStyle(cell).whiteSpace])"""
 SIZE = "place => parseFloat(getComputedStyle(place).fontSize)"
 HEADS = "() => [...document.querySelectorAll('table.dataframe')].at(-1).tHead.innerText.trim().split(/\\s+/)"
+LINES = "place => place.getClientRects().length"
 HINTED = "place => place.previousElementSibling?.className == 'scroll-hint'"
 LIGHT = """(place, name) => getComputedStyle(place)[name].match(/[\\d.]+/g).slice(0, 3)
     .reduce((sum, part) => sum + part / 765, 0)"""
@@ -189,6 +190,8 @@ def test_paper_shows_no_controls_but_the_parameters(browser, small):
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert parameters.is_visible()
+        fading = "place => place.closest('details').getAnimations({subtree: true}).length"
+        assert parameters.evaluate(fading) == 0
         assert not page.locator("summary:visible, button:visible, .widget-slider:visible").count()
         assert page.locator(".widget-subarea img:visible").count() == 1
 
@@ -228,3 +231,13 @@ def test_without_an_address_no_page_has_a_button_to_colab_or_binder(html, small)
     for name in pages(html):
         links = " ".join(builder().checks.Anchors(html / name).addresses)
         assert known or not any(host in links for host in ("colab.research", "mybinder.org"))
+
+
+def test_short_code_stays_whole_and_a_path_breaks_between_its_parts(browser, small):
+    with watched(browser, viewport=NARROW) as (page, _):
+        visit(page, (small / "book" / "words.html").as_uri())
+        page.locator("code .pre wbr").first.wait_for(state="attached")
+        (cell, *_) = page.locator("td code .pre").all()
+        assert cell.inner_text() == "persongen_lib.sampling.strategies.masked"
+        options = page.locator("p code .pre", has_text="--seeds").all()
+        assert len(options) == 3 and all(option.evaluate(LINES) == 1 for option in options)

@@ -24,6 +24,8 @@ $$ (wide)
 
 :::{warning}
 Equation {eq}`wide` is followed by a [notebook](../notebooks/widgets.ipynb).
+
+A command may take very many more words than fit, and an option such as `--seeds`, or `--seeds`, or `--seeds`, is one.
 :::
 
 | one | two | three |
