@@ -407,13 +407,13 @@ def test_labels_of_crowded_points_cover_neither_each_other_nor_the_points():
     plt.close(figure)
 
 
-<<<<<<< HEAD
 def test_names_without_a_look_of_their_own_are_told_apart():
     places = ["1 place", "5 places"]
     assert len(set(palette(places).values())) == len(set(markers(places).values())) == 2
     known = ["masked", "masked quantile=0.5"]
     assert len(set(palette(known).values())) == 1
-=======
+
+
 def test_words_in_a_labels_color_are_readable_on_white_and_keep_its_hue():
     for label in (*LOOKS, *METHOD_LOOKS, "of no strategy"):
         red, green, blue = (part / 255 for part in bytes.fromhex(ink(label)[1:]))
@@ -423,4 +423,3 @@ def test_words_in_a_labels_color_are_readable_on_white_and_keep_its_hue():
         assert 1.05 / (0.05 + np.dot((0.2126, 0.7152, 0.0722), linear)) > 4.45, label
         hue, of_look = (rgb_to_hsv(to_rgb(color))[0] for color in (ink(label), look(label)[0]))
         assert hue == pytest.approx(of_look, abs=0.02)
->>>>>>> mendc
