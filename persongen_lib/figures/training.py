@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from persongen_lib.figures.intervals import interval_points, markers, palette
 from persongen_lib.figures.style import WIDTH, legend, look, styled, title
 
-BESIDE_TITLE = 36
-"""Characters of names that fit beside the title of a panel."""
+SHORT = 36
+"""Characters of names that fit in one line above a panel."""
 
 
 @styled
@@ -58,7 +58,7 @@ def effects(
         width: Inches.
 
     Returns:
-        A figure with one panel per metric; short names stand above every panel, beside its title.
+        A figure with one panel per metric; short names stand above every panel.
     """
     metrics, groups, names = (list(paired[column].unique()) for column in ("metric", by, within))
     height = len(metrics) * (len(groups) * (0.11 * len(names) + 0.12) + 0.5) + 0.9
@@ -73,15 +73,16 @@ def effects(
         axis.axvline(0, color="black", linewidth=1)
         axis.set_title(title(metric))
     axes[-1, 0].set_xlabel(f"difference from {reference}, same prompt and noise")
-    if len("".join(names)) > BESIDE_TITLE:
+    if len("".join(names)) > SHORT:
         for axis in axes[1:, 0]:
             axis.legend_.remove()
         _legend(figure, axes[0, 0])
     else:
         for axis in axes[:, 0]:
+            axis.set_title(axis.get_title("left"), pad=20)
             axis.legend(
-                loc="lower right", bbox_to_anchor=(1, 0.995), ncols=len(names), fontsize=8.5, borderaxespad=0,
-                handletextpad=0, columnspacing=0.5,
+                loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), fontsize=8.5, borderaxespad=0,
+                handletextpad=0, columnspacing=0.8,
             )  # fmt: skip
     return figure
 
