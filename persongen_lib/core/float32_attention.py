@@ -13,7 +13,7 @@ class Float32Attention(TorchFunctionMode):
     """A context in which attention on a CPU computes in float32, forward and backward.
 
     In bfloat16, torch's backward pass of attention on a CPU takes several times as long as in float32, and with it
-    about half of a training step. The result has the number type of the queries.
+    about two fifths of a step of the small models. The result has the number type of the queries.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:

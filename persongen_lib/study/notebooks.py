@@ -60,7 +60,7 @@ def notebook_of(cell: Cell) -> Path | None:
     return next(iter((ROOT / "notebooks").glob(f"[0-9][0-9]_{cell.strategy}.ipynb")), None)
 
 
-def takes(cell: Cell) -> set[str]:
+def _takes(cell: Cell) -> set[str]:
     """The names of the parameters of the notebook of a cell's strategy; none if it has no notebook."""
     from papermill import inspect_notebook
 
@@ -104,6 +104,6 @@ def notebook_parameters(job: Job, runs: str | Path, device: str) -> dict:
         "device": device,
         "runs": str(Path(runs).resolve()),
         "settings": {name: value for name, value in settings.items() if value},
-        **({"families": []} if "families" in takes(cell) else {}),
+        **({"families": []} if "families" in _takes(cell) else {}),
         **{name: list(v) if isinstance(v, tuple) else v for name, v in spec.parameters.items()},
     }
