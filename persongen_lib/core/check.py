@@ -7,7 +7,7 @@ from pathlib import Path
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.sealed import is_sealed, seal_of
-from persongen_lib.core.store import Store, is_finished, is_own, is_run_name, run_damage
+from persongen_lib.core.store import Store, is_own, run_damage
 
 TABLE = "results.parquet"
 """The table of all studies' finished cells in a store."""
@@ -30,9 +30,7 @@ def check_store(store: Store, repair: bool = False) -> Iterator[tuple[Path, tupl
     """
     if not store.root.is_dir():
         raise UserError(f"there is no runs folder {store.root}: give the folder of finished work with --runs")
-    for folder in sorted(
-        path for path in store.root.glob("*/*") if is_run_name(path.name) and is_finished(path)
-    ):
+    for folder in store.finished():
         broken = run_damage(folder)
         if broken and repair and is_own(folder):
             store.remove_folder(folder)

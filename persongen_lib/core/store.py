@@ -45,6 +45,12 @@ class Store:
         folder = self.folder(kind, spec)
         return folder if is_finished(folder) else None
 
+    def finished(self, kind: str = "*") -> list[Path]:
+        """The folders of the finished runs of a kind, or of all kinds, sorted; what is still worked on is left out."""
+        return sorted(
+            path for path in self.root.glob(f"{kind}/*") if is_run_name(path.name) and is_finished(path)
+        )
+
     def intact(self, kind: str, spec: Spec) -> Path | None:
         """The finished run's folder if every file is as the run wrote it; a warning tells of files that are not."""
         folder = self.find(kind, spec)

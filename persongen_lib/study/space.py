@@ -94,10 +94,10 @@ def _picture_bytes(backbone: str, keep_pictures: bool) -> float:
 def _adapter_sizes(store: Store) -> dict[tuple[str, str], int]:
     """Bytes of the largest fine-tuning's folder, by backbone and method."""
     sizes: dict[tuple[str, str], int] = {}
-    for done in store.root.glob("finetune/*/DONE"):
+    for folder in store.finished("finetune"):
         with suppress(UserError):  # a damaged one is made again
-            spec = read_spec(done.parent, FineTuneSpec)
-            size = sum(path.stat().st_size for path in done.parent.rglob("*") if path.is_file())
+            spec = read_spec(folder, FineTuneSpec)
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             key = spec.backbone, spec.method
             sizes[key] = max(size, sizes.get(key, 0))
     return sizes

@@ -257,9 +257,9 @@ def fine_tunings(
     shipped = [load_concept(name) for name in list_concepts()]
     usual = [fine_tune_spec(concept, backbone, method, loading=loading) for concept in (own, *shipped)]
     finished = []
-    for done in sorted((store.root / "finetune").glob("*/DONE")):
+    for folder in store.finished("finetune"):
         with suppress(UserError):
-            spec = read_spec(done.parent, FineTuneSpec)
+            spec = read_spec(folder, FineTuneSpec)
             if (spec.backbone, spec.weights) == (usual[0].backbone, usual[0].weights):
                 finished.append(spec)
     order = sorted(

@@ -14,11 +14,11 @@ from pandas.api.types import is_numeric_dtype
 
 from persongen_lib.analysis.measures import check_texts
 from persongen_lib.analysis.statistics import require
-from persongen_lib.core.checks import check_path, check_seed
+from persongen_lib.core.checks import check_seed
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.hashing import canonical_json
 from persongen_lib.core.specs import FineTuneSpec, Spec
-from persongen_lib.core.store import Store, is_finished, is_run_name, read_spec
+from persongen_lib.core.store import Store, read_spec
 from persongen_lib.evaluation.digests import images_digest
 from persongen_lib.evaluation.metric import catalogue
 from persongen_lib.evaluation.scores import KIND, ScoreSpec, read_scores
@@ -94,16 +94,15 @@ def settings_in_folder(runs: str | Path) -> tuple[list[Setting], list[str]]:
     Raises:
         UserError: There is no such folder.
     """
-    folder = check_path(runs, "the runs folder") / "sample"
-    if not folder.is_dir():
+    store = Store(runs)
+    if not (store.root / "sample").is_dir():
         raise UserError(f"{runs} holds no images: give a runs folder in which something was sampled")
     found, wrong = [], []
-    for run in sorted(folder.iterdir()):
-        if is_run_name(run.name) and is_finished(run):
-            try:
-                found.append(_sampled(read_spec(run, SampleSpec), run))
-            except UserError as error:
-                wrong.append(f"{run}: {error}")
+    for run in store.finished("sample"):
+        try:
+            found.append(_sampled(read_spec(run, SampleSpec), run))
+        except UserError as error:
+            wrong.append(f"{run}: {error}")
     return _joined(found), wrong
 
 
@@ -165,10 +164,9 @@ def settings_in_table(table: pd.DataFrame, runs: str | Path) -> list[Setting]:
 def scored_runs(runs: str | Path) -> dict[str, list[Path]]:
     """The folders of the finished scores in a runs folder, by the digest of the images that they are of."""
     found = defaultdict(list)
-    for folder in sorted((Store(runs).root / KIND).glob("*")):
-        if is_run_name(folder.name) and is_finished(folder):
-            with suppress(UserError):
-                found[read_spec(folder, ScoreSpec).images].append(folder)
+    for folder in Store(runs).finished(KIND):
+        with suppress(UserError):
+            found[read_spec(folder, ScoreSpec).images].append(folder)
     return found
 
 

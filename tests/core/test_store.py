@@ -53,6 +53,15 @@ def test_a_run_that_breaks_off_is_not_done_and_continues(tmp_path):
     assert json.loads((folder / "provenance.json").read_text())["resumed"]
 
 
+def test_a_run_that_was_killed_before_its_last_step_is_not_listed_as_finished(tmp_path):
+    store = Store(tmp_path)
+    folder = store.ensure("finetune", SPEC, lambda folder: None)
+    assert store.finished() == store.finished("finetune") == [folder] and store.finished("sample") == []
+    os.rename(folder, folder.with_suffix(".partial"))  # its manifest is written, its name not yet given
+    assert store.finished() == []
+    assert store.ensure("finetune", SPEC, lambda folder: None) == folder and store.finished() == [folder]
+
+
 def test_a_folder_without_done_is_replaced(tmp_path):
     store = Store(tmp_path)
     store.folder("finetune", SPEC).mkdir(parents=True)

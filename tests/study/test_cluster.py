@@ -20,7 +20,9 @@ from tiny_clip import save_tiny_clip
 
 from persongen_lib.cli import main as cli
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.manifest import DONE
 from persongen_lib.core.runtime import Runtime
+from persongen_lib.core.store import Store
 from persongen_lib.study import distributed
 from persongen_lib.study.distributed import run_study_ray
 from persongen_lib.study.grid import Study, load_study
@@ -98,10 +100,10 @@ def driver(cluster, place):
         process.communicate()
 
 
-def wait_for(place, finished, process=None):
+def wait_for(place, scored, process=None):
     """Until so many cells are scored, while the driver runs; for five minutes at most."""
     end = time.monotonic() + 300
-    while len(list(place.glob("ray/evaluate/*/DONE"))) < finished:
+    while len(Store(place / "ray").finished("evaluate")) < scored:
         assert process is None or process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -114,7 +116,8 @@ def test_a_cluster_that_loses_its_driver_and_a_node_makes_the_same_table(cluster
     (table,) = (pd.read_parquet(path) for path in collect(study, "local", "local.parquet"))
     with driver(cluster, place) as process:
         wait_for(place, 1, process)
-    kept = {path: path.stat().st_mtime_ns for path in place.glob("ray/*/*/DONE")}
+    manifests = [folder / DONE for folder in Store(place / "ray").finished()]
+    kept = {path: path.stat().st_mtime_ns for path in manifests}
 
     def lose_a_node():
         wait_for(place, 2)

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime
+from persongen_lib.core.store import Store
 from persongen_lib.sampling import make_strategy
 from persongen_lib.sampling.engine.steps import guided_steps
 from persongen_lib.study import Cell, Search, run_search
@@ -59,7 +60,7 @@ def test_a_killed_search_ends_with_the_same_trials(search, tmp_path):
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
     deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("killed/sample/*/DONE"))) < len(STARTS) and time.monotonic() < deadline:
+    while len(Store(tmp_path / "killed").finished("sample")) < len(STARTS) and time.monotonic() < deadline:
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -70,7 +71,7 @@ def test_a_killed_search_ends_with_the_same_trials(search, tmp_path):
     pd.testing.assert_frame_equal(run(search, tmp_path / "killed", trials), whole)
     assert len(STARTS) - 1 <= before < journal.read_bytes().count(b"num_steps") == trials
     assert whole["trial"].tolist() == list(range(trials)) and whole["parameters"].is_unique
-    assert len(list((tmp_path / "killed/sample").glob("*/DONE"))) == trials
+    assert len(Store(tmp_path / "killed").finished("sample")) == trials
     for _, trial in whole.iterrows():
         made = make_strategy("searched", **json.loads(trial["parameters"])).resolved(7.0, trial["num_steps"])
         cost = sum(step.evaluations for step in guided_steps(made, trial["num_steps"]))
