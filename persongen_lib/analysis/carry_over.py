@@ -49,10 +49,10 @@ def rank_correlation(
         seed: Of the resamples.
 
     Returns:
-        The correlation, from -1 to 1, with its interval over concepts (bias-corrected, accelerated bootstrap, Efron
-        1987). If one table has all concepts of the other, these count alone, and are drawn together; else the concepts
-        of each table are drawn by themselves. Where no concept changes the order, the ends are the quantiles of the
-        resamples. NaN where all options of a table have the same mean.
+        The correlation, from -1 to 1, with its interval over concepts (the bootstrap's percentiles: a bias correction
+        fails at the bounds, which short orders often reach). If one table has all concepts of the other, these count
+        alone, and are drawn together; else the concepts of each table are drawn by themselves. NaN where all options
+        of a table have the same mean.
 
     Raises:
         UserError: A column is missing or has no numbers, a table mixes models or methods, the tables share fewer than
@@ -96,15 +96,11 @@ def rank_correlation(
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(
             drawn, correlation, paired=together, vectorized=True, confidence_level=confidence,
-            n_resamples=num_resamples, method="BCa", rng=np.random.default_rng(seed),
+            n_resamples=num_resamples, method="percentile", rng=np.random.default_rng(seed),
         )  # fmt: skip
     tail = (1 - confidence) / 2
-    plain = np.nanquantile(found.bootstrap_distribution, [tail, 1 - tail])
-    low, high = (
-        float(other if np.isnan(end) else end)
-        for end, other in zip(found.confidence_interval, plain, strict=True)
-    )
-    return Interval(mean, max(-1.0, min(low, mean)), min(1.0, max(high, mean)))
+    low, high = np.nanquantile(found.bootstrap_distribution, [tail, 1 - tail])
+    return Interval(mean, min(float(low), mean), max(float(high), mean))
 
 
 def carried_regret(
@@ -113,9 +109,12 @@ def carried_regret(
     preferences: Sequence[Preferences],
     match: Match = "strategy",
     always: Sequence[str] = ("base", "mixed"),
+    scales: tuple[Scale, Scale] | None = None,
     **bootstrap,
 ) -> pd.DataFrame:
     """What the recommendation of one table loses on the concepts of another, against the best option in hindsight.
+
+    No advice has seen the concept that it is followed on: it is left out of both tables in turn.
 
     Args:
         source: The table that the recommendation is made from.
@@ -123,6 +122,7 @@ def carried_regret(
         preferences: The preferences to average over.
         match: "label", or "strategy" for the strategies' defaults; only options that both tables have are choices.
         always: Fixed rules to compare with, by the names that are matched.
+        scales: Of identity and text, in which everything is weighed; None takes those of each table's options.
         bootstrap: Settings of `mean_interval`.
 
     Returns:
@@ -131,8 +131,8 @@ def carried_regret(
         "carried over".
 
     Raises:
-        UserError: There are no preferences, the tables share no two options, a name in `always` is none of them, or the
-            target has one concept.
+        UserError: There are no preferences, the tables share no two options, a name in `always` is none of them, or a
+            table has one concept.
     """
     check_several(preferences)
     lost: dict[str, list[pd.Series]] = {name: [] for name in (CARRIED, "own", *always)}
@@ -146,21 +146,41 @@ def carried_regret(
             raise UserError("the tables share no two options that the preferences allow")
         labels = rules(every[1], always)
         there, here = (option_scores(table, wanted) for table in every)
-        scales = [(Scale.of(identity.mean()), Scale.of(text.mean())) for identity, text in (there, here)]
-        worth = wanted.utility(*here, scales[1])
-        if len(worth) < 2:
-            raise UserError("the regret needs a table of at least two concepts: one is left out in turn")
-        identity, text = (score.mean()[names].to_numpy() for score in there)
-        carried = names[int(wanted.best(identity, text, scales[0]))]
-        identity, text = (((score.sum() - score) / (len(score) - 1))[names].to_numpy() for score in here)
-        own = worth[names].to_numpy()[np.arange(len(worth)), wanted.best(identity, text, scales[1])]
+        if min(len(there[0]), len(here[0])) < 2:
+            raise UserError("the regret needs tables of at least two concepts: one is left out in turn")
+        own_scales = [
+            scales or (Scale.of(identity.mean()), Scale.of(text.mean())) for identity, text in (there, here)
+        ]
+        worth = wanted.utility(*here, own_scales[1])
         hindsight = worth[names].max(axis=1)
-        lost[CARRIED].append(hindsight - worth[carried])
-        lost["own"].append(hindsight - own)
+        for rule, scores, scale in zip((CARRIED, "own"), (there, here), own_scales, strict=True):
+            identity, text = (_without(score[names], worth.index) for score in scores)
+            chosen = worth[names].to_numpy()[np.arange(len(worth)), wanted.best(identity, text, scale)]
+            lost[rule].append(hindsight - chosen)
         for name in always:
             lost[name].append(hindsight - worth[labels[name]])
     each = pd.DataFrame({name: pd.concat(parts, axis=1).mean(axis=1) for name, parts in lost.items()})
     return compared(each, **bootstrap)
+
+
+def widest_scales(
+    tables: Iterable[pd.DataFrame], preferences: Preferences, match: Match = "strategy"
+) -> tuple[Scale, Scale]:
+    """One scale per measure for several tables: the widest range that the options' means have in any of them.
+
+    Where the options of a table hardly differ, a scale of its own would make much of their noise.
+
+    Args:
+        tables: Results tables.
+        preferences: Which columns and rows count.
+        match: "label", or "strategy" for the strategies' defaults.
+
+    Returns:
+        The scales of identity and text.
+    """
+    found = [option_scores(_named(evidence(table, preferences), match), preferences) for table in tables]
+    identity, text = (max(Scale.of(scores[k].mean()).width for scores in found) for k in (0, 1))
+    return Scale(0.0, identity), Scale(0.0, text)
 
 
 def carried_regrets(
@@ -189,6 +209,13 @@ def carried_regrets(
         ],
         ignore_index=True,
     )
+
+
+def _without(scores: pd.DataFrame, concepts: pd.Index) -> np.ndarray:
+    """Each option's mean over the other concepts, for each of `concepts`, in rows, whether it is scored here or not."""
+    own = scores.reindex(concepts)
+    others = len(scores) - own.notna().all(axis=1).to_numpy()
+    return (scores.sum().to_numpy() - own.fillna(0).to_numpy()) / others[:, None]
 
 
 def _named(table: pd.DataFrame, match: Match) -> pd.DataFrame:

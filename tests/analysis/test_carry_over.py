@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from persongen_lib.analysis.carry_over import carried_regret, carried_regrets, rank_correlation
+from persongen_lib.analysis.carry_over import carried_regret, carried_regrets, rank_correlation, widest_scales
 from persongen_lib.analysis.preferences import Preferences
 from persongen_lib.analysis.recommendation import regret
 from persongen_lib.core.errors import UserError
@@ -62,6 +62,31 @@ def test_following_another_tables_recommendation_costs_what_it_costs():
     assert none.set_index("rule").loc[["carried over", "own"], "mean"].tolist() == pytest.approx([0, 0])
     with pytest.raises(UserError, match="share no two options"):
         carried_regret(table({"base": 0.1}), target, [Preferences()])
+
+
+def test_advice_has_not_seen_the_concept_that_it_is_followed_on():
+    """One concept alone makes the source prefer mixed; advice for that concept comes from the others."""
+    torn = table(concepts=1).assign(identity=[-2.0, 2.0, 0.0, 0.0])
+    rows = pd.concat([table(), torn])
+    source = rows.drop_duplicates(["concept", "strategy"], keep="last")
+    target = table()
+    found = carried_regret(source, target, [Preferences(identity_weight=1)])
+    # seven of eight concepts are led to mixed, .2 worse than base there on a scale from .1 to .9
+    assert found["mean"][0] == pytest.approx(7 / 8 * 0.25)
+    apart = carried_regret(
+        source, target.assign(concept="new " + target["concept"]), [Preferences(identity_weight=1)]
+    )
+    assert apart["mean"][0] == pytest.approx(0.25)
+
+
+def test_one_scale_for_several_tables_is_the_widest():
+    narrow = table({name: 0.5 + mean / 10 for name, mean in IDENTITY.items()})
+    scales = widest_scales([table(), narrow], Preferences())
+    assert [scale.width for scale in scales] == pytest.approx([0.8, 0.8])
+    wish = [Preferences(identity_weight=1)]
+    worst = {"always": ["far"], "scales": scales}
+    assert carried_regret(table(), narrow, wish, **worst)["mean"].tolist() == pytest.approx([0, 0, 0.1])
+    assert carried_regret(table(), narrow, wish, always=["far"])["mean"].tolist() == pytest.approx([0, 0, 1])
 
 
 def test_all_options_alike_have_no_order():
