@@ -83,7 +83,7 @@ def _of_first(rows: pd.DataFrame, preferences: Preferences) -> list[str]:
             if simplest.name == first.name
             else f"of which {listed(simplest.name)} is the {how} ({simplest['evaluations']:.0f} evaluations)"
         )
-        said.append(f"equivalent: {some(list(map(listed, others.index)), 3)}, {which}")
+        said.append(f"tied with {some(list(map(listed, others.index)), 3)}, {which}")
     return said
 
 
@@ -97,6 +97,6 @@ def _of_other(row: pd.Series, first: pd.Series, preferences: Preferences) -> lis
     ]
     cost = f"{row['evaluations'] / first['evaluations']:.2f} times the evaluations"
     return [
-        *(["equivalent to the first"] if row["equivalent"] else []),
+        *(["tied with the first"] if row["equivalent"] else []),
         f"against {listed(first.name)}: {', '.join([*parts, cost])}",
     ]

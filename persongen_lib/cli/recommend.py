@@ -37,7 +37,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="X",
         help="0 (text only) to 1 (identity only), default 0.5; both on the scale of the table's options",
     )
-    parser.add_argument("--budget", type=float, metavar="N", help="network evaluations per image")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="N",
+        help="most network evaluations per image, counted on the model to sample",
+    )
     parser.add_argument(
         "--no-original-weights",
         action="store_true",
