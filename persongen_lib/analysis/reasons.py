@@ -69,10 +69,11 @@ def reason(row: pd.Series, rows: pd.DataFrame, preferences: Preferences) -> str:
 def _of_first(rows: pd.DataFrame, preferences: Preferences) -> list[str]:
     first = rows.iloc[0]
     text = measure_name("text", preferences)
-    counts = {1.0: "identity", 0.0: text}.get(
-        preferences.weight, f"{preferences.weight:g} of identity and {1 - preferences.weight:g} of {text}"
+    highest = {1.0: "highest mean identity", 0.0: f"highest mean {text}"}.get(
+        preferences.weight,
+        f"highest mean utility ({preferences.weight:g} identity + {1 - preferences.weight:g} {text})",
     )
-    place = f"highest mean of what counts ({counts})" if first["reached"] else "nearest to what is required"
+    place = highest if first["reached"] else "nearest to what is required"
     said = [f"{place}; the best in {first['best']:.0%} of the resampled sets of concepts"]
     others = rows[rows["equivalent"] & (rows.index != first.name)]
     if len(others):
@@ -89,7 +90,7 @@ def _of_first(rows: pd.DataFrame, preferences: Preferences) -> list[str]:
 
 def _of_other(row: pd.Series, first: pd.Series, preferences: Preferences) -> list[str]:
     measures = {measure_name(word, preferences): getattr(preferences, word) for word in ("identity", "text")}
-    measures["leak"] = "leak"
+    measures["leak rate"] = "leak"
     parts = [
         f"{word} {row[column] - first[column]:+z.2f}"
         for word, column in measures.items()

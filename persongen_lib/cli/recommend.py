@@ -108,6 +108,7 @@ def _show(found: pd.DataFrame, preferences: Preferences) -> None:
 
     names = {name: name for name in (preferences.identity, preferences.text, "leak")}
     names |= {PROMPT_RIGHT: "prompt accuracy"} if PROMPT_RIGHT in names else {}
+    names["leak"] = "leak rate"
     if missed := nearest(found, preferences):
         print(f"{missed[0].upper()}{missed[1:]}; the nearest options come first.")
     for place, (_, option) in enumerate(found.iterrows(), 1):

@@ -344,7 +344,7 @@ def test_recommend_on_the_command_line(tmp_path, capsys):
     assert cli.main(["recommend", "--results", str(path), "--min-text", "0.9", "--top", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(
-        "1. masked: identity 0.55 [0.55, 0.55], prompt accuracy 1.00 [0.64, 1.00], leak 0.00 [0.00, 0.36]"
+        "1. masked: identity 0.55 [0.55, 0.55], prompt accuracy 1.00 [0.64, 1.00], leak rate 0.00 [0.00, 0.36]"
     )
     assert (
         lines[0].endswith("73 evaluations")
