@@ -6,7 +6,6 @@ matched by label, or by strategy, each at its default: parameters in absolute nu
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -15,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from persongen_lib.analysis.evidence import allowed, evidence, of_one
-from persongen_lib.analysis.intervals import Interval, check_bootstrap
+from persongen_lib.analysis.intervals import Interval, check_bootstrap, resamples
 from persongen_lib.analysis.measures import check_finite
 from persongen_lib.analysis.preferences import Preferences, Scale
 from persongen_lib.analysis.recommendation import check_several, compared, option_scores, rules
@@ -49,10 +48,10 @@ def rank_correlation(
         seed: Of the resamples.
 
     Returns:
-        The correlation, from -1 to 1, with its interval over concepts (the bootstrap's percentiles: a bias correction
-        fails at the bounds, which short orders often reach). If one table has all concepts of the other, these count
-        alone, and are drawn together; else the concepts of each table are drawn by themselves. NaN where all options
-        of a table have the same mean.
+        The correlation, from -1 to 1, with its interval over concepts: the quantiles of the resamples. (The bias
+        correction of other intervals breaks down at 1, which no resample exceeds: it would give an interval of no
+        width.) If one table has all concepts of the other, these count alone, and are drawn together; else the
+        concepts of each table are drawn by themselves. NaN where all options of a table have the same mean.
 
     Raises:
         UserError: A column is missing or has no numbers, a table mixes models or methods, the tables share fewer than
@@ -79,27 +78,23 @@ def rank_correlation(
         one, other = one.loc[shared], other.loc[shared]
     a, b = one.to_numpy(), other.to_numpy()
 
-    def correlation(left: np.ndarray, right: np.ndarray, axis: int = -1) -> np.ndarray:
+    def correlation(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         ranks = [
-            stats.rankdata(values[drawn.astype(int)].mean(axis=-2), axis=-1)
-            for values, drawn in ((a, left), (b, right))
+            stats.rankdata((weights @ values).round(9), axis=-1)
+            for values, weights in ((a, left), (b, right))
         ]
         centered = [rank - rank.mean(axis=-1, keepdims=True) for rank in ranks]
         size = np.sqrt(np.prod([(part**2).sum(axis=-1) for part in centered], axis=0))
         return (centered[0] * centered[1]).sum(axis=-1) / np.where(size > 0, size, np.nan)
 
-    drawn = np.arange(len(a)), np.arange(len(b))
-    mean = float(correlation(*drawn))
+    even = [np.full((1, len(part)), 1 / len(part)) for part in (a, b)]
+    mean = float(correlation(*even)[0])
     if min(len(a), len(b)) < 2 or np.isnan(mean):
         return Interval(mean, mean, mean)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
-            drawn, correlation, paired=together, vectorized=True, confidence_level=confidence,
-            n_resamples=num_resamples, method="percentile", rng=np.random.default_rng(seed),
-        )  # fmt: skip
+    left = resamples(len(a), num_resamples, seed)
+    right = left if together else resamples(len(b), num_resamples, seed + 1)
     tail = (1 - confidence) / 2
-    low, high = np.nanquantile(found.bootstrap_distribution, [tail, 1 - tail])
+    low, high = np.nanquantile(correlation(left, right), [tail, 1 - tail])
     return Interval(mean, min(float(low), mean), max(float(high), mean))
 
 

@@ -69,10 +69,11 @@ def reason(row: pd.Series, rows: pd.DataFrame, preferences: Preferences) -> str:
 def _of_first(rows: pd.DataFrame, preferences: Preferences) -> list[str]:
     first = rows.iloc[0]
     text = measure_name("text", preferences)
-    counts = {1.0: "identity", 0.0: text}.get(
-        preferences.weight, f"{preferences.weight:g} of identity and {1 - preferences.weight:g} of {text}"
+    highest = {1.0: "highest mean identity", 0.0: f"highest mean {text}"}.get(
+        preferences.weight,
+        f"highest mean utility ({preferences.weight:g} identity + {1 - preferences.weight:g} {text})",
     )
-    place = f"highest mean of what counts ({counts})" if first["reached"] else "nearest to what is required"
+    place = highest if first["reached"] else "nearest to what is required"
     said = [f"{place}; the best in {first['best']:.0%} of the resampled sets of concepts"]
     others = rows[rows["equivalent"] & (rows.index != first.name)]
     if len(others):
@@ -83,13 +84,13 @@ def _of_first(rows: pd.DataFrame, preferences: Preferences) -> list[str]:
             if simplest.name == first.name
             else f"of which {listed(simplest.name)} is the {how} ({simplest['evaluations']:.0f} evaluations)"
         )
-        said.append(f"equivalent: {some(list(map(listed, others.index)), 3)}, {which}")
+        said.append(f"tied with {some(list(map(listed, others.index)), 3)}, {which}")
     return said
 
 
 def _of_other(row: pd.Series, first: pd.Series, preferences: Preferences) -> list[str]:
     measures = {measure_name(word, preferences): getattr(preferences, word) for word in ("identity", "text")}
-    measures["leak"] = "leak"
+    measures["leak rate"] = "leak"
     parts = [
         f"{word} {row[column] - first[column]:+z.2f}"
         for word, column in measures.items()
@@ -97,6 +98,6 @@ def _of_other(row: pd.Series, first: pd.Series, preferences: Preferences) -> lis
     ]
     cost = f"{row['evaluations'] / first['evaluations']:.2f} times the evaluations"
     return [
-        *(["equivalent to the first"] if row["equivalent"] else []),
+        *(["tied with the first"] if row["equivalent"] else []),
         f"against {listed(first.name)}: {', '.join([*parts, cost])}",
     ]

@@ -35,7 +35,7 @@ from persongen_lib.core.errors import UserError
 ABOUT = ("strategy", "parameters", "backbone", "loading", "method", "num_steps", "scheduler")
 """What a recommended option says of itself, where the table does."""
 EQUIVALENT = 0.1
-"""Options are equivalent if they are not shown to differ, and no more than by this part of what counts."""
+"""Options are tied if they are not shown to differ, and no more than by this part of what counts."""
 Units = tuple[pd.DataFrame, pd.DataFrame]
 """Identity and text of every option (columns) for each unit of both (rows)."""
 
@@ -65,9 +65,9 @@ def recommend(
         `scheduler`; for identity and text, `leak` (where known), `evaluations` and `utility`, which is what counts on
         the scale of the table's options, the mean with `_low` and `_high`; `best`, the share of bootstrap resamples of
         the concepts in which it is the best, 0 to 1; `reached`, whether the means reach the minima; `probability`, the
-        chance that a new concept reaches them, with `_low` and `_high` (`chance`); `equivalent`, whether it is to the
-        best (`EQUIVALENT`), and `simplest`, whether it is the cheapest or simplest of those; `evidence`, on what model
-        and method this rests; and `reason`, in words.
+        chance that a new concept reaches them, with `_low` and `_high` (`chance`); `equivalent`, whether it is tied
+        with the best (`EQUIVALENT`), and `simplest`, whether it is the cheapest or simplest of those; `evidence`, on
+        what model and method this rests; and `reason`, in words.
 
     Raises:
         UserError: No option is left, a column is missing or has a score out of its range, an image is there twice, or
@@ -337,7 +337,7 @@ def _best_share(
 
 
 def _equivalent(worth: pd.DataFrame, missed: pd.Series, **bootstrap) -> np.ndarray:
-    """Whether each option is equivalent to the first one, and no farther from the minima."""
+    """Whether each option is tied with the first one, and no farther from the minima."""
     difference = worth.sub(worth.iloc[:, 0], axis=0).to_numpy()
     _, low, high = bootstrap_interval(difference, **bootstrap)
     alike = (low <= CLOSE) & (high >= -CLOSE) & (low >= -EQUIVALENT) & (high <= EQUIVALENT)

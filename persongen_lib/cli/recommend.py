@@ -37,7 +37,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="X",
         help="0 (text only) to 1 (identity only), default 0.5; both on the scale of the table's options",
     )
-    parser.add_argument("--budget", type=float, metavar="N", help="network evaluations per image")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="N",
+        help="most network evaluations per image, counted on the model to sample",
+    )
     parser.add_argument(
         "--no-original-weights",
         action="store_true",
@@ -103,6 +108,7 @@ def _show(found: pd.DataFrame, preferences: Preferences) -> None:
 
     names = {name: name for name in (preferences.identity, preferences.text, "leak")}
     names |= {PROMPT_RIGHT: "prompt accuracy"} if PROMPT_RIGHT in names else {}
+    names["leak"] = "leak rate"
     if missed := nearest(found, preferences):
         print(f"{missed[0].upper()}{missed[1:]}; the nearest options come first.")
     for place, (_, option) in enumerate(found.iterrows(), 1):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
-from persongen_lib.figures.style import WIDTH, ink, styled
+from persongen_lib.figures.style import WIDTH, ink, spoken, styled
 
 
 @styled
@@ -60,7 +60,7 @@ def picture_grid(
         ]
         pictures.append(([references.get(row.concept)] if references else []) + line)
     heads = (["reference"] if references else []) + labels
-    return grid(pictures, names, heads, width, [ink(head) for head in heads])
+    return grid(pictures, names, [*map(spoken, heads)], width, [ink(head) for head in heads])
 
 
 @styled

@@ -107,7 +107,8 @@ def parameters(effects: pd.DataFrame, width: float = WIDTH) -> Figure:
             axis.tick_params(labelsize=7.5)
             axis.grid(axis="y", alpha=0.25)
         name, *more = parameter.replace("_", " ").split(", ")
-        line[0].set_ylabel(f"{strategy}\n{fill(name, 16)}{' …' if more else ''}", fontsize=8, color=color)
+        words = f"{name} and others" if more else name
+        line[0].set_ylabel(f"{strategy}\n{fill(words, 16)}", fontsize=8, color=color)
     for axis, metric in zip(axes[0], metrics, strict=True):
         axis.set_title(fill(title(metric), 20), fontsize=9)
     return figure

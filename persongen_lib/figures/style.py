@@ -156,6 +156,13 @@ def title(column: str) -> str:
     return TITLES.get(column, column.replace("_", " "))
 
 
+def spoken(label: str) -> str:
+    """A label as pictures and tables show it: that of a fine-tuning method has spaces for underscores."""
+    from persongen_lib.finetune.engine.method import METHODS
+
+    return label.replace("_", " ") if label in METHODS.names() else label
+
+
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Draw in the book's style, and leave showing to whoever receives the figure."""
 

@@ -78,11 +78,13 @@ def effects(
             axis.legend_.remove()
         _legend(figure, axes[0, 0])
     else:
-        for axis in axes[:, 0]:
+        for axis, metric in zip(axes[:, 0], metrics, strict=True):
+            here = set(paired.loc[paired["metric"] == metric, within])
+            known = [pair for pair in zip(*axis.get_legend_handles_labels(), strict=True) if pair[1] in here]
             axis.set_title(axis.get_title("left"), pad=20)
             axis.legend(
-                loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), fontsize=8.5, borderaxespad=0,
-                handletextpad=0, columnspacing=0.8,
+                *zip(*known, strict=True), loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names),
+                fontsize=8.5, borderaxespad=0, handletextpad=0, columnspacing=0.8,
             )  # fmt: skip
     return figure
 

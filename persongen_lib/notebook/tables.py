@@ -18,7 +18,7 @@ MAIN = ["identity", "prompt_right", "context_right", "leak"]
 """The measures of a verdict."""
 
 
-def score_table(table: pd.DataFrame) -> pd.DataFrame:
+def score_table(table: pd.DataFrame, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """The main measures of a results table, ready to read.
 
     Measures that the images do not have (there is no truth outside the micro-world) are left out, and those for
@@ -26,17 +26,25 @@ def score_table(table: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         table: one row per image.
+        columns: The measures to show, in this order, where a page has no room for all; None for all.
 
     Returns:
         One row per label, one column per measure: means with 95 % intervals.
+
+    Raises:
+        UserError: One of the `columns` is no measure that the images have.
     """
     from persongen_lib.evaluation.metric import catalogue, ranges
+    from persongen_lib.figures.style import spoken
 
     shown = sorted((one for one in catalogue().values() if one.shown is not None), key=lambda one: one.shown)
     known = [column for column in shown if column.name in table and table[column.name].notna().any()]
     names = [column.name for column in known]
     names = [column.name for column in known if column.better not in names]
-    return _cells(summarize(table, names, ranges=ranges()))
+    if columns is not None:
+        check_known("measure", columns, names, where=" of this table")
+        names = list(columns)
+    return _cells(summarize(table, names, ranges=ranges())).rename(index=spoken)
 
 
 def verdict(
@@ -99,9 +107,10 @@ def rank_table(
     import pandas as pd
 
     from persongen_lib.analysis.carry_over import rank_correlation
+    from persongen_lib.figures.style import spoken
 
     found = pd.DataFrame(
-        {"label": f"{one} and {other}", "metric": metric}
+        {"label": f"{spoken(one)} and {spoken(other)}", "metric": metric}
         | asdict(rank_correlation(tables[one], tables[other], metric))
         for one, other in pairs
         for metric in metrics

@@ -129,7 +129,7 @@ def ranking(table: pd.DataFrame, preferences: Preferences, results: str | Path, 
     heads = ["option", "best in", *chances, *map(title, names), title("evaluations")]
     lines = [
         [
-            f"{place['label']} (equivalent)" if place["equivalent"] and rank else place["label"],
+            f"{place['label']} (tied)" if place["equivalent"] and rank else place["label"],
             f"{place['best']:.0%}",
             *(f"{place['probability']:.2f}" for _ in chances),
             *(

@@ -125,8 +125,8 @@ def curves(
         drawn.append(
             f'<path d="M{x(mark)} {top - 6}V{y(low)}" stroke="currentColor" stroke-dasharray="2 3"/>'
         )
-        side = ("start", 3) if mark < last / 2 else ("end", -3)
-        drawn.append(words(float(x(mark)) + side[1], top + 4, f"step {mark}", side[0]))
+        side = ("start", 6) if mark < last / 2 else ("end", -6)
+        drawn.append(words(float(x(mark)) + side[1], top + 9, f"step {mark}", side[0]))
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" font-size="11" '
         'font-family="sans-serif" style="flex:1 1 260px;min-width:0;max-width:400px">'

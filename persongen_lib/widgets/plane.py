@@ -61,7 +61,7 @@ class Plane(widgets.VBox):
         name = f"plane-{short_hash(canonical_json(self.points[['label', *scores]].to_dict('list')))}"
         plane = widgets.Box([widgets.HTML(_style(self.points, scores, name)), self.buttons])
         plane.add_class(name)
-        note = widgets.HTML("<small>Click on a point: it answers on a web page too.</small>")
+        note = widgets.HTML("<small>Click a point to read its scores; this works on a web page too.</small>")
         note.add_class("click-note")
         legend = widgets.HTML(_legend(self.points))
         super().__init__([plane, note, self.cards, legend] if whole else [plane, self.cards, legend])

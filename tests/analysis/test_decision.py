@@ -101,7 +101,7 @@ def test_a_minimum_is_reached_where_an_option_reaches_it():
     assert lost["recommended"] == pytest.approx(0) and lost["near"] == pytest.approx(safer - near)
 
 
-def test_equivalent_options_are_told_and_the_cheapest_is_named():
+def test_tied_options_are_told_and_the_cheapest_is_named():
     means = {
         "dear": (0.8, 0.8, 100),
         "cheap": (0.8, 0.8, 50),
@@ -115,8 +115,8 @@ def test_equivalent_options_are_told_and_the_cheapest_is_named():
     found = recommend(rows, Preferences(identity_weight=1)).set_index("label")
     assert list(found.index[found["equivalent"]]) == ["dear", "cheap"]
     assert list(found.index[found["simplest"]]) == ["cheap"]
-    assert "equivalent: cheap, of which cheap is the cheapest (50 evaluations)" in found["reason"].iloc[0]
-    assert found.loc["cheap", "reason"].startswith("equivalent to the first; against dear")
+    assert "tied with cheap, of which cheap is the cheapest (50 evaluations)" in found["reason"].iloc[0]
+    assert found.loc["cheap", "reason"].startswith("tied with the first; against dear")
     rows["evaluations"], rows["needs_original"] = 50, rows["label"] == "dear"
     assert (
         "of which cheap is the simplest" in recommend(rows, Preferences(identity_weight=1))["reason"].iloc[0]
@@ -344,7 +344,7 @@ def test_recommend_on_the_command_line(tmp_path, capsys):
     assert cli.main(["recommend", "--results", str(path), "--min-text", "0.9", "--top", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(
-        "1. masked: identity 0.55 [0.55, 0.55], prompt accuracy 1.00 [0.64, 1.00], leak 0.00 [0.00, 0.36]"
+        "1. masked: identity 0.55 [0.55, 0.55], prompt accuracy 1.00 [0.64, 1.00], leak rate 0.00 [0.00, 0.36]"
     )
     assert (
         lines[0].endswith("73 evaluations")

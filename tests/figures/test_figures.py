@@ -161,6 +161,9 @@ def test_parameters_are_lines_through_the_means_with_their_intervals():
     bars = [segment[:, 1] for segment in axis.containers[0].lines[2][0].get_segments()]
     assert bars == pytest.approx(np.array([[0.08, 0.13], [0.18, 0.23], [0.38, 0.43]]))
     assert list(axis.lines[-1].get_xdata()) == [2.0, 2.0]
+    assert axis.get_ylabel() == "mixed\nconcept scale"
+    together = pd.DataFrame(rows).assign(parameter="concept_scale, superclass_scale")
+    assert figures.parameters(together).axes[0].get_ylabel() == "mixed\nconcept scale\nand others"
 
 
 def test_a_strategy_keeps_its_look_and_no_two_share_one():
@@ -312,6 +315,11 @@ def test_effects_stand_at_the_differences_in_the_methods_colors(table):
     assert [text.get_text() for text in axis.get_yticklabels()] == ["superclass", "mixed"]
     both = pd.concat([paired, paired.assign(metric="leak")])
     assert [len(panel.get_legend().get_texts()) for panel in figures.effects(both).axes] == [2, 2]
+    some = both[(both["metric"] == "identity") | (both["method"] == "lora")]
+    shown = [
+        [text.get_text() for text in panel.get_legend().get_texts()] for panel in figures.effects(some).axes
+    ]
+    assert shown == [["lora", "svdiff"], ["lora"]]
     long = figures.effects(both.assign(method=both["method"] + 20 * "x"))
     assert not any(panel.get_legend() for panel in long.axes) and len(long.legends[0].get_texts()) == 2
 

@@ -119,6 +119,17 @@ def test_the_verdict_compares_with_a_rival_image_by_image():
         verdict("multistage", rival="mixd")
 
 
+def test_a_score_table_shows_the_measures_that_a_page_has_room_for():
+    table = pd.read_parquet(DATA / "results" / "methods.parquet").query("label == 'base'")
+    named = table.assign(label=table["method"])
+    shown, every = score_table(named, ["leak", "identity"]), score_table(named)
+    assert list(shown) == ["leak rate", "identity similarity"] and "correct class" in every
+    pd.testing.assert_frame_equal(shown, every[list(shown)])
+    assert "custom diffusion" in shown.index and "custom_diffusion" not in shown.index
+    with pytest.raises(UserError, match="unknown measure of this table: leaks; known: identity, "):
+        score_table(named, ["leaks"])
+
+
 def test_no_interval_of_a_score_leaves_the_scores_range():
     rows = [
         {"label": "base", "concept": "dog", "template": f"{k} {{}}", "clip_text": 1 - k / 10}

@@ -12,13 +12,13 @@ from persongen_lib.sampling.engine.strategy import STRATEGIES, OriginalStrategy,
 @STRATEGIES.register("dco", order=110)
 @dataclass(frozen=True, kw_only=True)
 class Dco(OriginalStrategy):
-    """`u0 + w (s0 - u0) + w_r (c - s0)`, u0 and s0 from the weights before fine-tuning.
+    """`u0 + w (s0 - u0) + w_d (c - s0)`, u0 and s0 from the weights before fine-tuning.
 
-    With `w_r = w` the superclass cancels out and domain guidance is left.
+    With `w_d = w` the superclass cancels out and domain guidance is left.
 
     Attributes:
         guidance_scale: w, of the superclass prompt.
-        reward_scale: w_r, of what fine-tuning adds; 3 beside w = 7.5 in the paper's examples, from where its share is.
+        reward_scale: w_d, of what fine-tuning adds; 3 beside w = 7.5 in the paper's examples, from where its share is.
 
     Lee et al., Direct Consistency Optimization, arXiv 2402.12004: reward guidance in its official code, called
     consistency guidance in later versions of the paper. There the fine-tuning is DCO's own; here it is any.

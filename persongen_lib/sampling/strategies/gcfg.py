@@ -14,7 +14,7 @@ from persongen_lib.sampling.engine.strategy import STRATEGIES, OriginalStrategy,
 class Gcfg(OriginalStrategy):
     """`u0 + w_c (c - u0) + w_s (s0 - u0)`, u0 and s0 from the weights before fine-tuning.
 
-    It is DCO reward guidance with `w_r = w_c` and `w = w_c + w_s`.
+    It is DCO reward guidance with `w_d = w_c` and `w = w_c + w_s`.
 
     Attributes:
         concept_scale: w_c, of the concept; 2.5 in the official example for Stable Diffusion 1.5.
