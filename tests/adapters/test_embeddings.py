@@ -2,7 +2,17 @@
 
 import pytest
 import torch
-from foreign import assert_same, assert_used, ours, refused, save_diffusers, theirs, with_file, wrapped
+from foreign import (
+    assert_same,
+    assert_used,
+    ours,
+    refused,
+    save_diffusers,
+    theirs,
+    untouched,
+    with_file,
+    wrapped,
+)
 from safetensors.torch import save_file
 from tiny import tiny_pipeline
 
@@ -83,7 +93,7 @@ def test_embeddings_beside_a_lora(tmp_path):
     backbone.load_adapter([(path, 0.5), words])
     assert_same(ours(backbone, token="<rex>"), theirs(pipe, "a photo of <rex> dog"))
     backbone.load_adapter([words, f"{path}:0.5"])
-    assert_used(backbone, theirs(pipe), theirs(tiny_pipeline()))
+    assert_used(backbone, theirs(pipe), untouched())
     with backbone.using(0.5):
         backbone.encode(["a photo of <rex> dog"])
 

@@ -14,6 +14,7 @@ from foreign import (
     refused,
     save_diffusers,
     theirs,
+    untouched,
     with_file,
     wrapped,
 )
@@ -34,7 +35,7 @@ SGM = {"sd": UNET, "sdxl": ("input_blocks_3_1", "middle_block_1", "output_blocks
 )  # fmt: skip
 def test_a_file_of_diffusers(tmp_path, family, options):
     path = save_diffusers(tmp_path, family, **options)
-    backbone, plain = wrapped(family), theirs(tiny_pipeline(family=family))
+    backbone, plain = wrapped(family), untouched(family)
     backbone.load_adapter(tmp_path)
     assert_used(backbone, theirs(with_file(family, path)), plain)
     backbone.load_adapter(f"{path}:0.6")
@@ -50,7 +51,7 @@ def test_convolutions(tmp_path):
     backbone = wrapped()
     backbone.load_adapter(tmp_path)
     path = tmp_path / "pytorch_lora_weights.safetensors"
-    assert_used(backbone, theirs(with_file("sd", path)), theirs(tiny_pipeline()))
+    assert_used(backbone, theirs(with_file("sd", path)), untouched())
 
 
 def kohya(family, blocks, alphas=(1.0, 1.0), text=True):
@@ -102,7 +103,7 @@ def merged(family, layers):
 def test_a_file_of_kohya(tmp_path, family, blocks):
     tensors, layers = kohya(family, blocks)
     save_file(tensors, tmp_path / "rex.safetensors")
-    backbone, plain = wrapped(family), theirs(tiny_pipeline(family=family))
+    backbone, plain = wrapped(family), untouched(family)
     backbone.load_adapter(tmp_path / "rex.safetensors")
     assert_used(backbone, theirs(merged(family, layers)), plain)
     assert_same(ours(backbone), theirs(with_file(family, tmp_path / "rex.safetensors")))
@@ -113,7 +114,7 @@ def test_every_layer_of_kohya_has_an_alpha_of_its_own(tmp_path):
     save_file(tensors, tmp_path / "rex.safetensors")
     backbone = wrapped()
     backbone.load_adapter(tmp_path / "rex.safetensors")
-    assert_used(backbone, theirs(merged("sd", layers)), theirs(tiny_pipeline()))
+    assert_used(backbone, theirs(merged("sd", layers)), untouched())
 
 
 def kohya_flux(folder):
@@ -152,7 +153,7 @@ def test_a_file_of_kohya_for_flux(tmp_path):
     tensors, layers = kohya_flux(tmp_path)
     path, backbone = tmp_path / "rex.safetensors", wrapped("flux")
     backbone.load_adapter(path)
-    assert_used(backbone, theirs(merged("flux", layers)), theirs(tiny_pipeline(family="flux")))
+    assert_used(backbone, theirs(merged("flux", layers)), untouched("flux"))
     assert_same(ours(backbone), theirs(with_file("flux", path)))
     refused(path, "kohya's form, which diffusers does not read for a StableDiffusion3Pipeline", "sd3")
     more = {name.replace("te1", "te2"): tensor.clone() for name, tensor in tensors.items() if "te1" in name}

@@ -74,6 +74,12 @@ class Imported:
 
 
 @pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Where adapters are kept; each is made once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
 def imported(tmp_path_factory):
     made = {}
 
@@ -103,9 +109,9 @@ def expected_words(case, folder):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_the_adapter_holds_the_words_and_projections_of_the_formulas(imported, pictures, tmp_path, family):
+def test_the_adapter_holds_the_words_and_projections_of_the_formulas(imported, pictures, runs, family):
     case = imported(family)
-    tensors = load_file(case.learn(pictures, tmp_path) / "adapter.safetensors")
+    tensors = load_file(case.learn(pictures, runs) / "adapter.safetensors")
     word, local = expected_words(case, pictures)
     rows = {name: tensor for name, tensor in tensors.items() if name.endswith("]")}
     assert set(rows) == {
@@ -127,12 +133,10 @@ def test_the_adapter_holds_the_words_and_projections_of_the_formulas(imported, p
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("scale", [0.0, 0.8])
 @torch.no_grad()
-def test_sampling_is_that_of_the_formulas_in_diffusers_own_pipeline(
-    imported, pictures, tmp_path, family, scale
-):
+def test_sampling_is_that_of_the_formulas_in_diffusers_own_pipeline(imported, pictures, runs, family, scale):
     case = imported(family)
     backbone = tiny_backbone(family=family)
-    backbone.load_adapter(case.learn(pictures, tmp_path, local_scale=scale))
+    backbone.load_adapter(case.learn(pictures, runs, local_scale=scale))
     ours = sample(
         backbone, make_strategy("base", guidance_scale=5.0), PROMPT, "sks", "dog", 4, [3], output="latents"
     )
@@ -160,9 +164,9 @@ def test_sampling_is_that_of_the_formulas_in_diffusers_own_pipeline(
 
 
 @torch.no_grad()
-def test_without_local_words_nothing_is_added_and_a_full_mask_keeps_all(imported, pictures, tmp_path):
+def test_without_local_words_nothing_is_added_and_a_full_mask_keeps_all(imported, pictures, tmp_path, runs):
     case = imported("sd")
-    folder = case.learn(pictures, tmp_path, local_scale=0.0)
+    folder = case.learn(pictures, runs, local_scale=0.0)
     tensors = load_file(folder / "adapter.safetensors")
     rest = tmp_path / "rest"
     rest.mkdir()
@@ -199,21 +203,21 @@ def test_twice_the_same_picture_is_the_picture_alone(imported, pictures, tmp_pat
 
 
 @pytest.mark.parametrize("strategy", list_strategies())
-def test_every_strategy_runs_on_it_at_its_usual_cost(imported, pictures, tmp_path, strategy):
+def test_every_strategy_runs_on_it_at_its_usual_cost(imported, pictures, runs, strategy):
     case, plain = imported("sd"), tiny_backbone()
-    folder = case.learn(pictures, tmp_path)
+    folder = case.learn(pictures, runs)
     backbone = tiny_backbone()
     backbone.load_adapter(folder)
     made = make_strategy(strategy)
     with with_original(plain, made):
         costs = [
-            sample(model, made, PROMPT, "sks", "dog", 10, [1], output="latents").evaluations
+            sample(model, made, PROMPT, "sks", "dog", 5, [1], output="latents").evaluations
             for model in (backbone, plain)
         ]
     assert costs[0] == costs[1]
 
 
-def test_only_prompts_with_the_placeholder_attend_to_the_local_words(imported, pictures, tmp_path):
+def test_only_prompts_with_the_placeholder_attend_to_the_local_words(imported, pictures, runs):
     case = imported("sd")
     prompts = ["", "a photo of dog in the snow", "a photo of sks in the snow"]
     latents, timesteps = (
@@ -223,16 +227,16 @@ def test_only_prompts_with_the_placeholder_attend_to_the_local_words(imported, p
     outputs = []
     for scale in (0.0, 0.8):
         backbone = tiny_backbone()
-        backbone.load_adapter(case.learn(pictures, tmp_path, local_scale=scale))
+        backbone.load_adapter(case.learn(pictures, runs, local_scale=scale))
         with torch.no_grad():
             outputs.append(backbone.forward(latents, timesteps, backbone.encode(prompts)))
     torch.testing.assert_close(outputs[0][:2], outputs[1][:2], rtol=0, atol=0)
     assert (outputs[0][2] - outputs[1][2]).abs().max() > 1e-3
 
 
-def test_a_picture_does_not_depend_on_its_batch(imported, pictures, tmp_path):
+def test_a_picture_does_not_depend_on_its_batch(imported, pictures, runs):
     backbone = tiny_backbone()
-    backbone.load_adapter(imported("sd").learn(pictures, tmp_path))
+    backbone.load_adapter(imported("sd").learn(pictures, runs))
     places = [PROMPT, "a photo of {} on the beach"]
     both = sample(backbone, make_strategy("masked"), places, "sks", "dog", 5, [1, 2], output="latents")
     alone = sample(
@@ -241,10 +245,10 @@ def test_a_picture_does_not_depend_on_its_batch(imported, pictures, tmp_path):
     torch.testing.assert_close(both.latents[3:], alone.latents, rtol=1e-4, atol=1e-5)
 
 
-def test_the_model_is_as_it_was_after_unloading(imported, pictures, tmp_path):
+def test_the_model_is_as_it_was_after_unloading(imported, pictures, runs):
     backbone = tiny_backbone()
     before = {name: tensor.clone() for name, tensor in backbone.modules["network"].state_dict().items()}
-    backbone.load_adapter(imported("sd").learn(pictures, tmp_path))
+    backbone.load_adapter(imported("sd").learn(pictures, runs))
     with backbone.using("original"):
         zero = backbone.modules["network"].mid_block.attentions[0].transformer_blocks[0].attn2.extra_v
         assert not zero.any()
@@ -346,9 +350,9 @@ def test_a_vision_tower_whose_version_is_not_known_is_refused(tmp_path):
         encoder_digest(tmp_path)
 
 
-def test_prompts_put_the_placeholder_in_the_place_of_the_class(imported, pictures, tmp_path):
+def test_prompts_put_the_placeholder_in_the_place_of_the_class(imported, pictures, runs):
     backbone = tiny_backbone()
-    backbone.load_adapter(imported("sd").learn(pictures, tmp_path))
+    backbone.load_adapter(imported("sd").learn(pictures, runs))
     prompts = Prompts(PROMPT, "sks", "dog", in_place=backbone.in_place)
     assert prompts["concept"] == "a photo of sks in the snow"
     assert prompts["superclass"] == "a photo of dog in the snow"
@@ -376,9 +380,9 @@ def test_prompts_put_the_placeholder_in_the_place_of_the_class(imported, picture
     torch.testing.assert_close(aligned.latents, plain.latents, rtol=1e-4, atol=1e-5)
 
 
-def test_adapters_with_both_forms_of_prompts_are_not_combined(imported, pictures, tmp_path):
+def test_adapters_with_both_forms_of_prompts_are_not_combined(imported, pictures, tmp_path, runs):
     case = imported("sd")
-    folder = case.learn(pictures, tmp_path)
+    folder = case.learn(pictures, runs)
     other = tmp_path / "other"
     other.mkdir()
     save_file({"network.conv_in.bias": torch.zeros(16)}, other / "adapter.safetensors")
@@ -393,8 +397,8 @@ def test_adapters_with_both_forms_of_prompts_are_not_combined(imported, pictures
     assert backbone.adapter is None
 
 
-def test_a_share_of_the_adapter_is_between_the_original_and_it(imported, pictures, tmp_path):
-    folder = imported("sd").learn(pictures, tmp_path)
+def test_a_share_of_the_adapter_is_between_the_original_and_it(imported, pictures, runs):
+    folder = imported("sd").learn(pictures, runs)
     layer = "mid_block.attentions.0.transformer_blocks.0.attn2"
     whole = load_file(folder / "adapter.safetensors")
     backbone = tiny_backbone()
@@ -408,8 +412,8 @@ def test_a_share_of_the_adapter_is_between_the_original_and_it(imported, picture
     torch.testing.assert_close(attention.extra_v, 0.5 * whole[f"network.{layer}.extra_v"])
 
 
-def test_what_other_programs_can_load_of_it_is_said(imported, pictures, tmp_path):
-    folder = imported("sd").learn(pictures, tmp_path)
+def test_what_other_programs_can_load_of_it_is_said(imported, pictures, tmp_path, runs):
+    folder = imported("sd").learn(pictures, runs)
     card = (folder / "README.md").read_text()
     assert "In a prompt, **sks** is one particular dog" in card and '"a photo of sks"' in card
     assert formats(folder) == ("textual_inversion",)

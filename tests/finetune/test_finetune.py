@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny import save_pictures, tiny_backbone, tiny_pipeline
+from tiny import save_pictures, tiny_backbone
 
 from persongen_lib.adapters.files import read_adapter_spec
 from persongen_lib.backbones import load_backbone
@@ -31,10 +31,9 @@ SPEC = FineTuneSpec("tiny", "dreambooth", "rex", "dog", "sks", "", 1)
 
 
 @pytest.fixture
-def setting(tmp_path):
-    tiny_pipeline().save_pretrained(tmp_path / "model")
+def setting(tmp_path, model):
     concept = load_concept(save_pictures(tmp_path / "rex"), "dog")
-    return concept, str(tmp_path / "model"), Store(tmp_path / "runs")
+    return concept, model, Store(tmp_path / "runs")
 
 
 def objective(trainable, priors=None, instances=None, **parameters):

@@ -1,5 +1,6 @@
 """The memory plan, against counts by hand and against published sizes."""
 
+import functools
 from dataclasses import replace
 
 import pandas as pd
@@ -28,6 +29,18 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("plan") / "model"
     tiny_pipeline(vae="kl").save_pretrained(place)
     return str(place)
+
+
+@pytest.fixture(scope="module")
+def memories():
+    """Models of plans; each is made once, and so is each of its computations."""
+    return functools.cache(ModelMemory)
+
+
+@pytest.fixture
+def shared(memories, monkeypatch):
+    """Plans share their models."""
+    monkeypatch.setattr("persongen_lib.finetune.planning.plan.ModelMemory", memories)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -63,7 +76,7 @@ def test_a_layers_saved_activations_are_counted():
         assert weight.grad.shape == (32, 16)
 
 
-def test_parts_of_a_tiny_model_are_those_counted_by_hand(folder):
+def test_parts_of_a_tiny_model_are_those_counted_by_hand(folder, shared):
     pipeline = tiny_pipeline(vae="kl")
     plan = Plan(folder, "lora", dtype="bf16", parameters={"rank": 2, "batch_size": 1})
     stages = {stage.name: stage.parts for stage in plan.training()}
@@ -90,15 +103,15 @@ def test_parts_of_a_tiny_model_are_those_counted_by_hand(folder):
     assert train["trained tensors"] >= 4 * numbers
 
 
-def test_whole_weights_are_trained_on_float32_copies(folder):
-    memory = ModelMemory(folder, "fp32", "fp32")
+def test_whole_weights_are_trained_on_float32_copies(folder, memories):
+    memory = memories(folder, "fp32", "fp32")
     step = memory.step(make_method("dreambooth", train="all", prior_weight=0), 1, 16, 16)
     floats = sum(parameter.numel() for parameter in tiny_pipeline().unet.parameters())
     assert step["numbers"] == floats and step["gradients"] == step["kept"] == step["trained"] == 4 * floats
 
 
-def test_more_rows_take_more_and_checkpointing_takes_less(folder):
-    memory = ModelMemory(folder, "fp32", "fp32")
+def test_more_rows_take_more_and_checkpointing_takes_less(folder, memories):
+    memory = memories(folder, "fp32", "fp32")
     plain, thrifty = (make_method("lora", gradient_checkpointing=value) for value in (False, True))
     one, two = (memory.step(plain, rows, 16, 16)["activations"] for rows in (2, 4))
     assert 1.7 * one < two < 2.1 * one
@@ -106,14 +119,14 @@ def test_more_rows_take_more_and_checkpointing_takes_less(folder):
     assert memory.prediction(4, 16, 16) < two
 
 
-def test_a_real_step_holds_what_was_planned(folder):
+def test_a_real_step_holds_what_was_planned(folder, memories):
     from persongen_lib.backbones import load_backbone
     from persongen_lib.finetune.engine.losses import squared_error
     from persongen_lib.finetune.engine.trainable import Trainable
     from persongen_lib.finetune.planning.model import PROMPTS, SPEC
 
     method = make_method("lora", prior_weight=0)
-    step = ModelMemory(folder, "fp32", "fp32").step(method, 2, 16, 16)
+    step = memories(folder, "fp32", "fp32").step(method, 2, 16, 16)
     backbone = load_backbone(folder, device="cpu", dtype="fp32")
     with torch.no_grad():
         told = backbone.encode(PROMPTS[:1]).rows([0, 0])
@@ -126,7 +139,7 @@ def test_a_real_step_holds_what_was_planned(folder):
 
 
 @pytest.mark.parametrize("method", ["dreambooth", "lora", "svdiff", "custom_diffusion", "textual_inversion"])
-def test_every_method_has_a_plan_with_advice_for_every_card(method):
+def test_every_method_has_a_plan_with_advice_for_every_card(method, shared):
     plan = Plan("micro", method)
     advice = list(plan.advice())
     assert [(what, card) for what, _, card in advice] == [
@@ -136,7 +149,7 @@ def test_every_method_has_a_plan_with_advice_for_every_card(method):
         assert found.options == "the defaults" and found.total + RESERVE <= card * GIB
 
 
-def test_the_command_prints_stages_and_cards(folder, capsys):
+def test_the_command_prints_stages_and_cards(folder, shared, capsys):
     assert main(["plan", "--backbone", folder, "--method", "dreambooth", "--resolution", "24"]) == 0
     printed = capsys.readouterr().out
     for text in (
@@ -169,7 +182,7 @@ def test_wrong_values_are_refused(folder, capsys, monkeypatch, arguments, why):
     assert why in capsys.readouterr().err
 
 
-def test_tiles_save_memory_where_images_are_larger_than_they(folder):
+def test_tiles_save_memory_where_images_are_larger_than_they(folder, shared):
     small, large = (Plan(folder, parameters={"resolution": side}) for side in (32, 64))
     assert not any("--vae-tiling" in options for options, _ in small._samplings())
     *_, (before, plain), (options, tiled) = large._samplings()
@@ -179,7 +192,7 @@ def test_tiles_save_memory_where_images_are_larger_than_they(folder):
     assert list(large.sampling(1))[-1].parts["activations"] == decodes[0]
 
 
-def test_advice_names_what_saves_memory(folder, monkeypatch):
+def test_advice_names_what_saves_memory(folder, shared):
     plan = Plan(folder, "dreambooth", parameters={"batch_size": 2})
     options = [name for name, _ in plan._trainings()]
     assert options[1] == "--gradient-checkpointing"

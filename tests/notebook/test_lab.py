@@ -23,13 +23,21 @@ from persongen_lib import Runtime, fine_tune_spec, load_concept
 from persongen_lib.finetune import finetune
 
 dog = load_concept("dog")
-tuning = fine_tune_spec(dog, method="lora", num_steps=10, prior_weight=0)
+tuning = fine_tune_spec(dog, method="lora", num_steps=2, prior_weight=0)
 adapter = finetune(tuning, dog, Runtime.at("runs", "cpu"), validate=())
 """
 EXPLORE = """
 from persongen_lib.widgets import SamplingExplorer
 
-SamplingExplorer("dog", strategy="switching", method="lora", runs="runs", device="cpu")
+SamplingExplorer("dog", strategy="switching", method="lora", num_steps=10, runs="runs", device="cpu")
+"""
+SERVER = """
+import sys
+
+sys.modules["rfc3987_syntax"] = None  # as in conftest.py
+from jupyterlab.labapp import main
+
+sys.exit(main())
 """
 PICTURE = "figure img[alt^='switching, seed 0']"
 
@@ -80,7 +88,7 @@ def lab(folder: Path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+        sys.executable, "-c", SERVER, "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
         f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}",
     ]  # fmt: skip
     own = {name: str(folder / name.lower()) for name in ("HOME", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}

@@ -1,17 +1,17 @@
 """A strategy is one file: wherever strategies are listed, drawn, tested and studied, it is there."""
 
-import os
-import subprocess
+import importlib.util
 import sys
 
 import pytest
 import yaml
+from tiny import tiny_backbone
 
 from persongen_lib.backbones import sampling_defaults
 from persongen_lib.cli.main import main
 from persongen_lib.core.paths import ROOT
 from persongen_lib.figures import look
-from persongen_lib.sampling import default_strategy, list_strategies, sample_spec, strategies
+from persongen_lib.sampling import default_strategy, list_strategies, make_strategy, sample_spec, strategies
 from persongen_lib.sampling.engine.strategy import STRATEGIES
 from persongen_lib.study import load_study
 
@@ -96,23 +96,17 @@ def test_a_study_of_all_strategies_has_it(interval, tmp_path):
     assert labels == list(list_strategies()) and interval in labels
 
 
-def test_the_tests_of_limits_batches_and_schedules_take_it_up(folder):
-    (folder / "more_strategies_plugin.py").write_text(
-        "import pathlib\n"
-        "from persongen_lib.sampling import strategies\n"
-        "strategies.__path__.append(str(pathlib.Path(__file__).parent / 'files'))\n"
+def test_the_tests_of_limits_batches_and_schedules_take_it_up(interval):
+    found = importlib.util.spec_from_file_location("again", ROOT / "tests/sampling/test_strategies.py")
+    tests = importlib.util.module_from_spec(found)
+    found.loader.exec_module(tests)
+    plain = make_strategy(interval).resolved(7, tests.STEPS)
+    batches, schedules = (
+        tests.test_a_picture_does_not_depend_on_its_batch,
+        tests.test_a_constant_schedule_is_its_number,
     )
-    (folder / "files").mkdir()
-    (folder / "interval.py").rename(folder / "files" / "interval.py")
-    command = [
-        sys.executable, "-m", "pytest", "-p", "more_strategies_plugin", "-p", "no:cacheprovider", "-rN",
-        "tests/sampling/test_strategies.py", "-k", "interval and sd and not sdxl", "-o", "addopts=-v",
-    ]  # fmt: skip
-    path = os.pathsep.join([str(folder), str(ROOT)])
-    result = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]
-    for name in ("does_not_depend_on_its_batch", "a_constant_schedule"):
-        assert f"{name}" in result.stdout
-    assert result.stdout.count("PASSED") >= 4
+    assert all(interval in test.pytestmark[0].args[1] for test in (batches, schedules))
+    for family in ("sd", "sd3"):
+        backbone = tiny_backbone(family=family)
+        batches(backbone, interval)
+        schedules(backbone, lambda name, backbone=backbone: tests.run(backbone, plain), interval)

@@ -15,17 +15,9 @@ from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.specs import SampleSpec
 
 BOTH = pytest.mark.parametrize("family", ["sd", "sdxl"])
-EACH = pytest.mark.parametrize("family", ["sd", "sdxl", "pixart"])
+PRESERVING = ("sd", "sdxl", "pixart")
+EACH = pytest.mark.parametrize("family", PRESERVING)
 TEMPLATE = "a photo of {} in the snow"
-
-
-@pytest.mark.parametrize("scheduler", [name for name in SCHEDULERS if name != "flow-euler"])
-@pytest.mark.parametrize(
-    ("family", "prediction_type"),
-    [("sd", "epsilon"), ("sd", "v_prediction"), ("sdxl", "epsilon"), ("pixart", "epsilon")],
-)
-def test_every_scheduler_samples_as_diffusers_does(family, prediction_type, scheduler):
-    compare(tiny_pipeline(prediction_type, family=family), scheduler, num_steps=7, tolerance=2e-4)
 
 
 @pytest.mark.parametrize("scheduler", [name for name in CLASSES if f"{name}-karras" in SCHEDULERS])
@@ -109,16 +101,20 @@ def test_pixart_of_1024_pixels_is_told_the_size():
 
 
 @pytest.mark.parametrize("strategy", list_strategies())
-@EACH
-def test_every_strategy_samples_other_sizes(family, strategy):
+@pytest.mark.parametrize("at", range(len(PRESERVING)), ids=PRESERVING)
+def test_every_strategy_samples_other_sizes(at, strategy):
+    """And then its own again: each strategy does so on one of the families, by turns."""
     early = {"masked": {"switch_step": 1}, "photoswap": {"self_attention_map_steps": 3}}
-    backbone = tiny_backbone("epsilon", family=family)
+    backbone = tiny_backbone("epsilon", family=PRESERVING[at])
     latents = run(
         backbone, strategy, num_steps=4, scheduler="ddim", height=16, width=40, parameters=early.get(strategy)
     ).latents
     assert latents.shape == (2, 4, 8, 20) and latents.isfinite().all()
-    square = run(backbone, strategy, num_steps=4, scheduler="ddim", parameters=early.get(strategy)).latents
-    assert square.shape == (2, 4, 8, 8)
+    if list_strategies().index(strategy) % len(PRESERVING) == at:
+        square = run(
+            backbone, strategy, num_steps=4, scheduler="ddim", parameters=early.get(strategy)
+        ).latents
+        assert square.shape == (2, 4, 8, 8)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def runtime(tmp_path_factory):
 def tuned(backbone, runtime, method):
     few = {"num_class_images": 2, "class_num_steps": 2} if make_method(method).prior_weight else {}
     concept = load_concept("duck2")
-    spec = fine_tune_spec(concept, backbone.name, method, num_steps=2, **few)
+    spec = fine_tune_spec(concept, backbone.name, method, num_steps=2, batch_size=1, **few)
     return spec, finetune(spec, concept, runtime, backbone, validate=())
 
 

@@ -1,11 +1,11 @@
 """Training of the micro-world's models: what stops it, what it leaves, and in which precision it computes."""
 
 import csv
-import math
 from functools import partial
 
 import pytest
 import torch
+from line import Line
 from safetensors.torch import load_file, save_file
 
 from persongen_lib.core.errors import UserError
@@ -15,26 +15,10 @@ from persongen_lib.world.training.precision import mixed_precision
 from persongen_lib.world.training.trainer import Plan, train
 
 
-class Line:
-    """Fits y = 3x - 1; from step `breaks` on, its loss is no number."""
-
-    def __init__(self, breaks: int, device: str):
-        self.breaks, self.calls = breaks, 0
-
-    def build(self):
-        return torch.nn.Linear(1, 1)
-
-    def loss(self, model, batch_size, draws):
-        self.calls += 1
-        x = torch.randn(batch_size, 1, generator=draws.torch)
-        loss = (model(x) - (3 * x - 1)).square().mean()
-        return (loss * math.nan if self.calls > self.breaks else loss), {"z": 1.0, "a": float(self.calls)}
-
-
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
     plan = Plan(steps=200, batch_size=4, learning_rate=0.05, checkpoint_every=40, warmup=5)
     with pytest.raises(UserError, match=r"not finite at step 90.*the checkpoint of step 80 stays"):
-        train(partial(Line, 90), plan, tmp_path)
+        train(partial(Line, breaks=90), plan, tmp_path)
     assert all(value.isfinite().all() for value in load_file(tmp_path / "checkpoint.safetensors").values())
     assert trained(tmp_path).keys() == {"weight", "bias"}
 
@@ -43,14 +27,14 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     save_file({"value.other": torch.zeros(1)}, tmp_path / "checkpoint.safetensors")
     plan = Plan(steps=8, batch_size=4, learning_rate=0.05)
     with pytest.raises(UserError, match="is the checkpoint of another training: remove it"):
-        train(partial(Line, 9), plan, tmp_path)
+        train(partial(Line, breaks=9), plan, tmp_path)
 
 
 def test_the_loss_curve_is_means_of_fifty_steps_also_after_a_kill(tmp_path):
     plan = Plan(steps=120, batch_size=4, learning_rate=0.05, checkpoint_every=64, warmup=5)
     with pytest.raises(UserError):
-        train(partial(Line, 110), plan, tmp_path)
-    train(partial(Line, 10**6), plan, tmp_path)
+        train(partial(Line, breaks=110, counts=True), plan, tmp_path)
+    train(partial(Line, counts=True), plan, tmp_path)
     with (tmp_path / "loss.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["step", "seconds", "loss", "z", "a"]
@@ -81,5 +65,5 @@ def test_what_a_worker_refuses_is_one_sentence(tmp_path):
     with pytest.raises(
         UserError, match="^the loss is not finite at step 2: lower the learning rates"
     ) as error:
-        train(partial(Line, 2), plan, tmp_path, workers=2)
+        train(partial(Line, breaks=2), plan, tmp_path, workers=2)
     assert "\n" not in str(error.value)

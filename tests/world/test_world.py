@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from line import Line
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -196,33 +197,16 @@ def test_the_segmenter_is_trained_on_the_renderers_masks(tmp_path, monkeypatch):
         load_segmenter(tmp_path)
 
 
-class Line:
-    """Fits y = 3x - 1, and stops at `stop` as a kill would."""
-
-    def __init__(self, stop: int, device: str):
-        self.stop, self.calls = stop, 0
-
-    def build(self):
-        return torch.nn.Linear(1, 1)
-
-    def loss(self, model, batch_size, draws):
-        self.calls += 1
-        if self.calls > self.stop:
-            raise RuntimeError("killed")
-        x = torch.randn(batch_size, 1, generator=draws.torch)
-        return (model(x) - (3 * x - 1)).square().mean(), {"x": x.mean().item()}
-
-
 PLAN = Plan(steps=480, batch_size=8, learning_rate=0.05, warmup=5)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_training_that_was_killed_equals_training_that_was_not(tmp_path, workers):
-    train(partial(Line, 10**6), PLAN, tmp_path / "whole", workers)
+    train(Line, PLAN, tmp_path / "whole", workers)
     with pytest.raises((RuntimeError, torch.multiprocessing.ProcessRaisedException)):
-        train(partial(Line, 330), PLAN, tmp_path / "killed", workers)
+        train(partial(Line, stop=330), PLAN, tmp_path / "killed", workers)
     assert not (tmp_path / "killed" / "final.safetensors").exists()
-    train(partial(Line, 10**6), PLAN, tmp_path / "killed", workers)
+    train(Line, PLAN, tmp_path / "killed", workers)
     whole, killed = (load_file(tmp_path / name / "final.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
     assert whole["weight"].item() == pytest.approx(3, abs=0.05)
