@@ -154,11 +154,17 @@ def branch_distance(
             share it, in black.
         width: Inches.
     """
-    figure, axis = plt.subplots(figsize=(width, 0.62 * width), layout="constrained")
+    figure, axis = plt.subplots(figsize=(width, 0.7 * width), layout="constrained")
     labels = trajectory["label"].unique()
     _lines(axis, trajectory, "label", value, [look(label)[0] for label in labels], mark)
     axis.set(xlabel="step (0 is pure noise)", ylabel=title(value))
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.legend(
+        *axis.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=4,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
     _name_ends(axis, trajectory, value, names or {})
     return figure
 
