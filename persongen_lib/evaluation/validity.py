@@ -41,8 +41,8 @@ class Question:
 QUESTIONS = (
     Question("individual", "same, as asked", "other, as asked"),
     Question("individual or background", "same, elsewhere", "other, at home"),
-    Question("class", "same, as asked", "stranger, as asked"),
-    Question("context", "same, as asked", "same, elsewhere"),
+    Question("class", "same, as asked", "another class, as asked"),
+    Question("background", "same, as asked", "same, elsewhere"),
     Question("no leak", "same, elsewhere", "same, at home"),
     Question("accessory", "same, wearing it", "same, wearing another"),
     Question("color", "in the color", "in another color"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import shorten
+from textwrap import fill, shorten
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,6 +15,9 @@ from PIL import Image
 from persongen_lib.core.checks import check_steps
 from persongen_lib.core.errors import UserError
 from persongen_lib.figures.style import WIDTH, ink, spoken, styled
+
+CHARACTER = 0.072
+"""Inches that a character of a caption takes."""
 
 
 @styled
@@ -91,13 +94,13 @@ def side_by_side(
     labels = list(shown["label"].unique())
     names, lines = [], []
     for template in shown["template"].unique():
-        for count, seed in enumerate(shown["seed"].unique()[:seeds], start=1):
+        for seed in shown["seed"].unique()[:seeds]:
             here = shown[(shown["template"] == template) & (shown["seed"] == seed)]
             found = dict(zip(here["label"], here["picture"], strict=True))
             lines.append(
                 [open_picture(picture_path(runs, found[one])) if one in found else None for one in labels]
             )
-            names.append(f"{template.replace('{}', here['class_name'].iloc[0])}, noise {count}")
+            names.append(f"{template.replace('{}', here['class_name'].iloc[0])}, seed {seed}")
     columns = max(3, len(labels))
     return grid(lines, names, labels, width, [ink(label) for label in labels], columns)
 
@@ -113,7 +116,7 @@ def contact_sheet(
 
     Args:
         images: The images, at least one.
-        captions: One per image; None for no captions.
+        captions: One per image, in several lines if it is wider than the image; None for no captions.
         columns: Images per row.
         width: Inches.
 
@@ -127,16 +130,25 @@ def contact_sheet(
     if captions is None:
         return grid(lines, None, None, width, columns=columns)
     rows = -(-len(images) // columns)
-    height = width / columns * images[0].height / images[0].width + 0.3
+    heads = [_broken(caption, int(width / columns / CHARACTER)) for caption in captions]
+    height = width / columns * images[0].height / images[0].width + 0.15
+    height += 0.15 * max(head.count("\n") + 1 for head in heads)
     figure, axes = plt.subplots(
         rows, columns, figsize=(width, rows * height), squeeze=False, layout="constrained"
     )
     for axis in axes.flat:
         axis.axis("off")
-    for axis, image, caption in zip(axes.flat, images, captions, strict=False):
+    for axis, image, head in zip(axes.flat, images, heads, strict=False):
         axis.imshow(image)
-        axis.set_title(caption, fontsize=9, loc="center")
+        axis.set_title(head, fontsize=9, loc="center")
     return figure
+
+
+def _broken(caption: str, room: int) -> str:
+    """A caption in lines of at most `room` characters, broken at commas first."""
+    if len(caption) <= room:
+        return caption
+    return "\n".join(fill(part, room) for part in caption.replace(", ", ",\n").split("\n"))
 
 
 def grid(lines, names, heads, width, head_colors=None, columns=None, scale=None, foot=0.0) -> Figure:

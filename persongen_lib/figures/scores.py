@@ -141,13 +141,14 @@ def concepts(
         ]
     )
     names = means["concept"].unique()
-    figure, axis = plt.subplots(figsize=(width, 0.5 * len(names) + 1.15), layout="constrained")
+    height = max(0.5, 0.09 * len(labels))
+    figure, axis = plt.subplots(figsize=(width, height * len(names) + 1.15), layout="constrained")
     for row in range(0, len(names), 2):
         axis.axhspan(row - 0.5, row + 0.5, color="#F0F0F0", linewidth=0, zorder=0)
     sns.pointplot(
         means, x=metric, y="concept", hue=by, hue_order=labels, palette=palette(labels),
-        markers=list(markers(labels).values()), dodge=0.1 * (len(labels) - 1), linestyle="none", markersize=6,
-        markeredgecolor="white", markeredgewidth=0.5, errorbar=None, ax=axis,
+        markers=list(markers(labels).values()), dodge=0.9 * (1 - 1 / len(labels)), linestyle="none", markersize=5,
+        markeredgecolor="white", markeredgewidth=0.4, errorbar=None, ax=axis,
     )  # fmt: skip
     axis.legend_.remove()
     axis.grid(axis="x", alpha=0.3)

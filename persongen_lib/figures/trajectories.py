@@ -14,7 +14,7 @@ from PIL import Image
 
 from persongen_lib.core.errors import UserError
 from persongen_lib.figures.pictures import grid
-from persongen_lib.figures.style import WIDTH, look, styled, title
+from persongen_lib.figures.style import WIDTH, ink, look, styled, title
 
 if TYPE_CHECKING:
     from persongen_lib.trajectories.trajectory import Trajectory
@@ -150,14 +150,21 @@ def branch_distance(
         trajectory: See `trajectory_table`; for the latents see `trajectories.latent_distances`.
         value: "distance", "cosine" or "latents".
         mark: A step to point at, for example the one where switching switches.
-        names: What to write at the ends of thin lines, by the column `picture`.
+        names: What to write at the ends of thin lines, by the column `picture`; lines of one name that end together
+            share it, in black.
         width: Inches.
     """
-    figure, axis = plt.subplots(figsize=(width, 0.62 * width), layout="constrained")
+    figure, axis = plt.subplots(figsize=(width, 0.7 * width), layout="constrained")
     labels = trajectory["label"].unique()
     _lines(axis, trajectory, "label", value, [look(label)[0] for label in labels], mark)
     axis.set(xlabel="step (0 is pure noise)", ylabel=title(value))
-    axis.legend()
+    figure.legend(
+        *axis.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=4,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
     _name_ends(axis, trajectory, value, names or {})
     return figure
 
@@ -173,7 +180,7 @@ def decided(table: pd.DataFrame, mark: int | None = None, width: float = WIDTH) 
     """
     figure, axis = plt.subplots(figsize=(width, 0.72 * width), layout="constrained")
     colors = plt.cm.plasma(np.linspace(0, 0.8, table["band"].nunique()))
-    _lines(axis, table, "band", "share", colors, mark, foot=True)
+    _lines(axis, table, "band", "share", colors, mark)
     axis.set(xlabel="step (0 is pure noise)", ylabel="share decided", ylim=(-0.05, 1.02))
     figure.legend(
         *axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, title="cycles per image"
@@ -201,10 +208,10 @@ def power_spectrum(spectra: np.ndarray, ylabel: str = "power", width: float = WI
     return figure
 
 
-def _lines(axis, table, by, value, colors, mark, foot=False) -> None:
-    """A color an entry of the column `by`: thin lines over `step` single pictures, thick lines their mean.
+def _lines(axis, table, by, value, colors, mark) -> None:
+    """One color per entry of the column `by`: thin lines are single images over the steps, thick lines their mean.
 
-    The step to `mark` is named at the top of its line, or at its `foot`.
+    The step to `mark` is named above the axes, where no line is.
     """
     for (label, part), color in zip(table.groupby(by, sort=False), colors, strict=True):
         for _, one in part.groupby("picture"):
@@ -215,11 +222,12 @@ def _lines(axis, table, by, value, colors, mark, foot=False) -> None:
         axis.axvline(mark, color="black", linewidth=1, linestyle=":")
         axis.annotate(
             f"step {mark}",
-            (mark, 0 if foot else 1),
+            (mark, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(3, 3 if foot else -3),
+            xytext=(0, 3),
             textcoords="offset points",
-            va="bottom" if foot else "top",
+            ha="center",
+            va="bottom",
         )
 
 
@@ -228,13 +236,17 @@ def _name_ends(axis, trajectory, value, names) -> None:
     ends = trajectory[trajectory["picture"].isin(names)].sort_values("step")
     ends = ends.groupby(["label", "picture"], sort=False).last().reset_index().sort_values(value)
     low, high = axis.get_ylim()
-    room, free = 0.048 * (high - low), low
+    room, free, written = 0.048 * (high - low), low, None
     for row in ends.itertuples():
-        place = max(getattr(row, value), free)
+        name, end = names[row.picture], getattr(row, value)
+        if written and written.get_text() == name and end - written.xy[1] < room:
+            written.set_color("black")
+            continue
+        place = max(end, free)
         free = place + room
-        axis.annotate(
-            names[row.picture], (row.step, place), xytext=(5, 0), textcoords="offset points", va="center",
-            fontsize=8.5, color=look(row.label)[0], annotation_clip=False,
+        written = axis.annotate(
+            name, (row.step, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8.5,
+            color=ink(row.label), annotation_clip=False,
         )  # fmt: skip
 
 

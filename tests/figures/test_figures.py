@@ -231,8 +231,38 @@ def test_trajectories_become_a_table_and_a_figure():
     assert list(found["step"]) == [0, 1, 0, 1] and found["picture"].nunique() == 2
     axis = figures.branch_distance(found, mark=1).axes[0]
     assert list(axis.lines[2].get_ydata()) == [4.0, 2.0]
+    assert [text.xycoords[1] for text in axis.texts if text.xy[1] == 1] == ["axes fraction"]
     named = figures.branch_distance(found, names={"prompt 0, seed 1": "snow"}).axes[0]
     assert [(text.get_text(), text.xy) for text in named.texts] == [("snow", (1, 3.0))]
+    both = figures.trajectory_table({"base": {(0, 0): one}, "mixed": {(0, 0): one}, "masked": {(0, 0): two}})
+    figure = figures.branch_distance(both, names={"prompt 0, seed 0": "snow"})
+    assert [(text.get_text(), text.get_color()) for text in figure.axes[0].texts] == [
+        ("snow", "black"),
+        ("snow", figures.style.ink("masked")),
+    ]
+    assert figure.axes[0].get_legend() is None and len(figure.legends[0].get_texts()) == 3
+
+
+def test_noises_are_named_by_their_seeds(table, tmp_path):
+    later = table.assign(seed=table["seed"] + 4)
+    found = {text.rsplit(", ", 1)[-1] for text in texts(figures.side_by_side(later, tmp_path))}
+    assert found >= {f"seed {seed}" for seed in sorted(later["seed"].unique())[:2]}
+
+
+def test_captions_wider_than_their_image_take_several_lines():
+    images = [Image.new("RGB", (4, 4))] * 2
+    sheet = figures.contact_sheet(images, ["copy", "same, wearing another"], columns=4)
+    assert {"copy", "same,\nwearing another"} <= {axis.get_title() for axis in sheet.axes}
+
+
+def test_equal_scores_of_a_concept_do_not_cover_each_other(table):
+    many = pd.concat([table.assign(label=f"new{count}", context_right=1.0) for count in range(8)])
+    figure = figures.concepts(many, "context_right")
+    figure.draw_without_rendering()
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata())]
+    heights = sorted(line.get_transform().transform(line.get_xydata())[0, 1] for line in lines)
+    assert len(lines) == 8
+    assert min(np.diff(heights)) * 72 / figure.dpi > lines[0].get_markersize()
 
 
 def test_film_strips_and_maps_keep_first_and_last():

@@ -68,7 +68,7 @@ def test_an_answer_is_who_of_the_pair_is_above():
     scores.loc[scores["kind"] == "same, at home", ["identity", "leak"]] = 0.95, 1.0
     found = answers(scores).set_index(["question", "column"])["value"]
     assert found["individual", "identity"] == 1
-    assert found["context", "identity"] == 0.5 == found["context", "leak"]
+    assert found["background", "identity"] == 0.5 == found["background", "leak"]
     assert found["no leak", "identity"] == 0
     assert found["no leak", "leak"] == 1
     assert not {"clip_text"} & set(found.index.get_level_values("column"))
@@ -85,7 +85,7 @@ def test_the_truth_can_be_trusted(trusted):
         ("individual", "identity"),
         ("individual or background", "identity_subject"),
         ("class", "class_right"),
-        ("context", "context_right"),
+        ("background", "context_right"),
         ("no leak", "leak"),
         ("accessory", "accessory_right"),
         ("color", "color_right"),

@@ -60,7 +60,7 @@ def trials(individuals: int, classes: Sequence[str] = CLASSES) -> Iterator[Trial
 def _trial(class_name: str, seed: tuple[int, ...]) -> Trial:
     rng = np.random.default_rng((*seed, 2))
     own, other = (Identity.draw(class_name, np.random.default_rng((*seed, k))) for k in (3, 4))
-    stranger = Identity.draw(str(rng.choice([name for name in CLASSES if name != class_name])), rng)
+    another = Identity.draw(str(rng.choice([name for name in CLASSES if name != class_name])), rng)
     home, asked, third = (str(name) for name in rng.choice(CONTEXT_NAMES, 3, replace=False))
     accessory, wrong_accessory = (str(name) for name in rng.choice(ACCESSORY_NAMES, 2, replace=False))
     color, wrong_color = (str(name) for name in rng.choice(list(COLORS), 2, replace=False))
@@ -87,7 +87,7 @@ def _trial(class_name: str, seed: tuple[int, ...]) -> Trial:
         ("other, as asked", place, scene(other, asked)),
         ("other, elsewhere", place, scene(other, third)),
         ("other, at home", place, at_home(other)),
-        ("stranger, as asked", place, scene(stranger, asked)),
+        ("another class, as asked", place, scene(another, asked)),
         ("same, wearing it", wearing, scene(own, third, accessory)),
         ("same, wearing another", wearing, scene(own, third, wrong_accessory)),
         ("in the color", colored, scene(own, third, color=color)),
