@@ -79,17 +79,19 @@ def brisk(monkeypatch):
 
 @pytest.fixture
 def cluster(brisk):
-    """A node of one core with an address of its own, to which others are added; gone afterwards.
-
-    A driver on this machine is attached to it, and it holds the cluster together.
-    """
+    """A node of one core with an address of its own, which holds the cluster together; gone afterwards."""
     head = {**NODE, "node_ip_address": "127.0.0.2", "_system_config": {"health_check_period_ms": 500}}
     found = Cluster(initialize_head=True, head_node_args=head)  # notices a dead node after 2 seconds, not 14
     try:
-        write_node_ip_address(found.head_node.get_session_dir_path(), "127.0.0.2")  # where drivers attach
         yield found
     finally:
         found.shutdown()
+
+
+def add_node(cluster):
+    """A second node of one core; drivers on this machine are attached to the first one as before."""
+    cluster.add_node(**NODE, node_ip_address="127.0.0.3")
+    write_node_ip_address(cluster.head_node.get_session_dir_path(), "127.0.0.2")
 
 
 @contextlib.contextmanager
@@ -146,7 +148,7 @@ def test_this_machine_makes_the_same_table_and_tells_what_failed(place, table, b
 
 
 def test_a_cluster_that_loses_its_driver_and_a_node_makes_the_same_table(cluster, place, table, monkeypatch):
-    """The second node is there after the driver is lost."""
+    """The second node, which is the one that is lost, comes after the driver is gone."""
     monkeypatch.chdir(place)
     study = load_study(place / "small.yaml")
     with driver(cluster, place) as process:
@@ -154,7 +156,7 @@ def test_a_cluster_that_loses_its_driver_and_a_node_makes_the_same_table(cluster
     manifests = [folder / DONE for folder in Store(place / "ray").finished()]
     kept = {path: path.stat().st_mtime_ns for path in manifests}
 
-    cluster.add_node(**NODE, node_ip_address="127.0.0.3")
+    add_node(cluster)
 
     def lose_a_node():
         wait_for(place, 2)
