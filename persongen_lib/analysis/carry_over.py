@@ -121,7 +121,7 @@ def carried_regret(
         bootstrap: Settings of `mean_interval`.
 
     Returns:
-        The rows of `recommendation.regret`, on the scale of the target's options: "carried over" is what the source
+        The rows of `recommendation.regret`, on `scales` or that of the target's options: "carried over" is what the source
         recommends, "own" what the target's other concepts do, and each of `always` is a rule. `less` is against
         "carried over".
 
@@ -143,12 +143,12 @@ def carried_regret(
         there, here = (option_scores(table, wanted) for table in every)
         if min(len(there[0]), len(here[0])) < 2:
             raise UserError("the regret needs tables of at least two concepts: one is left out in turn")
-        own_scales = [
+        weighed = [
             scales or (Scale.of(identity.mean()), Scale.of(text.mean())) for identity, text in (there, here)
         ]
-        worth = wanted.utility(*here, own_scales[1])
+        worth = wanted.utility(*here, weighed[1])
         hindsight = worth[names].max(axis=1)
-        for rule, scores, scale in zip((CARRIED, "own"), (there, here), own_scales, strict=True):
+        for rule, scores, scale in zip((CARRIED, "own"), (there, here), weighed, strict=True):
             identity, text = (_without(score[names], worth.index) for score in scores)
             chosen = worth[names].to_numpy()[np.arange(len(worth)), wanted.best(identity, text, scale)]
             lost[rule].append(hindsight - chosen)
