@@ -121,8 +121,8 @@ def carried_regret(
         bootstrap: Settings of `mean_interval`.
 
     Returns:
-        The rows of `recommendation.regret`, on `scales` or that of the target's options: "carried over" is what the source
-        recommends, "own" what the target's other concepts do, and each of `always` is a rule. `less` is against
+        The rows of `recommendation.regret`, on `scales` or those of the target's options: "carried over" is what the
+        source recommends, "own" what the target's other concepts do, and each of `always` is a rule. `less` is against
         "carried over".
 
     Raises:
