@@ -23,6 +23,7 @@ from persongen_lib.evaluation.metric import METRICS
 from persongen_lib.evaluation.scores import is_scored, score_spec, scored
 from persongen_lib.figures import title
 from persongen_lib.notebook.tables import score_table
+from persongen_lib.sampling.engine import contact_sheets
 from persongen_lib.sampling.engine.contact_sheets import pack
 
 BRIGHTNESS = '''
@@ -124,6 +125,26 @@ def test_the_digest_of_images_is_of_every_byte_and_stays_when_they_are_packed(ru
     pack(run)
     assert not list(run.glob("images/*")) and not damage(run)
     assert score_spec(run, make_concept(run), choose_evaluators(run)) == spec
+
+
+@pytest.mark.parametrize("reads", ["picture_size", "open_picture"])
+def test_a_picture_that_another_process_packs_while_it_is_read_comes_from_the_sheet(run, monkeypatch, reads):
+    write_manifest(run)
+    file = run / contact_sheets.read_pictures(run)[0]["file"]
+    original = read_picture(file)
+
+    def packed_meanwhile(path):
+        monkeypatch.undo()
+        pack(run)
+        return read_picture(path)
+
+    monkeypatch.setattr(contact_sheets, "read_picture", packed_meanwhile)
+    found = getattr(contact_sheets, reads)(run if reads == "picture_size" else file)
+    assert not file.exists()
+    if reads == "picture_size":
+        assert found == original.size
+    else:
+        assert np.abs(np.asarray(found, float) - np.asarray(original, float)).mean() < 12
 
 
 @pytest.mark.parametrize("value", [float("nan"), np.float32("inf"), -np.inf])

@@ -100,8 +100,12 @@ def open_picture(path: str | Path) -> Image.Image:
     path = Path(path)
     folder = path.parent.parent
     name = path.relative_to(folder).as_posix()
-    if path.is_file():
-        return read_picture(checked(folder, name))
+    try:
+        if path.is_file():
+            return read_picture(checked(folder, name))
+    except UserError:
+        if not is_packed(folder):  # else another process has packed it just now
+            raise
     if not is_packed(folder):
         raise UserError(f"the picture {path} is not there: run its cell again")
     about = _about(folder)
@@ -114,12 +118,16 @@ def open_picture(path: str | Path) -> Image.Image:
 def picture_size(folder: str | Path) -> tuple[int, int]:
     """Width and height of the pictures that a sample run made. UserError for a run without pictures."""
     folder = Path(folder)
-    if is_packed(folder):
-        return tuple(_about(folder)["size"])
-    rows = read_pictures(folder)
-    if not rows:
-        raise UserError(f"{folder} holds no pictures: its pictures.jsonl is empty")
-    return read_picture(checked(folder, rows[0]["file"])).size
+    if not is_packed(folder):
+        rows = read_pictures(folder)
+        if not rows:
+            raise UserError(f"{folder} holds no pictures: its pictures.jsonl is empty")
+        try:
+            return read_picture(checked(folder, rows[0]["file"])).size
+        except UserError:
+            if not is_packed(folder):  # else another process has packed it just now
+                raise
+    return tuple(_about(folder)["size"])
 
 
 def _about(folder: Path) -> dict:
