@@ -106,6 +106,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="samples of a generator that are compared with renders (default: 2000)",
     )
     measure.add_argument(
+        "--compared-at",
+        metavar="X,X",
+        help="guidance scales of the samples that are compared with renders (default: the scale with the best samples)",
+    )
+    measure.add_argument(
         "--output",
         default="world-quality.json",
         metavar="FILE",
@@ -232,7 +237,9 @@ def _measure(args: argparse.Namespace) -> int:
     models = Path(args.models or DATA / "models")
     output = Path(args.output)
     before, scales = read_figures(output), parse_scales(args.guidance_scales)
-    figures = merged(before, measure(models, scales, args.samples, args.compared, args.only, args.device))
+    compared_at = parse_scales(args.compared_at) if args.compared_at is not None else ()
+    found = measure(models, scales, args.samples, args.compared, args.only, args.device, compared_at)
+    figures = merged(before, found)
     write_json(output, figures)
     if args.cards:
         write_cards(models, figures)

@@ -149,6 +149,7 @@ def test_options_of_finetune(capsys, tmp_path, monkeypatch, arguments, said):
         (["train", "clip", "--device", "nowhere"], "device 'nowhere' is not known"),
         (["measure", "--samples=-1"], "the number of samples must be"),
         (["measure", "--guidance-scales", "3,nan"], "guidance scales are numbers"),
+        (["measure", "--compared-at", "2;3"], "guidance scales are numbers"),
         (["measure", "--guidance-scales", ","], "guidance scales are numbers"),
         (["measure", "--guidance-scales", DIGITS], "guidance scales are numbers"),
         (["trial", "--device", "nowhere"], "device 'nowhere' is not known"),

@@ -37,8 +37,8 @@ Seconds are those of {device} in batches of {batch}. Each accessory, where it wa
 sampling strategies; its results do not describe photographs.
 """
 
-FRECHET = """- Frechet distance of micro-oracle's features between {samples} samples (guidance scale
-  {guidance_scale:g}) and as many decoded renders of the same captions: {distance:.2f};
+FRECHET = """- Frechet distance of micro-oracle's features between {samples} samples and as many decoded renders of the
+  same captions, by guidance scale: {distances};
 """
 
 JUDGED = """

@@ -54,6 +54,7 @@ def measure(
     compared: int = 2000,
     names: Sequence[str] | None = None,
     device: str = "auto",
+    compared_at: Sequence[float] = (),
 ) -> dict:
     """The figures of embedded models, as one nested dictionary.
 
@@ -61,9 +62,11 @@ def measure(
         models: The folder of micro-sd and the evaluators, and of the generators of other families that are there.
         guidance_scales: The scales at which a generator is measured.
         samples: Samples per guidance scale, at least 48: every class with every kind of prompt.
-        compared: Samples whose features are compared with renders, at the best of the scales, at least 2.
+        compared: Samples whose features are compared with renders, at least 2.
         names: The models to measure, of `measurable`; None measures all.
         device: Where generators sample: "auto", "cpu", "cuda" ...
+        compared_at: The guidance scales of the samples that are compared with renders; none takes the scale with the
+            best samples.
 
     Raises:
         UserError: A model folder is missing, a name is not known, or a number is out of range.
@@ -107,7 +110,7 @@ def measure(
         elif name not in EVALUATORS:
             backbone = load_backbone(models / name, device=device)
             quality = generator_quality(
-                backbone, oracle, judge, segmenter, guidance_scales, samples, compared
+                backbone, oracle, judge, segmenter, guidance_scales, samples, compared, compared_at
             )
             figures["generators"][name] = quality | {"autoencoder": autoencoder_psnr(backbone)}
     return figures

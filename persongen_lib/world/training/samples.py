@@ -72,8 +72,9 @@ def generator_quality(
     guidance_scales: Sequence[float],
     samples: int = 400,
     compared: int = 2000,
+    compared_at: Sequence[float] = (),
 ) -> dict:
-    """What a generator's samples show at several guidance scales, and how far they are from renders at the best one.
+    """What a generator's samples show at several guidance scales, and how far they are from renders.
 
     Args:
         backbone: The generator.
@@ -83,22 +84,25 @@ def generator_quality(
         guidance_scales: The scales of classifier-free guidance.
         samples: Samples per scale.
         compared: Samples whose features are compared with renders.
+        compared_at: The guidance scales of these samples; none takes the best of the others.
 
     Returns:
-        `scales` (`sample_accuracy` of each), `frechet` (`guidance_scale`, `samples`, `distance`), and how they were
-        made: `num_steps`, `scheduler`, `batch`, `device`.
+        `scales` (`sample_accuracy` of each), `frechet` (`guidance_scale`, `samples`, `distance` of each), and how they
+        were made: `num_steps`, `scheduler`, `batch`, `device`.
     """
     scales = [
         sample_accuracy(backbone, oracle, judge, segmenter, scale, samples) for scale in guidance_scales
     ]
-    best = best_scale(scales)["guidance_scale"]
     return {
         "scales": scales,
-        "frechet": {
-            "guidance_scale": best,
-            "samples": compared,
-            "distance": frechet_to_renders(backbone, oracle, best, compared),
-        },
+        "frechet": [
+            {
+                "guidance_scale": scale,
+                "samples": compared,
+                "distance": frechet_to_renders(backbone, oracle, scale, compared),
+            }
+            for scale in compared_at or [best_scale(scales)["guidance_scale"]]
+        ],
         "num_steps": STEPS,
         "scheduler": backbone.usual.scheduler,
         "batch": batch_for(backbone),
