@@ -17,7 +17,14 @@ from persongen_lib.analysis.evidence import allowed, evidence, of_one
 from persongen_lib.analysis.intervals import Interval, check_bootstrap, resamples
 from persongen_lib.analysis.measures import check_finite
 from persongen_lib.analysis.preferences import Preferences, Scale
-from persongen_lib.analysis.recommendation import check_several, compared, option_scores, rules
+from persongen_lib.analysis.recommendation import (
+    Units,
+    check_several,
+    compared,
+    measured_by,
+    option_scores,
+    rules,
+)
 from persongen_lib.analysis.settings import by_setting, default_labels
 from persongen_lib.analysis.statistics import require, unit_table
 from persongen_lib.core.errors import UserError
@@ -131,16 +138,21 @@ def carried_regret(
     """
     check_several(preferences)
     lost: dict[str, list[pd.Series]] = {name: [] for name in (CARRIED, "own", *always)}
+    known: dict[Preferences, list[pd.DataFrame]] = {}
+    scored: dict[Preferences, list[Units]] = {}
     for wanted in preferences:
-        every = [_named(evidence(table, wanted), match) for table in (source, target)]
-        both = set(every[0]["label"]) & set(every[1]["label"])
-        every = [table[table["label"].isin(both)] for table in every]
-        possible = [set(allowed(table, wanted)["label"]) if both else set() for table in every]
+        asked = measured_by(wanted)
+        if asked not in known:
+            known[asked] = _shared([_named(evidence(table, wanted), match) for table in (source, target)])
+        every = known[asked]
+        possible = [set() if table.empty else set(allowed(table, wanted)["label"]) for table in every]
         names = [name for name in every[1]["label"].unique() if name in possible[0] & possible[1]]
         if len(names) < 2:
             raise UserError("the tables share no two options that the preferences allow")
         labels = rules(every[1], always)
-        there, here = (option_scores(table, wanted) for table in every)
+        if asked not in scored:
+            scored[asked] = [option_scores(table, wanted) for table in every]
+        there, here = scored[asked]
         if min(len(there[0]), len(here[0])) < 2:
             raise UserError("the regret needs tables of at least two concepts: one is left out in turn")
         weighed = [
@@ -163,7 +175,8 @@ def widest_scales(
 ) -> tuple[Scale, Scale]:
     """One scale per measure for several tables: the widest range that the options' means have in any of them.
 
-    Where the options of a table hardly differ, a scale of its own would make much of their noise.
+    Where the options of a table hardly differ, a scale of its own would make much of their noise; where they do not
+    differ at all, the table sets no scale.
 
     Args:
         tables: Results tables.
@@ -174,8 +187,9 @@ def widest_scales(
         The scales of identity and text.
     """
     found = [option_scores(_named(evidence(table, preferences), match), preferences) for table in tables]
-    identity, text = (max(Scale.of(scores[k].mean()).width for scores in found) for k in (0, 1))
-    return Scale(0.0, identity), Scale(0.0, text)
+    ranges = [[float(np.ptp(scores[k].mean())) for scores in found] for k in (0, 1)]
+    identity, text = (Scale.of(pd.Series([0.0, *widths])) for widths in ranges)
+    return identity, text
 
 
 def carried_regrets(
@@ -211,6 +225,12 @@ def _without(scores: pd.DataFrame, concepts: pd.Index) -> np.ndarray:
     own = scores.reindex(concepts)
     others = len(scores) - own.notna().all(axis=1).to_numpy()
     return (scores.sum().to_numpy() - own.fillna(0).to_numpy()) / others[:, None]
+
+
+def _shared(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The rows of the options that all tables have, by label."""
+    shared = set.intersection(*(set(table["label"]) for table in tables))
+    return [table[table["label"].isin(shared)] for table in tables]
 
 
 def _named(table: pd.DataFrame, match: Match) -> pd.DataFrame:

@@ -203,7 +203,7 @@ def regret(
     lost: dict[str, list[pd.Series]] = {name: [] for name in ("recommended", *always)}
     known: dict[Preferences, tuple[pd.DataFrame, Units]] = {}
     for wanted in preferences:
-        asked = _measured_by(wanted)
+        asked = measured_by(wanted)
         if asked not in known:
             every = evidence(table, wanted)
             known[asked] = every, option_scores(every, wanted)
@@ -266,7 +266,7 @@ def _about(table: pd.DataFrame, labels: list[str], preferences: Preferences) -> 
     return rows.sort_values(["evaluations_", "demands"], kind="stable")
 
 
-def _measured_by(preferences: Preferences) -> Preferences:
+def measured_by(preferences: Preferences) -> Preferences:
     """Of preferences what decides which rows count, and by which columns."""
     names = ("identity", "text", "method", "backbone", "colors")
     return Preferences(**{name: getattr(preferences, name) for name in names})

@@ -126,6 +126,7 @@ def regret_table(found: pd.DataFrame) -> pd.DataFrame:
         95 % intervals.
     """
     from persongen_lib.analysis.carry_over import CARRIED
+    from persongen_lib.figures.style import spoken
 
     names = {"less": "mean", "less_low": "low", "less_high": "high"}
     more = with_interval(found[[*names]].rename(columns=names))
@@ -135,7 +136,8 @@ def regret_table(found: pd.DataFrame) -> pd.DataFrame:
     shown = shown.assign(
         **{"lost": with_interval(found), "more than carried over": more.mask(found["rule"] == CARRIED, "")}
     )
-    return shown.set_index(["advice from", "followed on", "rule"])
+    index = ["advice from", "followed on", "rule"]
+    return shown.assign(**{name: shown[name].map(spoken) for name in index[:2]}).set_index(index)
 
 
 def _cells(summary: pd.DataFrame) -> pd.DataFrame:

@@ -99,6 +99,14 @@ def test_one_scale_for_several_tables_is_the_widest():
     assert carried_regret(table(), narrow, wish, always=["far"])["mean"].tolist() == pytest.approx([0, 0, 1])
 
 
+def test_a_table_whose_options_are_all_alike_sets_no_scale():
+    flat = table(dict.fromkeys(IDENTITY, 0.5))
+    assert [scale.width for scale in widest_scales([table(), flat], Preferences())] == pytest.approx(
+        [0.8, 0.8]
+    )
+    assert [scale.width for scale in widest_scales([flat], Preferences())] == [1, 1]
+
+
 def test_all_options_alike_have_no_order():
     flat = rank_correlation(table(noise=0.1), table().assign(identity=0.5), "identity")
     assert np.isnan([flat.mean, flat.low, flat.high]).all()
