@@ -57,6 +57,7 @@ METHOD_LOOKS = {
     "svdiff": ("#21918C", "^"),
     "custom_diffusion": ("#5EC962", "D"),
     "textual_inversion": ("#B8A800", "v"),
+    "elite": ("#C2327A", "P"),
 }
 
 KIND_LOOKS = {
