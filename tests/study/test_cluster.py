@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -58,20 +60,38 @@ def place(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def cluster():
-    """Two nodes of one core each, each with an address of its own, gone afterwards.
+@pytest.fixture(scope="module")
+def table(place):
+    """The study's table, made without ray."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        study = load_study(place / "small.yaml")
+        assert run_study(study, Runtime.at("local", "cpu")) == ()
+        (path,) = collect(study, "local", "local.parquet")
+        return pd.read_parquet(path)
 
-    A driver on this machine is attached to the first one, which holds the cluster together.
-    """
+
+@pytest.fixture
+def brisk(monkeypatch):
+    """Processes of ray's get as much of the processor as others, which its own settings deny them."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+
+
+@pytest.fixture
+def cluster(brisk):
+    """A node of one core with an address of its own, which holds the cluster together; gone afterwards."""
     head = {**NODE, "node_ip_address": "127.0.0.2", "_system_config": {"health_check_period_ms": 500}}
     found = Cluster(initialize_head=True, head_node_args=head)  # notices a dead node after 2 seconds, not 14
     try:
-        found.add_node(**NODE, node_ip_address="127.0.0.3")
-        write_node_ip_address(found.head_node.get_session_dir_path(), "127.0.0.2")  # where drivers attach
         yield found
     finally:
         found.shutdown()
+
+
+def add_node(cluster):
+    """A second node of one core; drivers on this machine are attached to the first one as before."""
+    cluster.add_node(**NODE, node_ip_address="127.0.0.3")
+    write_node_ip_address(cluster.head_node.get_session_dir_path(), "127.0.0.2")
 
 
 @contextlib.contextmanager
@@ -109,15 +129,34 @@ def wait_for(place, scored, process=None):
         time.sleep(0.02)
 
 
-def test_a_cluster_that_loses_its_driver_and_a_node_makes_the_same_table(cluster, place, monkeypatch):
+def test_this_machine_makes_the_same_table_and_tells_what_failed(place, table, brisk, tmp_path, monkeypatch):
+    """In one process of ray's, for most of a process is spent on importing."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(ray, "init", partial(ray.init, num_cpus=1))
+    shutil.copytree(place / "tom", tmp_path / "bad")
+    values = yaml.safe_load((place / "small.yaml").read_text())
+    (place / "bad.yaml").write_text(yaml.safe_dump({**values, "concepts": ["./rex", str(tmp_path / "bad")]}))
+    study = load_study(place / "bad.yaml")
+    for picture in (tmp_path / "bad").glob("*.png"):
+        picture.unlink()
+    failures = run_study_ray(study, Runtime.at("alone", "cpu"))
+    assert [failure.cell for failure in failures] == list(study.cells[2:])
+    assert all("bad" in failure.reason and "pictures" in failure.reason for failure in failures)
+    good = replace(study, jobs=study.jobs[:2])
+    again = pd.read_parquet(*collect(good, "alone", "alone.parquet"))
+    pd.testing.assert_frame_equal(again[OWN], table[OWN].head(4), rtol=1e-3)
+
+
+def test_a_cluster_that_loses_its_driver_and_a_node_makes_the_same_table(cluster, place, table, monkeypatch):
+    """The second node, which is the one that is lost, comes after the driver is gone."""
     monkeypatch.chdir(place)
     study = load_study(place / "small.yaml")
-    assert run_study(study, Runtime.at("local", "cpu")) == ()
-    (table,) = (pd.read_parquet(path) for path in collect(study, "local", "local.parquet"))
     with driver(cluster, place) as process:
         wait_for(place, 1, process)
     manifests = [folder / DONE for folder in Store(place / "ray").finished()]
     kept = {path: path.stat().st_mtime_ns for path in manifests}
+
+    add_node(cluster)
 
     def lose_a_node():
         wait_for(place, 2)

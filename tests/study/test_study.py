@@ -32,7 +32,6 @@ from persongen_lib.sampling.engine.strategy import list_strategies
 from persongen_lib.study import grid, local, results, space
 from persongen_lib.study import run as running
 from persongen_lib.study.cell import Cell
-from persongen_lib.study.distributed import run_study_ray
 from persongen_lib.study.grid import load_study
 from persongen_lib.study.job import resolve
 from persongen_lib.study.local import Failure, run_study
@@ -57,6 +56,12 @@ def place(tmp_path_factory):
         )
     save_tiny_clip(folder / "clip")
     return folder
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A store in which each cell is run once."""
+    return tmp_path_factory.mktemp("kept")
 
 
 @pytest.fixture
@@ -96,6 +101,14 @@ def study_file(place, folder, **changes):
     return path
 
 
+@pytest.fixture(scope="module")
+def finished(place):
+    """The file of a study, and a store in which it has run."""
+    path, runs = study_file(place, place, clip_model=f"local-dir:{place / 'clip'}"), place / "finished"
+    assert run_study(load_study(path), Runtime.at(runs, "cpu")) == ()
+    return path, runs
+
+
 @pytest.fixture
 def tiny_judge(place, monkeypatch):
     """Pictures of any size are judged by the tiny CLIP."""
@@ -104,8 +117,8 @@ def tiny_judge(place, monkeypatch):
     monkeypatch.setattr(clip, "FULL_SIZE", f"local-dir:{place / 'clip'}")
 
 
-def test_a_cell_is_plain_data(cell, tmp_path):
-    run_cell(cell, tmp_path, device="cpu")
+def test_a_cell_is_plain_data(cell, kept):
+    run_cell(cell, kept, device="cpu")
     assert Cell(**vars(cell)) == replace(cell) == cell and Cell(**asdict(cell)) == cell
     assert set(vars(cell)) == set(Cell.__dataclass_fields__)
     with pytest.raises(FrozenInstanceError):
@@ -135,13 +148,13 @@ def test_a_backbone_is_shared_under_all_names_of_its_place(place, monkeypatch):
     assert shared_backbone(replace(spec, weights="changed"), runtime) is not first
 
 
-def test_a_cell_gives_one_row_a_picture_with_its_origin(cell, tmp_path):
-    run = run_cell(cell, tmp_path, device="cpu")
+def test_a_cell_gives_one_row_a_picture_with_its_origin(cell, kept):
+    run = run_cell(cell, kept, device="cpu")
     table = run.table
     assert list(zip(table["template"], table["seed"], strict=True)) == [
         (template, seed) for template in cell.prompts for seed in (3, 5)
     ]
-    assert all((tmp_path / picture).is_file() for picture in table["picture"])
+    assert all((kept / picture).is_file() for picture in table["picture"])
     row = table.iloc[0]
     assert (row["label"], row["concept"], row["training_context"]) == ("base", "rex", "beach")
     assert row["evaluations"] == 2 * 3 and row["num_steps"] == 3
@@ -154,14 +167,14 @@ def test_a_cell_gives_one_row_a_picture_with_its_origin(cell, tmp_path):
     assert run.adapter.name == row["fine_tune"] and run.sample.name == row["sample"]
 
 
-def test_rows_say_what_needs_the_original_weights_and_what_is_not_the_default(place, tmp_path):
+def test_rows_say_what_needs_the_original_weights_and_what_is_not_the_default(place, kept):
     changed = make_cell(place, "mixed", parameters={"superclass_weights": "original"})
-    table = run_cell(changed, tmp_path, device="cpu").table
+    table = run_cell(changed, kept, device="cpu").table
     assert table["needs_original"].all() and not table["default"].any()
 
 
-def test_a_finished_cell_is_found_and_not_made_again(cell, tmp_path, monkeypatch):
-    first = run_cell(cell, tmp_path, device="cpu")
+def test_a_finished_cell_is_found_and_not_made_again(cell, kept, monkeypatch):
+    first = run_cell(cell, kept, device="cpu")
 
     def fail(*args, **settings):
         raise AssertionError("loaded a model for a finished cell")
@@ -169,37 +182,37 @@ def test_a_finished_cell_is_found_and_not_made_again(cell, tmp_path, monkeypatch
     monkeypatch.setattr(running, "shared_backbone", fail)
     monkeypatch.setattr("persongen_lib.data.pictures.read_picture", fail)
     monkeypatch.setattr("persongen_lib.evaluation.scores.evaluate_run", fail)
-    again = run_cell(cell, tmp_path, device="cpu")
+    again = run_cell(cell, kept, device="cpu")
     pd.testing.assert_frame_equal(first.table, again.table)
 
 
-def test_scores_follow_the_judge(cell, place, tmp_path):
-    first = run_cell(cell, tmp_path, device="cpu").table
+def test_scores_follow_the_judge(cell, place, kept, tmp_path):
+    first = run_cell(cell, kept, device="cpu").table
     save_tiny_clip(tmp_path / "other" / "clip", seed=1)
     other = make_cell(place, models={"clip": f"local-dir:{tmp_path / 'other' / 'clip'}"})
-    second = run_cell(other, tmp_path, device="cpu").table
+    second = run_cell(other, kept, device="cpu").table
     assert (first["clip_text"] - second["clip_text"]).abs().min() > 1e-6
     assert list(first["picture"]) == list(second["picture"])
 
 
-def test_following_a_picture_ends_where_its_cell_did(cell, tmp_path):
-    run = run_cell(cell, tmp_path, device="cpu")
-    followed = follow(cell, [(1, 5)], tmp_path, device="cpu")
+def test_following_a_picture_ends_where_its_cell_did(cell, kept):
+    run = run_cell(cell, kept, device="cpu")
+    followed = follow(cell, [(1, 5)], kept, device="cpu")
     way = followed[1, 5]
     assert list(followed) == [(1, 5)] and len(way.distance) == 3
-    backbone = shared_backbone(resolve(cell).sample, Runtime.at(tmp_path, "cpu"))
+    backbone = shared_backbone(resolve(cell).sample, Runtime.at(kept, "cpu"))
     last = np.asarray(backbone.decode(torch.from_numpy(way.latents[-1:]).float())[0]).astype(int)
-    picture = np.asarray(Image.open(tmp_path / run.table["picture"].iloc[3])).astype(int)
+    picture = np.asarray(Image.open(kept / run.table["picture"].iloc[3])).astype(int)
     assert abs(last - picture).max() <= 2
 
 
-def test_the_same_noise_under_every_strategy(place, tmp_path):
+def test_the_same_noise_under_every_strategy(place, kept):
     """With no concept guidance mixed is the superclass run: the pictures agree to the bit."""
     scale = {"superclass_scale": 3.0, "concept_scale": 0.0}
-    one = run_cell(make_cell(place, "mixed", parameters=scale), tmp_path, device="cpu")
-    two = run_cell(make_cell(place, "superclass", parameters={"guidance_scale": 3.0}), tmp_path, device="cpu")
+    one = run_cell(make_cell(place, "mixed", parameters=scale), kept, device="cpu")
+    two = run_cell(make_cell(place, "superclass", parameters={"guidance_scale": 3.0}), kept, device="cpu")
     for a, b in zip(one.table["picture"], two.table["picture"], strict=True):
-        assert np.array_equal(np.asarray(Image.open(tmp_path / a)), np.asarray(Image.open(tmp_path / b)))
+        assert np.array_equal(np.asarray(Image.open(kept / a)), np.asarray(Image.open(kept / b)))
 
 
 def test_a_study_runs_to_one_table(place, tmp_path, tiny_judge):
@@ -261,24 +274,6 @@ def test_a_study_killed_at_random_moments_ends_with_the_same_table(place, tmp_pa
         tables.append(pd.read_parquet(*collect(study, tmp_path / name, tmp_path / f"{name}.parquet")))
     own = ["picture", "fine_tune", "label", "seed", "evaluations", "clip_image", "clip_text"]
     pd.testing.assert_frame_equal(tables[1][own], tables[0][own], check_exact=True)
-
-
-def test_ray_makes_the_same_table_and_tells_what_failed(place, tmp_path):
-    bad = tmp_path / "bad"
-    shutil.copytree(place / "tom", bad)
-    values = {"clip_model": f"local-dir:{place / 'clip'}", "concepts": [str(place / "rex"), str(bad)]}
-    study = load_study(study_file(place, tmp_path, **values))
-    run_study(study, Runtime.at(tmp_path / "local", "cpu"))
-    table = pd.read_parquet(*collect(study, tmp_path / "local", tmp_path / "local.parquet"))
-    for picture in bad.glob("*.png"):
-        picture.unlink()
-    failures = run_study_ray(study, Runtime.at(tmp_path / "ray", "cpu"))
-    assert [failure.cell for failure in failures] == list(study.cells[2:])
-    assert all("bad" in failure.reason and "pictures" in failure.reason for failure in failures)
-    good = replace(study, jobs=study.jobs[:2])
-    again = pd.read_parquet(*collect(good, tmp_path / "ray", tmp_path / "ray.parquet"))
-    own = ["picture", "fine_tune", "seed", "label", "clip_text", "clip_image", "evaluations"]
-    pd.testing.assert_frame_equal(again[own], table[own].head(4), rtol=1e-3)
 
 
 def test_shards_part_the_fine_tunings(place, tmp_path):
@@ -515,25 +510,24 @@ def test_the_disk_need_is_said_and_checked(place, tmp_path, tiny_judge, monkeypa
     assert "the disk is too small for the study small" in capsys.readouterr().err
 
 
-def test_two_runs_on_one_store_make_the_same_table(place, tmp_path):
-    path = study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}")
+def test_two_runs_on_one_store_make_the_same_table(finished, tmp_path):
+    path, alone = finished
     command = ["study", "run", path, "--device", "cpu", "--runs", tmp_path / "shared"]
     both = [started(*command) for _ in range(2)]
     for process in both:
         process.join()
     assert [process.exitcode for process in both] == [0, 0]
     study = load_study(path)
-    run_study(study, Runtime.at(tmp_path / "alone", "cpu"))
     tables = [
-        pd.read_parquet(*collect(study, tmp_path / name, tmp_path / f"{name}.parquet"))
-        for name in ("shared", "alone")
+        pd.read_parquet(*collect(study, runs, tmp_path / f"{runs.name}.parquet"))
+        for runs in (tmp_path / "shared", alone)
     ]
     own = ["picture", "fine_tune", "label", "seed", "evaluations", "clip_image", "clip_text"]
     pd.testing.assert_frame_equal(tables[0][own], tables[1][own], check_exact=True)
 
 
-def test_notebooks_run_over_finished_cells(place, tmp_path, monkeypatch):
-    root, runs = tmp_path / "root", tmp_path / "runs"
+def test_notebooks_run_over_finished_cells(place, finished, tmp_path, monkeypatch):
+    root, (path, runs) = tmp_path / "root", finished
     (root / "notebooks").mkdir(parents=True)
     monkeypatch.setattr("persongen_lib.study.notebooks.ROOT", root)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
@@ -546,8 +540,7 @@ def test_notebooks_run_over_finished_cells(place, tmp_path, monkeypatch):
     )
     names = [*notebook_parameters(resolve(make_cell(place)), runs, "cpu")]
     write_notebook(root / "notebooks" / "01_base.ipynb", "\n".join(f"{name} = None" for name in names), body)
-    study = load_study(study_file(place, tmp_path, clip_model=f"local-dir:{place / 'clip'}"))
-    assert run_study(study, Runtime.at(runs, "cpu")) == ()
+    study = load_study(path)
     samples = set(path for path in (runs / "sample").iterdir() if path.is_dir())
     assert run_notebooks(study, [Failure(study.cells[2], "")], runs, "cpu") == ()
     (done,) = (runs / "notebooks").glob("*.ipynb")
