@@ -12,7 +12,12 @@ from persongen_lib.world.language.vocabulary import clip_tokenizer
 from persongen_lib.world.models.oracle import FOLDER, JUDGE, load_oracle
 from persongen_lib.world.models.segmenter import load_segmenter
 from persongen_lib.world.training import accuracy, held_out, measure, samples
-from persongen_lib.world.training.samples import frechet, frechet_to_renders, sample_accuracy
+from persongen_lib.world.training.samples import (
+    frechet,
+    frechet_of_renders,
+    frechet_to_renders,
+    sample_accuracy,
+)
 from persongen_lib.world.training.wishes import superclass_wishes
 
 
@@ -141,4 +146,10 @@ def test_too_few_samples_are_refused():
 
 
 def test_samples_are_compared_with_renders_of_their_captions(oracle, backbone, fewer_steps):
-    assert 0 < frechet_to_renders(backbone, oracle, 3.0, 10) < frechet_to_renders(backbone, oracle, 0.0, 10)
+    guided, unguided = (frechet_to_renders(backbone, oracle, scale, 10) for scale in (3.0, 0.0))
+    assert 0 < frechet_of_renders(backbone, oracle, 10) and 0 < guided < unguided
+
+
+def test_more_renders_are_closer_to_each_other(oracle, backbone):
+    """A set of renders differs from another one by chance alone."""
+    assert frechet_of_renders(backbone, oracle, 200) < 0.5 * frechet_of_renders(backbone, oracle, 20)

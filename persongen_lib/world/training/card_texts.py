@@ -38,7 +38,7 @@ sampling strategies; its results do not describe photographs.
 """
 
 FRECHET = """- Frechet distance of micro-oracle's features between {samples} samples and as many decoded renders of the
-  same captions, by guidance scale: {distances};
+  same captions, by guidance scale: {distances} ({perfect:.2f} between two sets of renders);
 """
 
 JUDGED = """

@@ -129,7 +129,7 @@ def generator_facts(folder: Path, quality: dict) -> dict:
         "parts": "\n".join(
             f"| {part} | {index[part][1]} | {size / 1e6:.2f} |" for part, size in parameters(folder).items()
         ),
-        "frechet": _apart(quality["frechet"]) if "frechet" in quality else "",
+        "frechet": _apart(quality) if "frechet" in quality else "",
         "colored": " and every fourth one with a color word" if "color" in best else "",
         "num_steps": quality["num_steps"],
         "solver": quality["scheduler"],
@@ -145,10 +145,11 @@ def generator_facts(folder: Path, quality: dict) -> dict:
     }
 
 
-def _apart(rows: list[dict]) -> str:
+def _apart(quality: dict) -> str:
     """The distances from renders at one guidance scale or several, of as many samples each."""
+    rows, perfect = quality["frechet"], quality["frechet_of_renders"]
     said = (f"{row['distance']:.2f} at {row['guidance_scale']:g}" for row in rows)
-    return FRECHET.format(samples=rows[0]["samples"], distances=", ".join(said))
+    return FRECHET.format(samples=rows[0]["samples"], distances=", ".join(said), perfect=perfect)
 
 
 def _share(value: float | None) -> str:

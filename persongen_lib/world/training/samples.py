@@ -87,8 +87,9 @@ def generator_quality(
         compared_at: The guidance scales of these samples; none takes the best of the others.
 
     Returns:
-        `scales` (`sample_accuracy` of each), `frechet` (`guidance_scale`, `samples`, `distance` of each), and how they
-        were made: `num_steps`, `scheduler`, `batch`, `device`.
+        `scales` (`sample_accuracy` of each), `frechet` (`guidance_scale`, `samples`, `distance` of each),
+        `frechet_of_renders` (what as many perfect samples would have), and how they were made: `num_steps`,
+        `scheduler`, `batch`, `device`.
     """
     scales = [
         sample_accuracy(backbone, oracle, judge, segmenter, scale, samples) for scale in guidance_scales
@@ -103,6 +104,7 @@ def generator_quality(
             }
             for scale in compared_at or [best_scale(scales)["guidance_scale"]]
         ],
+        "frechet_of_renders": frechet_of_renders(backbone, oracle, compared),
         "num_steps": STEPS,
         "scheduler": backbone.usual.scheduler,
         "batch": batch_for(backbone),
@@ -190,6 +192,18 @@ def frechet_to_renders(backbone: Backbone, oracle: Oracle, guidance_scale: float
     wishes = [described(scene, k) for k, scene in enumerate(scenes)]
     samples = oracle.features(generate(backbone, wishes, guidance_scale))
     return frechet(samples, oracle.features(held_out.pictures(scenes, backbone)))
+
+
+def frechet_of_renders(backbone: Backbone, oracle: Oracle, count: int = 2000) -> float:
+    """Frechet distance between two sets of decoded renders: what the number of samples alone gives a perfect model.
+
+    Args:
+        backbone: The model whose autoencoder decodes the renders.
+        oracle: Gives the features.
+        count: Renders in each set.
+    """
+    sets = ([held_out.scene(key, k) for k in range(count)] for key in (6, 7))
+    return frechet(*(oracle.features(held_out.pictures(scenes, backbone)) for scenes in sets))
 
 
 def frechet(first: Tensor, second: Tensor) -> float:
