@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -113,13 +112,18 @@ def _settings(part: pd.DataFrame, default: str) -> dict[str, dict[str, Any]]:
         return found
     usual = found[default]
     for label, given in found.items():
-        share = steps[label] / steps[default]
         for name, value in given.items():
             same = usual.get(name)
-            if _is_whole(value) and _is_whole(same) and value == math.floor(same * share + 0.5):
+            if _is_whole(value) and _is_whole(same) and _one_share(value, steps[label], same, steps[default]):
                 given[name] = same
         given[STEPS] = float(steps[label])
     return found
+
+
+def _one_share(count: int, steps: float, other: int, other_steps: float) -> bool:
+    """Whether one fraction of the run, rounded to whole steps, gives both counts."""
+    least = max((count - 0.5) / steps, (other - 0.5) / other_steps)
+    return least < min((count + 0.5) / steps, (other + 0.5) / other_steps)
 
 
 def _is_whole(value: Any) -> bool:

@@ -30,9 +30,9 @@ def curves(
 
     Faint bars are 95 % intervals over concepts, of the defaults alone; the gray staircase is the front of the means
     (`pareto.front`): no setting is better in both. Hollow points differ from their strategy's default in a word
-    (`settings.sweeps`). The least and the greatest value stand at the ends of a line, but for the usual number of
-    steps; where several parameters move together, these are values of the first. Labels are placed by
-    `labels.place_labels`.
+    (`settings.sweeps`), or in several parameters at once. The least and the greatest value stand at the ends of a line,
+    but for the default number of steps; where several parameters move together, these are values of the first. Labels
+    are placed by `labels.place_labels`.
 
     Args:
         table: A results table, one row per image.
@@ -49,7 +49,16 @@ def curves(
     axis.step(best[x], best[y], where="post", color="#BBBBBB", linewidth=5, alpha=0.6, zorder=0)
     labels: list[Label] = []
     paths: list[np.ndarray] = []
-    for (strategy, parameter), line in sweeps(table).groupby(["strategy", "parameter"], sort=False):
+    swept = sweeps(table)
+    alone = points.index.difference([*swept["label"], *swept["reference"]], sort=False)
+    for label in alone:
+        strategy = table.loc[table["label"] == label, "strategy"].iloc[0]
+        color, marker = look(strategy)
+        spot = points.loc[label, [x, y]].to_numpy(float)
+        axis.plot(*spot, marker=marker, markersize=7, markerfacecolor="white", markeredgecolor=color)
+        paths.append(spot[None])
+        labels.append(Label(short(label, strategy), tuple(spot), color))
+    for (strategy, parameter), line in swept.groupby(["strategy", "parameter"], sort=False):
         color, marker = look(strategy)
         words = line["number"].isna().all() and parameter != ""
         places = points.loc[line["label"]]

@@ -116,6 +116,21 @@ def test_a_grid_of_two_parameters_is_swept_through_the_default():
     }
 
 
+@pytest.mark.parametrize(
+    ("counts", "parameters"),
+    [({10: 0, 13: 1, 17: 1}, {"num_steps"}), ({10: 0, 20: 2}, {"num_steps", "switch_step"})],
+)
+def test_a_switch_step_that_rounds_to_the_same_share_of_the_run_does_not_differ(counts, parameters):
+    settings = [
+        (f"switching {steps}", "switching", {"guidance_scale": 3.5, "switch_step": count}, 0, 0, 50)
+        for steps, count in counts.items()
+    ]
+    rows = table(settings)
+    swept = sweeps(rows.assign(num_steps=rows["label"].str.split().str[1].astype(int)))
+    varied = {name for names in swept["parameter"] for name in names.split(", ")}
+    assert varied == parameters
+
+
 def test_short_labels_leave_out_what_the_color_says():
     assert short("switching switch_step=4, original weights", "switching") == "step 4, original weights"
     assert short("masked quantile=0.5", "masked") == "quantile 0.5"
@@ -238,6 +253,19 @@ def test_curves_join_the_settings_of_a_sweep():
     hollow = lines[figures.look("mixed")[0], (0.65, 0.72)]
     assert hollow.get_markerfacecolor() == "white" and hollow.get_linestyle() == "None"
     assert {"1", "2", "3.5", "original"} <= {text.get_text() for text in axis.texts}
+
+
+def test_a_setting_that_differs_in_several_parameters_is_drawn_alone():
+    rows = table(
+        (*SETTINGS, ("mixed 3, original", "mixed", mixed(3, 1, superclass_weights="original"), 0.3, 0.4, 100))
+    )
+    axis = figures.curves(rows, num_resamples=50).axes[0]
+    points = {
+        tuple(np.round(line.get_xydata()[0], 6)): line for line in axis.lines if len(line.get_xdata()) == 1
+    }
+    alone = points[0.45, 0.3]
+    assert alone.get_markerfacecolor() == "white" and alone.get_markeredgecolor() == figures.look("mixed")[0]
+    assert "3, original" in {text.get_text() for text in axis.texts}
 
 
 def test_parameters_have_a_row_each_and_mark_the_default():
