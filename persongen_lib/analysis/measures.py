@@ -26,7 +26,7 @@ SLACK = 1e-6
 """How far rounding may take a score out of its range."""
 ORIGIN = {
     *WORDS, "evaluations", "prompt_index", "prompt", "seed", "default", "needs_original", "num_steps",
-    "trainable_parameters", "adapter_bytes", "seconds",
+    "trainable_parameters", "adapter_bytes", "seconds", "places", "augment",
 }  # fmt: skip
 """Columns that say what was asked for, and where and how it was made."""
 

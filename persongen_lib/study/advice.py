@@ -186,5 +186,5 @@ def _changed(option: pd.Series, usual: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in parameters_of(option).items()
-        if name not in usual or usual[name] != value
+        if name not in usual or usual[name] != (tuple(value) if isinstance(value, list) else value)
     }

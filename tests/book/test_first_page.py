@@ -31,6 +31,6 @@ def test_the_first_lines_of_python_name_a_cell_that_can_be_run():
     names = {}
     exec("\n".join(setup), names)
     job = resolve(names["cell"])
-    assert job.sample.strategy.name == "masked" and len(job.sample.prompts) == 8
+    assert job.sample.strategy.name == "searched" and len(job.sample.prompts) == 8
     assert last == 'figures.picture_grid(study.run_cell(cell).table).savefig("dog.png")'
     assert callable(names["figures"].picture_grid) and callable(names["study"].run_cell)

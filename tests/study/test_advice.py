@@ -52,6 +52,8 @@ def sampled(command):
         ("masked", {"quantile": 0.7, "switch_step": 0}),
         ("photoswap", {"align_tokens": True}),
         ("base", {"guidance_scale": [7.0, 3.5, 0.0]}),
+        ("searched", {}),
+        ("searched", {"concept_knots": [1.0, 2.0]}),
     ],
 )
 def test_the_command_samples_with_the_parameters_of_the_table(backbone, strategy, changed):
