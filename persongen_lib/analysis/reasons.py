@@ -80,11 +80,11 @@ def _of_first(rows: pd.DataFrame, preferences: Preferences) -> list[str]:
         simplest = rows[rows["simplest"]].iloc[0]
         how = "cheapest" if simplest["evaluations"] < first["evaluations"] else "simplest"
         which = (
-            "none of which is cheaper or simpler"
+            "no tied option is cheaper or simpler"
             if simplest.name == first.name
-            else f"of which {listed(simplest.name)} is the {how} ({simplest['evaluations']:.0f} evaluations)"
+            else f"the {how} is {listed(simplest.name)} ({simplest['evaluations']:.0f} evaluations)"
         )
-        said.append(f"tied with {some(list(map(listed, others.index)), 3)}, {which}")
+        said.append(f"tied with {some(list(map(listed, others.index)), 3)}; {which}")
     return said
 
 
@@ -92,7 +92,7 @@ def _of_other(row: pd.Series, first: pd.Series, preferences: Preferences) -> lis
     measures = {measure_name(word, preferences): getattr(preferences, word) for word in ("identity", "text")}
     measures["leak rate"] = "leak"
     parts = [
-        f"{word} {row[column] - first[column]:+z.2f}"
+        f"{word} {row[column] - first[column]:+z.2f}".replace("-", "−")
         for word, column in measures.items()
         if column in row and pd.notna(row[column] - first[column])
     ]
