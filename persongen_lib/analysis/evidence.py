@@ -95,7 +95,8 @@ def of_one(table: pd.DataFrame, preferences: Preferences) -> pd.DataFrame:
     check_loading(table)
     if preferences.method not in (None, POOLED):
         require(table, ("method",))
-        check_known("fine-tuning method", [preferences.method], sorted(table["method"].dropna().unique()))
+        measured = sorted(table["method"].dropna().unique())
+        check_known("fine-tuning method", [preferences.method], measured, " of this table")
         table = table[table["method"] == preferences.method]
     several = sorted(table["method"].dropna().unique()) if "method" in table else []
     if preferences.method is None and len(several) > 1:
@@ -170,8 +171,8 @@ def _too_cheap(table: pd.DataFrame, cost: pd.Series, budget: float) -> str:
     if fewer < 1:
         return f"{said}, less than a single step takes"
     return (
-        f"{said}; {cheapest} takes {steps.iloc[0]:g} steps and with {fewer} would be within it, which this table has "
-        "not measured"
+        f"{said}; {cheapest} takes {steps.iloc[0]:g} steps, and with {fewer} it would be within the budget, which this "
+        "table has not measured"
     )
 
 

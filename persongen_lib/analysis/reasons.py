@@ -80,7 +80,7 @@ def _of_first(rows: pd.DataFrame, preferences: Preferences) -> list[str]:
         simplest = rows[rows["simplest"]].iloc[0]
         how = "cheapest" if simplest["evaluations"] < first["evaluations"] else "simplest"
         which = (
-            "no tied option is cheaper or simpler"
+            "no tied option costs less"
             if simplest.name == first.name
             else f"the {how} is {listed(simplest.name)} ({simplest['evaluations']:.0f} evaluations)"
         )

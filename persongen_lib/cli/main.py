@@ -36,7 +36,7 @@ COMMANDS = {
 }
 EXAMPLE = """example:
   persongen data concepts
-  persongen sample --strategy mixed --concept NAME --template "a photo of {} in the snow" --output out/
+  persongen sample --strategy mixed --concept NAME --template "a photo of a {} in the snow" --output out/
 """
 
 

@@ -169,7 +169,8 @@ def run(args: Namespace) -> int:
     if args.output:
         folder = export(folder, args.output)
     count = len(spec.prompts) * len(spec.seeds)
-    print(f"{count} pictures in {folder}/images, one line about each in {folder}/pictures.jsonl")
+    pictures = "1 picture" if count == 1 else f"{count} pictures"
+    print(f"{pictures} in {folder}/images, one line about each in {folder}/pictures.jsonl")
     return 0
 
 

@@ -79,7 +79,7 @@ def check_template(template: Any) -> str:
     ):
         raise UserError(
             f"the template {template!r} needs exactly one {{}} where the concept goes, "
-            "as in 'a photo of {} in the snow'"
+            "as in 'a photo of a {} in the snow'"
         )
     if CONTROLS.search(template):
         raise UserError(f"the template {template!r} must be one line without control characters: remove them")

@@ -188,7 +188,8 @@ def test_the_number_of_steps_is_part_of_the_option_and_of_its_cost():
 def test_a_budget_below_the_cheapest_suggests_fewer_steps():
     rows = table().assign(num_steps=25)
     with pytest.raises(
-        UserError, match="base takes 25 steps and with 15 would be within it, which .* not measured"
+        UserError,
+        match="base takes 25 steps, and with 15 it would be within the budget, which .* not measured",
     ):
         recommend(rows, Preferences(max_evaluations=30))
     with pytest.raises(UserError, match="less than a single step takes"):
@@ -263,7 +264,7 @@ def test_original_weights_and_methods_can_be_excluded():
     assert set(recommend(alone, Preferences(original_weights=False))["label"]) == {"mixed", "masked", "far"}
     rows.loc[rows["label"] == "masked", "method"] = "dreambooth"
     assert list(recommend(rows, Preferences(method="dreambooth"))["label"]) == ["masked"]
-    with pytest.raises(UserError, match="unknown fine-tuning method: elite.*dreambooth, lora"):
+    with pytest.raises(UserError, match="unknown fine-tuning method of this table: elite.*dreambooth, lora"):
         recommend(rows, Preferences(method="elite"))
 
 

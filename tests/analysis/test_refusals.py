@@ -186,7 +186,7 @@ def test_only_measures_of_which_more_is_better_are_wanted_on_the_command_line(tm
         (("--identity", "quantile"), "says how an image was made"),
         (("--identity", "leak"), "choose one of prompt_right, clip_image"),
         (("--identity", "beauty"), "no column beauty; it has label, strategy"),
-        (("--method", "elite"), "unknown fine-tuning method: elite; known: dreambooth"),
+        (("--method", "elite"), "unknown fine-tuning method of this table: elite; known: dreambooth"),
         (("--results", "../results/sweep"), "no results table"),
         (("--results", ""), "--results: must not be empty"),
     ],

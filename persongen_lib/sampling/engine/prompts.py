@@ -130,7 +130,7 @@ def read_prompts(
     """The prompts of a template, or of several; UserError where there is none."""
     templates = [template] if isinstance(template, str) else template
     if not isinstance(templates, Iterable) or not (templates := list(templates)):
-        raise UserError("no template given: give at least one such as 'a photo of {} in the snow'")
+        raise UserError("no template given: give at least one such as 'a photo of a {} in the snow'")
     return [Prompts(one, token, class_name, negative_prompt, clip_skip, in_place) for one in templates]
 
 

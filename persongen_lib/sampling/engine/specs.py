@@ -80,7 +80,7 @@ class SampleSpec(Spec):
         prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
         if not prompts:
             raise UserError(
-                "no prompts given: give at least one template such as 'a photo of {} in the snow'"
+                "no prompts given: give at least one template such as 'a photo of a {} in the snow'"
             )
         check_once("prompt", [" ".join(check_template(prompt).split()) for prompt in prompts])
         object.__setattr__(self, "prompts", prompts)
