@@ -146,7 +146,7 @@ def test_too_few_samples_are_refused():
 
 
 def test_samples_are_compared_with_renders_of_their_captions(oracle, backbone, fewer_steps):
-    guided, unguided = (frechet_to_renders(backbone, oracle, scale, 10) for scale in (3.0, 0.0))
+    guided, unguided = frechet_to_renders(backbone, oracle, (3.0, 0.0), 10)
     assert 0 < guided < unguided
 
 

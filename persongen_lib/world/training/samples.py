@@ -94,15 +94,13 @@ def generator_quality(
     scales = [
         sample_accuracy(backbone, oracle, judge, segmenter, scale, samples) for scale in guidance_scales
     ]
+    compared_at = compared_at or [best_scale(scales)["guidance_scale"]]
+    distances = frechet_to_renders(backbone, oracle, compared_at, compared)
     return {
         "scales": scales,
         "frechet": [
-            {
-                "guidance_scale": scale,
-                "samples": compared,
-                "distance": frechet_to_renders(backbone, oracle, scale, compared),
-            }
-            for scale in compared_at or [best_scale(scales)["guidance_scale"]]
+            {"guidance_scale": scale, "samples": compared, "distance": distance}
+            for scale, distance in zip(compared_at, distances, strict=True)
         ],
         "frechet_of_renders": frechet_of_renders(backbone, oracle, compared),
         "num_steps": STEPS,
@@ -177,21 +175,23 @@ def _accessories(seen: Seen, wishes: Sequence[Wish]) -> list[tuple[str, bool]]:
     return [(wish.accessory, word == wish.accessory) for wish, word in pairs if wish.accessory]
 
 
-def frechet_to_renders(backbone: Backbone, oracle: Oracle, guidance_scale: float, count: int = 2000) -> float:
-    """Frechet distance of the oracle's features between samples and decoded renders of the same captions.
+def frechet_to_renders(
+    backbone: Backbone, oracle: Oracle, guidance_scales: Sequence[float], count: int = 2000
+) -> list[float]:
+    """Frechet distances of the oracle's features between samples and decoded renders of the same captions.
 
     Args:
         backbone: The model; its autoencoder decodes the renders.
         oracle: Gives the features (`Oracle.features`).
-        guidance_scale: The scale of classifier-free guidance.
-        count: Number of samples and of renders.
+        guidance_scales: The scales of classifier-free guidance, one distance each.
+        count: Number of samples, at each scale, and of renders.
 
     Heusel et al. 2017, eq. 6, with the oracle's features in the place of Inception's.
     """
     scenes = [held_out.scene(6, k) for k in range(count)]
     wishes = [described(scene, k) for k, scene in enumerate(scenes)]
-    samples = oracle.features(generate(backbone, wishes, guidance_scale))
-    return frechet(samples, oracle.features(held_out.pictures(scenes, backbone)))
+    renders = oracle.features(held_out.pictures(scenes, backbone))
+    return [frechet(oracle.features(generate(backbone, wishes, scale)), renders) for scale in guidance_scales]
 
 
 def frechet_of_renders(backbone: Backbone, oracle: Oracle, count: int = 2000) -> float:
