@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from persongen_lib.backbones.families import image_side
+from persongen_lib.backbones.sizes import image_side
 from persongen_lib.backbones.sources import locate
 from persongen_lib.core.errors import UserError
 from persongen_lib.data.concepts import Concept

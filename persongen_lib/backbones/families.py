@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from persongen_lib.backbones.latent import LatentDiffusion
 from persongen_lib.backbones.sources import Source, pipeline_class
@@ -72,31 +70,3 @@ def family_of_pipeline(pipeline: object) -> type[LatentDiffusion]:
         if cls.__name__ in FAMILIES:
             return FAMILIES[cls.__name__]
     raise UserError(f"the pipeline is a {type(pipeline).__name__}; known: {', '.join(FAMILIES)}")
-
-
-def image_unit(place: Source) -> int | None:
-    """What the sides of a model's images must be multiples of in pixels; None where no folder says it."""
-    found = _sizes(place)
-    return found and (found[0].get("patch_size") or 1) * found[1]
-
-
-def image_side(place: Source) -> int:
-    """Pixels of a side of a model's images: read from a folder's configurations, else the family's largest."""
-    if found := _sizes(place):
-        network, pixels = found
-        size = network["sample_size"]
-        return (max(size) if isinstance(size, list) else size) * pixels
-    known = [family for family in FAMILIES.values() if family.family == place.family]
-    return max(family.largest_side for family in known or FAMILIES.values())
-
-
-def _sizes(place: Source) -> tuple[Mapping[str, Any], int] | None:
-    """The denoiser's config, and the pixels per latent, from a folder's configurations; None where there are none."""
-    for part in ("unet", "transformer") if place.folder else ():
-        network, decoder = place.folder / part / "config.json", place.folder / "vae" / "config.json"
-        if network.is_file() and decoder.is_file():
-            config = family_of(place).network_config(json.loads(network.read_text(encoding="utf-8")))
-            vae = json.loads(decoder.read_text(encoding="utf-8"))
-            stages = vae.get("block_out_channels") or vae["decoder_block_out_channels"]
-            return config, 2 ** (len(stages) - 1)
-    return None

@@ -32,6 +32,9 @@ from persongen_lib.core.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
+"""What transformers calls its warning of a text that is not truncated yet."""
+
 
 class LatentDiffusion(TokenizedWords):
     """A wrapped diffusers pipeline: text encoders, a denoiser and an autoencoder.
@@ -157,6 +160,8 @@ class LatentDiffusion(TokenizedWords):
             options: further options of the pipeline's `from_pretrained`: `revision`, `variant`, `vae`.
         """
         pipeline = cls._pipeline_at(place, dtype=dtype, **cls.load_options, **options)
+        for name in cls.tokenizers.values():  # `encode` says which words are left out
+            getattr(pipeline, name).deprecation_warnings[TOO_LONG] = True
         if offload:
             pipeline.enable_model_cpu_offload(device=device)
         else:

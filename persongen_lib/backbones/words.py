@@ -19,6 +19,8 @@ from persongen_lib.core.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+SMALL_VOCABULARY = 2000
+"""Pieces; a smaller vocabulary is that of a language of few words, whose model was trained on whole ones only."""
 _WORDS = re.compile(r"\w+|[^\w\s]+")
 
 
@@ -159,7 +161,7 @@ class TokenizedWords(Backbone):
 
     def _ids(self, text: str, tokenizer: str = "tokenizer") -> list[int]:
         spelled = self._spelled_out(text.strip(), tokenizer)
-        return getattr(self._pipeline, tokenizer)(spelled, add_special_tokens=False).input_ids
+        return getattr(self._pipeline, tokenizer)(spelled, add_special_tokens=False, verbose=False).input_ids
 
     def _spelled_out(self, text: str, tokenizer: str) -> str:
         """The text with a learned word of several vectors as the several words that the pipeline reads it as."""
@@ -187,15 +189,28 @@ class TokenizedWords(Backbone):
 
     def _warn_of_unknown_words(self, prompts: Sequence[str]) -> None:
         for name in self.tokenizers.values():
-            unknown = getattr(self._pipeline, name).unk_token_id
-            for prompt in prompts:
-                if unknown not in self._ids(prompt, name):
-                    continue
-                words = [word for word in _WORDS.findall(prompt) if unknown in self._ids(word, name)] or [
-                    prompt
-                ]
-                for word in dict.fromkeys(words):
+            for prompt in dict.fromkeys(prompts):
+                for word in self._unknown_words(prompt, name):
                     self.warn_once(f"{self.name} does not know the word {word!r}: use another one")
+
+    def _unknown_words(self, prompt: str, name: str) -> list[str]:
+        tokenizer = getattr(self._pipeline, name)
+        small = len(tokenizer) < SMALL_VOCABULARY
+        unread = tokenizer.unk_token_id in self._ids(prompt, name)
+        if not small and not unread:
+            return []
+        text = prompt
+        for added in tokenizer.get_added_vocab():
+            text = text.replace(added, " ")
+        words = list(dict.fromkeys(_WORDS.findall(text)))
+        pieces = {word: self._ids(word, name) for word in words}
+        unknown = [
+            word
+            for word in words
+            if tokenizer.unk_token_id in pieces[word]
+            or (small and len(pieces[word]) > 1 and word[0].isalnum())
+        ]
+        return unknown or [prompt] * unread
 
 
 def check_clip_skip(clip_skip: Any, layers: int) -> int:

@@ -86,10 +86,12 @@ def _add_augment(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Print one line per concept or template, import a data set, or make pictures with new backgrounds."""
     if args.what == "concepts":
+        print("concept", "class", "kind", "context", sep="\t")
         for name in list_concepts():
             about = json.loads((DATA / "concepts" / name / "concept.json").read_text(encoding="utf-8"))
             print(name, about.get("class_name"), about.get("kind"), about.get("context"), sep="\t")
     elif args.what == "prompts":
+        print("set", "template", sep="\t")
         for name in list_prompts():
             for template in load_prompts(name):
                 print(name, template, sep="\t")

@@ -25,6 +25,13 @@ class Parser(argparse.ArgumentParser):
         commands.type = str
         return commands
 
+    def parse_known_args(self, *args, **settings):
+        """Nothing is left over for the parser above, whose help page would not list this command's options."""
+        namespace, unknown = super().parse_known_args(*args, **settings)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
+
     def error(self, message: str) -> NoReturn:
         """Raise a UserError that names the help page instead of exiting."""
         raise UserError(f"{message} (see {self.prog} --help)")

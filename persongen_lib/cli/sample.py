@@ -140,6 +140,7 @@ def run(args: Namespace) -> int:
     from persongen_lib.core.checks import check_steps
     from persongen_lib.finetune.engine.run import finetune
     from persongen_lib.sampling.engine.models import resolved
+    from persongen_lib.sampling.engine.previews import check_every
     from persongen_lib.sampling.engine.run import check_output, export, run_sample
 
     runtime = checked_runtime(args)
@@ -152,7 +153,7 @@ def run(args: Namespace) -> int:
     if args.batch_size is not None:
         check_steps(args.batch_size, what="the batch size")
     if args.preview_every is not None:
-        check_steps(args.preview_every, what="--preview-every")
+        check_every(args.preview_every, spec.num_steps, what="--preview-every")
     if args.output:
         check_output(spec, args.output)
     store = runtime.store

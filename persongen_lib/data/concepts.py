@@ -112,6 +112,12 @@ def load_concept(name_or_folder: str | Path, class_name: str | None = None, pict
     class_name = class_name or about.get("class_name")
     if class_name is None:
         raise UserError(f"what is in the pictures of {folder}? Give the class name, a word such as 'dog'")
+    if class_name != about.get("class_name", class_name):
+        warnings.warn(
+            f"{folder.name} is taken as a {class_name}, though its files say {about['class_name']}: another class is "
+            "another fine-tuning",
+            stacklevel=2,
+        )
     digest = digest_of(entries)
     images = Pictures(tuple(entries), folder, digest, "images")
     if pictures:

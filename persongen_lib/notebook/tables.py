@@ -47,6 +47,11 @@ def score_table(table: pd.DataFrame, columns: Sequence[str] | None = None) -> pd
     return _cells(summarize(table, names, ranges=ranges())).rename(index=spoken)
 
 
+def rounded(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
+    """A table of numbers with so many decimal places, typeset as `with_interval` does."""
+    return table.map(lambda value: f"{value:z.{digits}f}".replace("-", "−"))
+
+
 def verdict(
     strategy: str,
     results: str | Path = DATA / "results" / "phenomenon.parquet",

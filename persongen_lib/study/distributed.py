@@ -152,7 +152,7 @@ def _start(address: str | None):
         ) from None
     settings = {} if address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False, **settings)
+        ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"ray can't be started or reached: {str(error).splitlines()[0]}") from None
     return ray

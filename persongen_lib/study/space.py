@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from persongen_lib.backbones.families import image_side
+from persongen_lib.backbones.sizes import image_side
 from persongen_lib.backbones.sources import locate
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.specs import FineTuneSpec

@@ -23,6 +23,7 @@ from persongen_lib.sampling import (
     sample_spec,
 )
 from persongen_lib.sampling.engine.specs import SampleSpec
+from persongen_lib.world.language.captions import vocabulary
 
 PUBLISHED = json.loads(Path(__file__).with_name("published_defaults.json").read_text())
 """The strategies' parameters by backbone: of the study where it names a value, else as they were first released."""
@@ -318,6 +319,17 @@ def test_tokens_and_unknown_words(family):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         backbone.encode(["the xyz"])
+
+
+@pytest.mark.parametrize("name", ["micro", "micro-sdxl", "micro-pixart"])
+def test_a_trained_model_of_few_words_says_which_it_would_only_spell(name):
+    backbone = load_backbone(name, device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        backbone.encode([*vocabulary(), "A photo of sks dog, in the snow."])
+    with pytest.warns(UserWarning, match="does not know the word") as said:
+        backbone.encode(["a dog in the snwo", "a schnauzer in the snow"])
+    assert [str(one.message).split("'")[1] for one in said] == ["snwo", "schnauzer"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tiny import FLOWS, T5_LENGTH, tiny_backbone, tiny_pipeline
 
 from persongen_lib.backbones import FAMILIES, load_backbone, locate, weights_digest
 from persongen_lib.backbones.defaults import sampling_dtype
-from persongen_lib.backbones.families import image_side
+from persongen_lib.backbones.sizes import image_side
 from persongen_lib.cli.main import main
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.runtime import Runtime

@@ -119,7 +119,9 @@ def test_files_that_are_there_already_are_not_written_over(place, capsys, name):
         (["--adapter", "rex"], "not allowed with"),
         (["--output", "rex/0.png"], "is a file"),
         (["--prompts", "live"], "not allowed with"),
-        (["--wrong"], "unrecognized arguments"),
+        (["--wrong"], "unrecognized arguments: --wrong (see persongen sample --help)"),
+        (["--height", "15"], "height must be a multiple of 2 pixels for"),
+        (["--preview-every", "9"], "--preview-every must be a whole number from 1 to "),
     ],
 )
 def test_wrong_input_is_one_sentence(place, capsys, arguments, said):

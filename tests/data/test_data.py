@@ -46,6 +46,12 @@ def test_any_folder_of_pictures_is_a_concept(tmp_path):
     assert concept.images[2].getpixel((0, 9)) == (255, 0, 0)
 
 
+def test_a_class_that_contradicts_the_files_is_told(rex):
+    (rex / "concept.json").write_text('{"class_name": "dog"}')
+    with pytest.warns(UserWarning, match="rex is taken as a cat, though its files say dog"):
+        assert load_concept(rex, "cat").class_name == "cat"
+
+
 def test_the_digest_follows_the_pictures(tmp_path):
     one, same = save_pictures(tmp_path / "one"), save_pictures(tmp_path / "same")
     other = save_pictures(tmp_path / "other", 2)

@@ -195,9 +195,14 @@ def test_the_command_line_imports_and_lists(copy, tmp_path, capsys):
     assert "give a copy of" in capsys.readouterr().err
     assert main(["data", "prompts"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 108 and "dreambooth_live\ta {} in a chef outfit" in lines
+    assert (
+        len(lines) == 109
+        and lines[0] == "set\ttemplate"
+        and "dreambooth_live\ta {} in a chef outfit" in lines
+    )
     assert main(["data", "concepts"]) == 0
-    assert "dog\tdog\tlive\t" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("concept\tclass\tkind\tcontext\n") and "dog\tdog\tlive\t" in said
     assert main(["data"]) == main(["data", "pictures"]) == 2
 
 

@@ -223,7 +223,7 @@ def test_a_resolution_that_does_not_fit_is_refused_before_anything_is_loaded(set
         weights.unlink()
     assert fine_tune_spec(concept, str(tmp_path), "lora", resolution=5 * unit)
     with pytest.raises(
-        UserError, match=f"resolution must be a multiple of {unit} for {tmp_path}, not {unit + 1}"
+        UserError, match=f"resolution must be a multiple of {unit} pixels for {tmp_path}, not {unit + 1}"
     ):
         fine_tune_spec(concept, str(tmp_path), "lora", resolution=unit + 1)
 
@@ -254,7 +254,7 @@ def test_options_that_are_off_leave_a_runs_key_alone(setting):
 @pytest.mark.parametrize(
     ("parameters", "why"),
     [
-        ({"resolution": 17}, "resolution must be a multiple of 2 for"),
+        ({"resolution": 17}, "resolution must be a multiple of 2 pixels for"),
         ({"resolution": 5000}, "at most 4096"),
         ({"resolution": -8}, "a whole number"),
         ({"gradient_accumulation": 0}, "must be 1 or more"),

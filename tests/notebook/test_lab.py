@@ -49,6 +49,7 @@ def test_a_slider_moved_in_jupyterlab_gives_a_new_picture(tmp_path):
     nbformat.write(notebook, tmp_path / "explore.ipynb")
     with chromium() as browser, lab(tmp_path) as address, watched(browser) as (page, _):
         page.set_default_timeout(PATIENCE)
+        page.add_locator_handler(page.locator(".jp-Dialog"), accept)
         page.goto(f"{address}/lab/tree/explore.ipynb?token={TOKEN}")
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
         run_all(page)
@@ -66,6 +67,11 @@ def test_a_slider_moved_in_jupyterlab_gives_a_new_picture(tmp_path):
         page.wait_for_function(
             "([picture, first]) => document.querySelector(picture).src === first", arg=[PICTURE, first]
         )
+
+
+def accept(page):
+    """What a reader answers JupyterLab, which asks for a kernel where cells are run before one is connected."""
+    page.locator(".jp-Dialog .jp-mod-accept").first.click()
 
 
 def run_all(page):

@@ -120,8 +120,8 @@ def test_every_strategy_samples_other_sizes(at, strategy):
 @pytest.mark.parametrize(
     ("family", "options", "why"),
     [
-        ("sd", {"height": 15}, "the height must be a multiple of 2 pixels for this model, not 15"),
-        ("pixart", {"width": 18}, "the width must be a multiple of 4 pixels for this model, not 18"),
+        ("sd", {"height": 15}, "height must be a multiple of 2 pixels for tiny, not 15"),
+        ("pixart", {"width": 18}, "width must be a multiple of 4 pixels for tiny, not 18"),
         ("sd", {"height": 0}, "the height in pixels must be a whole number from 1 to 8192"),
         ("sd", {"width": 10**9}, "the width in pixels must be a whole number from 1 to 8192"),
         ("sd", {"width": 16.0}, "the width in pixels must be a whole number"),
@@ -139,6 +139,7 @@ def test_every_strategy_samples_other_sizes(at, strategy):
         ("sd", {"preview_every": 2}, "preview_every and on_preview belong together"),
         ("sd", {"on_preview": print}, "preview_every and on_preview belong together"),
         ("sd", {"preview_every": 0, "on_preview": print}, "preview_every must be a whole number"),
+        ("sd", {"preview_every": 1000, "on_preview": print}, "preview_every must be a whole number"),
         ("sd", {"preview_every": 2, "on_preview": "show"}, "on_preview must be a function"),
         ("sd", {"template": "a {} and a {}"}, "several concepts in one image are not supported"),
     ],

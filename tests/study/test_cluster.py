@@ -132,7 +132,8 @@ def wait_for(place, scored, process=None):
 def test_this_machine_makes_the_same_table_and_tells_what_failed(place, table, brisk, tmp_path, monkeypatch):
     """In one process of ray's, for most of a process is spent on importing."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr(ray, "init", partial(ray.init, num_cpus=1))
+    asked, init = [], partial(ray.init, num_cpus=1)
+    monkeypatch.setattr(ray, "init", lambda address, **rest: asked.append(address) or init(address, **rest))
     shutil.copytree(place / "tom", tmp_path / "bad")
     values = yaml.safe_load((place / "small.yaml").read_text())
     (place / "bad.yaml").write_text(yaml.safe_dump({**values, "concepts": ["./rex", str(tmp_path / "bad")]}))
@@ -140,6 +141,7 @@ def test_this_machine_makes_the_same_table_and_tells_what_failed(place, table, b
     for picture in (tmp_path / "bad").glob("*.png"):
         picture.unlink()
     failures = run_study_ray(study, Runtime.at("alone", "cpu"))
+    assert asked == ["local"], "a cluster of someone else on this machine would be joined"
     assert [failure.cell for failure in failures] == list(study.cells[2:])
     assert all("bad" in failure.reason and "pictures" in failure.reason for failure in failures)
     good = replace(study, jobs=study.jobs[:2])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from persongen_lib.backbones.sizes import check_sides
 from persongen_lib.core.checks import check_steps, check_template
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.parameters import Registry
@@ -16,7 +17,6 @@ from persongen_lib.data.class_pictures import ClassPictures, find_class_pictures
 from persongen_lib.data.concepts import Concept
 from persongen_lib.finetune.engine.encoding import EncodingMethod
 from persongen_lib.finetune.engine.options import TrainingOptions
-from persongen_lib.finetune.engine.resolution import check_resolution
 
 if TYPE_CHECKING:
     from persongen_lib.finetune.engine.trainable import Trainable
@@ -124,7 +124,7 @@ class Method(TrainingOptions):
         Raises:
             UserError: The model can't take the resolution, or the folder does not hold the class images.
         """
-        check_resolution(self, backbone)
+        check_sides(backbone, resolution=self.resolution or None)
         if not self.class_images:
             return self
         return dataclasses.replace(self, class_digest=self.own_class_images().digest)

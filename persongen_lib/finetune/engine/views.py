@@ -10,9 +10,9 @@ from PIL import ImageOps
 from PIL.Image import Image, Resampling
 
 from persongen_lib.backbones.latent import LatentDiffusion
+from persongen_lib.backbones.sizes import check_multiple
 from persongen_lib.core.hashing import step_seed
 from persongen_lib.finetune.engine.options import TrainingOptions
-from persongen_lib.finetune.engine.resolution import resolution_misfit
 
 CROPS = 16
 """Random crops of a picture, each encoded once before the training."""
@@ -33,8 +33,7 @@ def square(options: TrainingOptions, backbone: LatentDiffusion) -> int:
     """
     unit = _unit(backbone)
     side = options.resolution or backbone.image_size
-    if side % unit:
-        raise resolution_misfit(backbone.name, unit, side)
+    check_multiple("resolution", side, unit, backbone.name)
     backbone.check_size(side // backbone.pixels_per_latent, side // backbone.pixels_per_latent)
     return side
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from persongen_lib.backbones.backbone import Backbone
+from persongen_lib.backbones.sizes import check_multiple
 from persongen_lib.core.checks import check_steps, parse_seeds
 from persongen_lib.core.errors import UserError
 from persongen_lib.core.lazy import torch
@@ -124,8 +125,7 @@ def latent_shape(
     for name, given, usual in (("height", height, own[0]), ("width", width, own[1])):
         if given is not None:
             check_steps(given, LARGEST_SIDE, what=f"the {name} in pixels")
-            if given % unit:
-                raise UserError(f"the {name} must be a multiple of {unit} pixels for this model, not {given}")
+            check_multiple(name, given, unit, backbone.name)
         sides.append(usual if given is None else given // pixels)
     backbone.check_size(*sides)
     return channels, sides[0], sides[1]

@@ -57,11 +57,16 @@ class Previews:
         """Nothing is kept."""
 
 
-def check_previews(every: int | None, show: Callable[[Preview], object] | None) -> None:
-    """A UserError unless both are given, or neither."""
+def check_every(every: int, num_steps: int, what: str = "preview_every") -> int:
+    """The number itself where a run of so many steps has a preview then; else a UserError."""
+    return check_steps(every, max(num_steps - 1, 1), what)
+
+
+def check_previews(every: int | None, show: Callable[[Preview], object] | None, num_steps: int) -> None:
+    """A UserError unless both are given, or neither, and some of a run's steps have a preview."""
     if (every is None) != (show is None):
         raise UserError("preview_every and on_preview belong together: give both, or neither")
     if every is not None:
-        check_steps(every, what="preview_every")
+        check_every(every, num_steps)
         if not callable(show):
             raise UserError(f"on_preview must be a function that is called with each preview, not {show!r}")

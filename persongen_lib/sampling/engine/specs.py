@@ -9,6 +9,7 @@ from typing import Any, Self
 from persongen_lib.backbones.defaults import sampling_defaults, sampling_dtype
 from persongen_lib.backbones.devices import device_type
 from persongen_lib.backbones.schedulers import SCHEDULERS, scheduler_name
+from persongen_lib.backbones.sizes import check_sides
 from persongen_lib.backbones.sources import weights_digest
 from persongen_lib.core.checks import (
     check_once,
@@ -200,7 +201,7 @@ def sample_spec(
     usual = sampling_defaults(backbone)
     num_steps = usual["num_steps"] if num_steps is None else check_steps(num_steps)
     made = default_strategy(strategy, usual, num_steps, **parameters)
-    return SampleSpec(
+    spec = SampleSpec(
         fine_tune=fine_tune,
         backbone=backbone,
         strategy=made,
@@ -220,6 +221,8 @@ def sample_spec(
         loading=loading,
         vae_tiling=vae_tiling,
     )
+    check_sides(backbone, height=spec.height, width=spec.width)
+    return spec
 
 
 def computed_by(spec: SampleSpec, runtime: Runtime) -> SampleSpec:
