@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 STRIP := $(BIN)/nbstripout --keep-id --extra-keys \
 	"metadata.papermill metadata.language_info.version cell.metadata.papermill cell.metadata.execution"
 
-.PHONY: help setup book check test test-book audit lab strip clean distclean
+.PHONY: help setup book check test suite test-book audit lab strip clean distclean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -31,8 +31,11 @@ check: $(READY) ## check style, docstrings and types, and that the notebooks hol
 	$(BIN)/mypy
 	$(STRIP) --verify notebooks/*.ipynb
 
-test: check ## the same, and every test of the library and the notebooks, in two processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: $(READY) ## the same, and every test of the library and the notebooks
+	@$(MAKE) --no-print-directory --jobs 2 check suite
+
+suite: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-book: $(READY) ## look at every page of the built book in a browser (Chromium)
 	$(BIN)/python -m pytest tests/book/test_book_pages.py
