@@ -53,12 +53,30 @@ function fit() {
       if (room < 1) place.style.fontSize = `${Math.max(0.7, room * 0.95) * place.dataset.size}%`;
     }
     if (!place.clientWidth || place.scrollWidth <= place.clientWidth + 1) continue;
-    const hint = document.createElement("p");
-    hint.className = "scroll-hint";
-    hint.textContent = `This ${formula ? "equation" : "table"} is wider than the page: scroll it sideways →`;
-    ((formula && place.closest("div.math")) || place).before(hint);
+    const what = formula ? "equation" : "table";
+    hint((formula && place.closest("div.math")) || place, `This ${what} is wider than the page: scroll it sideways →`);
     place.tabIndex = 0;
   }
+  const [figure] = [...document.querySelectorAll(".bd-article figure")].filter(shrunk);
+  if (figure) hint(figure, "Touch a figure to enlarge it");
+}
+
+function hint(place, text) {
+  const line = document.createElement("p");
+  line.className = "scroll-hint";
+  line.textContent = text;
+  place.before(line);
+}
+
+// On a telephone, a figure that is touched is enlarged and scrolls.
+const telephone = matchMedia("(max-width: 480px)");
+function shrunk(figure) {
+  return telephone.matches && figure.querySelector("img")?.naturalWidth > figure.clientWidth;
+}
+
+function enlarge(event) {
+  const figure = event.target.closest("figure");
+  if (shrunk(figure)) figure.classList.toggle("large");
 }
 
 // Short code, such as an option of a command, stays in one piece; a path or a name breaks between its parts.
@@ -75,7 +93,10 @@ addEventListener("load", async () => {
   for (const table of document.querySelectorAll("table.dataframe")) {
     tidyHead(table);
     markNumbers(table);
+    const sentences = [...table.querySelectorAll("tbody th")].some(cell => cell.textContent.length > 40);
+    table.classList.toggle("worded", sentences);
   }
+  document.querySelectorAll(".bd-article figure img").forEach(image => image.addEventListener("click", enlarge));
   await window.MathJax?.startup?.promise;
   fit();
   addEventListener("resize", fit);

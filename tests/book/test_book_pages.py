@@ -182,6 +182,21 @@ def test_what_is_wider_than_the_screen_says_that_it_scrolls_and_equations_are_fi
         assert not page.locator("div.math .scroll-hint").count()
 
 
+def test_a_figure_that_is_touched_on_a_telephone_is_enlarged(browser, small):
+    address = (small / "book" / "words.html").as_uri()
+    with watched(browser, viewport=NARROW) as (page, _):
+        visit(page, address)
+        page.get_by_text("Touch a figure to enlarge it").wait_for()
+        image = page.get_by_alt_text("WIDE")
+        for large in (True, False, True):
+            image.click()
+            assert (image.bounding_box()["width"] > 600) == large
+            assert page.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"]
+    with watched(browser, viewport=WIDE) as (page, _):
+        visit(page, address)
+        assert not page.get_by_text("Touch a figure").count()
+
+
 def test_paper_shows_no_controls_but_the_parameters(browser, small):
     with watched(browser, viewport=WIDE) as (page, _):
         visit(page, (small / "notebooks" / "widgets.html").as_uri())
