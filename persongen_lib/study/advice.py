@@ -93,7 +93,7 @@ def python_lines(option: pd.Series) -> str:
 
 
 def expected(option: pd.Series, names: Mapping[str, str]) -> str:
-    """What to expect of a row of `recommend`, such as "identity 0.65 [0.60, 0.70], 50 evaluations".
+    """The mean scores of a row of `recommend`, such as "identity 0.65 [0.60, 0.70], 50 evaluations".
 
     Args:
         option: A row of `recommend`.
@@ -108,7 +108,7 @@ def expected(option: pd.Series, names: Mapping[str, str]) -> str:
 
 
 def advice(wanted: str, found: pd.DataFrame, names: Mapping[str, str], concept: str = "dog") -> str:
-    """A recommendation as Markdown: what to expect and why, the next best option, and what to type.
+    """A recommendation as Markdown: the mean scores, the reason, the next best option, and what to type.
 
     Args:
         wanted: The preferences in words.
@@ -122,7 +122,7 @@ def advice(wanted: str, found: pd.DataFrame, names: Mapping[str, str], concept: 
     following = "".join(f" Next: {row['label']} ({row['reason']})." for _, row in found[1:2].iterrows())
     said = (
         f"**{markdown(wanted)}: {markdown(best['label'])}.** "
-        f"Expect {expected(best, names)} per image. {markdown(f'{reason}.{following}{rests}')}\n\n"
+        f"Mean {expected(best, names)} per image. {markdown(f'{reason}.{following}{rests}')}\n\n"
     )
     if missing := why_no_command(best):
         return f"{said}{markdown(missing)}.\n"

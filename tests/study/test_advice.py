@@ -160,7 +160,7 @@ def test_advice_says_what_to_type():
     assert command == "persongen sample --strategy mixed --param superclass_weights=original"
     words = advice("Prompt first", found, names, "cat")
     assert words.startswith(
-        "**Prompt first: mixed, original.** Expect identity 0.65 [0.65, 0.65], leak 0.65 [0.65, 0.65], "
+        "**Prompt first: mixed, original.** Mean identity 0.65 [0.65, 0.65], leak 0.65 [0.65, 0.65], "
         "100 evaluations per image. It is the best. Next: mixed 1 (it is the next)."
     )
     shown, lines = (token.content for token in MarkdownIt().parse(words) if token.type == "fence")
