@@ -28,7 +28,9 @@ Equation {eq}`wide` is followed by a [notebook](../notebooks/widgets.ipynb).
 A command may take very many more words than fit, and an option such as `--seeds`, or `--seeds`, or `--seeds`, is one.
 :::
 
-<figure><img alt="WIDE" src="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='800' height='9'/%3E"></figure>
+<figure>
+<img alt="WIDE" src="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='800' height='9'/%3E">
+</figure>
 
 | one | two | three |
 |---|---|---|
