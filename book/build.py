@@ -199,7 +199,7 @@ def world_figures() -> dict[str, Figure]:
         )
         for k, name in enumerate(CLASSES)
     ]
-    words = [f"{s.identity.class_name}, {s.accessory or 'plain'}\n{s.context}" for s in scenes]
+    words = [f"{', '.join(filter(None, [s.identity.class_name, s.accessory]))}\n{s.context}" for s in scenes]
     concepts = [load_concept(name) for name in list_concepts()]
     return {
         "world.png": contact_sheet([Image.fromarray(render(scene)[0]) for scene in scenes], words, columns=4),
