@@ -16,7 +16,7 @@ import nbformat
 CONSTANTS = {
     "95 %": "the confidence level of every interval in the book",
     "Python 3.11": "a requirement, pyproject.toml",
-    "at most 20 minutes": "the limit that the project sets itself for the whole book",
+    "at most 30 minutes": "the limit that the project sets itself for a run on two cores",
     "0.8 of what the reference pictures": "an aim that was set before, not what came out",
     "We ask for a share of 0.8": "the same aim",
     "weights of 0.05 and 0.1": "parameters, data/fine_tune_defaults.json",
