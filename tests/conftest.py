@@ -7,11 +7,13 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 SLOW = (
     "study/test_cluster", "sampling/test_strategies", "study/test_study", "notebook/test_lab",
-    "finetune/test_methods", "backbones/test_backbones", "finetune/test_planning", "test_benchmark",
-    "world/test_quality", "sampling/test_sampling_options", "encoders/test_elite", "export/test_export",
-    "adapters/test_lora_files", "world/test_elite_training", "finetune/test_options",
-    "world/test_shipped_fine_tuning", "test_wheel", "cli/test_fuzz", "world/test_world", "finetune/test_finetune",
-    "backbones/test_pipeline_adapters", "study/test_damage", "sampling/test_rivals", "trials/test_trial",
+    "backbones/test_backbones", "world/test_quality", "finetune/test_methods", "finetune/test_planning",
+    "book/test_book_pages", "sampling/test_sampling_options", "adapters/test_lora_files", "encoders/test_elite",
+    "test_benchmark", "export/test_export", "world/test_elite_training", "world/test_shipped_families",
+    "cli/test_fuzz", "test_wheel", "finetune/test_options", "world/test_shipped_fine_tuning", "world/test_world",
+    "world/test_judge", "world/test_trials", "analysis/test_refusals", "backbones/test_pipeline_adapters",
+    "sampling/test_rivals", "finetune/test_finetune", "book/test_your_project", "trajectories/test_trajectories",
+    "world/test_forms", "study/test_damage",
 )  # fmt: skip
 """The files that take longest, the slowest first."""
 

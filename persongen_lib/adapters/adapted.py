@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from persongen_lib.adapters.extra import ExtraKeys
 from persongen_lib.adapters.kind import Kind
 from persongen_lib.adapters.low_rank import MAGNITUDE, LowRank
-from persongen_lib.adapters.overlay import known_as, known_parameter
+from persongen_lib.adapters.overlay import known_parameter, parameter_of
 from persongen_lib.adapters.rows import TableRows
 from persongen_lib.adapters.spectral import SpectralShifts
 from persongen_lib.adapters.whole import WholeTensors
@@ -66,10 +66,11 @@ def combined(
             makes that depend on the order.
     """
     changed: dict[str, Tensor] = {}
+    names: dict[int, str] = {}  # the first of those of each parameter, as T5's table has two
     lengths = {name for tensors, _ in adapters for name in tensors if name.endswith(MAGNITUDE)}
     for tensors, scale in adapters:
         for alias, new in adapted(modules, tensors, scale).items():
-            name = known_as(modules, alias, changed)
+            name = names.setdefault(id(parameter_of(modules, alias)), alias)
             if name in changed:
                 if name.removesuffix(".weight") + MAGNITUDE in lengths:
                     raise UserError(

@@ -19,7 +19,7 @@ from persongen_lib.backbones.attention import AttentionControl, Rows, controlled
 from persongen_lib.backbones.backbone import MARKS, Conditioning, Weights
 from persongen_lib.backbones.extra_attention import ExtraAttention, marked
 from persongen_lib.backbones.noise import Kind
-from persongen_lib.backbones.offloading import check_reachable
+from persongen_lib.backbones.offloading import check_reachable, execution_device
 from persongen_lib.backbones.settings import LatentScale, check_network
 from persongen_lib.backbones.single_file import checkpoint_keys
 from persongen_lib.backbones.sources import Source
@@ -114,7 +114,7 @@ class LatentDiffusion(TokenizedWords):
 
     @property
     def device(self):
-        return self._device or self._pipeline._execution_device
+        return self._device or execution_device(self._pipeline)
 
     @property
     def dtype(self):

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from persongen_lib.core.errors import UserError
+from persongen_lib.core.lazy import torch
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 
@@ -16,6 +16,14 @@ def check_offload(device: torch.device) -> None:
     """Raise a UserError for a device that parts of a model can't be kept off."""
     if device.type != "cuda":
         raise UserError(f"offload keeps parts of a model off a GPU: it needs a cuda device, not {device}")
+
+
+def execution_device(pipeline: Any) -> torch.device:
+    """Where a pipeline computes; diffusers itself asks every module of it several times, with hooks or without."""
+    parts = (part for part in pipeline.components.values() if isinstance(part, torch.nn.Module))
+    modules = (vars(module) for part in parts for module in part.modules())
+    hooked = any("_hf_hook" in own or "_diffusers_hook" in own for own in modules)
+    return pipeline._execution_device if hooked else pipeline.device
 
 
 def check_reachable(modules: Iterable[nn.Module]) -> None:

@@ -40,6 +40,7 @@ class TokenizedWords(Backbone):
         super().__init__()
         self._tokenizers: dict[str, Any] = {}
         self._placeholders: set[int] = set()
+        self._checked: set[tuple] = set()
 
     def token_rows(self, token: str) -> dict[str, list[int]]:
         return {
@@ -170,10 +171,13 @@ class TokenizedWords(Backbone):
 
     def _warn_of_words(self, prompts: Sequence[str]) -> None:
         """Warn once of each word that the model does not know, and of each prompt that it does not read to its end."""
-        self._warn_of_unknown_words(prompts)
+        words = tuple(len(getattr(self._pipeline, name)) for name in self.tokenizers.values())
+        unchecked = [prompt for prompt in dict.fromkeys(prompts) if (prompt, words) not in self._checked]
+        self._warn_of_unknown_words(unchecked)
         for names, length in self.sequences:
-            for prompt in dict.fromkeys(prompts):
+            for prompt in unchecked:
                 self._warn_of_words_left_out(prompt, names[0], length)
+        self._checked.update((prompt, words) for prompt in unchecked)
 
     def _warn_of_words_left_out(self, prompt: str, tokenizer: str, length: int) -> None:
         room = length - len(getattr(self._pipeline, tokenizer)("").input_ids)
@@ -189,7 +193,7 @@ class TokenizedWords(Backbone):
 
     def _warn_of_unknown_words(self, prompts: Sequence[str]) -> None:
         for name in self.tokenizers.values():
-            for prompt in dict.fromkeys(prompts):
+            for prompt in prompts:
                 for word in self._unknown_words(prompt, name):
                     self.warn_once(f"{self.name} does not know the word {word!r}: use another one")
 

@@ -36,6 +36,8 @@ WITH_LORA = pytest.mark.parametrize(
     + [(family, "lora") for family in FLOWS],
 )
 EACH_FAMILY = pytest.mark.parametrize("family", FAMILIES)
+UNTOUCHED = functools.cache(lambda family="sd": tiny_backbone(family=family))
+"""A family's backbone that all tests share, of which they only read."""
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj", "q", "k", "v", "o")
 METHODS = ("dreambooth", "lora", "textual_inversion", "custom_diffusion", "svdiff")
 
@@ -121,15 +123,23 @@ def save_adapter(folder, model, tensors, method="lora", token="sks", **parameter
 
 def ours(model, adapter=None, token="sks"):
     """Latents of our base strategy."""
-    backbone = load_backbone(model, device="cpu", dtype="fp32")
+    backbone = loaded(model)
     if adapter is not None:
         backbone.load_adapter(adapter)
     noise = initial_noise((3,), backbone.latent_shape)
-    made = sample(
-        backbone, make_strategy("base", guidance_scale=5), "a photo of {}", token, "dog", 4, latents=noise,
-        output="latents", scheduler=None if backbone.family in FLOWS else "ddim",
-    )  # fmt: skip
-    return made.latents
+    try:
+        return sample(
+            backbone, make_strategy("base", guidance_scale=5), "a photo of {}", token, "dog", 4, latents=noise,
+            output="latents", scheduler=None if backbone.family in FLOWS else "ddim",
+        ).latents  # fmt: skip
+    finally:
+        backbone.unload_adapter()
+
+
+@functools.cache
+def loaded(model):
+    """A saved model, loaded once."""
+    return load_backbone(model, device="cpu", dtype="fp32")
 
 
 @functools.cache
@@ -165,7 +175,7 @@ def assert_same(pipe, model, adapter, token="sks", prompt="a photo of sks dog"):
 def test_diffusers_loads_a_lora(tmp_path, models, family, format):
     tensors = {
         name: tensor
-        for name, tensor in lora(tiny_backbone(family=family), "all").items()
+        for name, tensor in lora(UNTOUCHED(family), "all").items()
         if ".block." not in name  # of a T5, for which diffusers loads none
     }
     adapter = save_adapter(tmp_path / "adapter", models / family, tensors)
@@ -209,13 +219,11 @@ def test_a_trained_lora_whose_alpha_is_not_its_rank(tmp_path, models, trained_lo
 def test_peft_loads_a_folder_a_module(tmp_path, models, family):
     from peft import PeftModel
 
-    adapter = save_adapter(
-        tmp_path / "adapter", models / family, lora(tiny_backbone(family=family), "all", rank=2)
-    )
+    adapter = save_adapter(tmp_path / "adapter", models / family, lora(UNTOUCHED(family), "all", rank=2))
     folder = export_adapter(adapter, tmp_path / "out", "peft")
     pipe = diffusers.DiffusionPipeline.from_pretrained(models / family)
     parts = {path.name for path in folder.iterdir() if path.is_dir()}
-    assert parts == set(type(tiny_backbone(family=family)).original_parts.values())
+    assert parts == set(type(UNTOUCHED(family)).original_parts.values())
     for part in parts:
         PeftModel.from_pretrained(getattr(pipe, part), folder / part)
     assert_same(pipe, models / family, adapter)
@@ -224,7 +232,7 @@ def test_peft_loads_a_folder_a_module(tmp_path, models, family):
 @pytest.mark.parametrize("token", ["sks", "snow cat", "snow on cat"])
 def test_diffusers_loads_embeddings(tmp_path, models, token):
     adapter = save_adapter(
-        tmp_path / "adapter", models / "sd", rows(tiny_backbone(), token), "textual_inversion", token
+        tmp_path / "adapter", models / "sd", rows(UNTOUCHED(), token), "textual_inversion", token
     )
     folder, pipe = (
         export_adapter(adapter, tmp_path / "out"),
@@ -245,7 +253,7 @@ def test_diffusers_loads_embeddings(tmp_path, models, token):
 )
 def test_an_exported_lora_is_read_back(tmp_path, models, family, format):
     model = models / family
-    adapter = save_adapter(tmp_path / "adapter", model, lora(tiny_backbone(family=family), text=False))
+    adapter = save_adapter(tmp_path / "adapter", model, lora(UNTOUCHED(family), text=False))
     exported = export_adapter(adapter, tmp_path / "out", format)
     expected = ours(model, adapter)
     assert (expected - plain(model)).abs().max() > 0.01 * expected.abs().max()
@@ -260,7 +268,7 @@ def test_an_exported_lora_is_read_back(tmp_path, models, family, format):
 def test_exported_embeddings_are_read_back(tmp_path, models, family, token):
     model = models / family
     adapter = save_adapter(
-        tmp_path / "adapter", model, rows(tiny_backbone(family=family), token), "textual_inversion", token
+        tmp_path / "adapter", model, rows(UNTOUCHED(family), token), "textual_inversion", token
     )
     exported = export_adapter(adapter, tmp_path / "out") / "learned_embeds.safetensors"
     expected = ours(model, adapter, token)
@@ -271,7 +279,7 @@ def test_exported_embeddings_are_read_back(tmp_path, models, family, token):
 
 @pytest.mark.parametrize("token", ["sks", "snow cat"])
 def test_embeddings_of_two_text_encoders(tmp_path, models, token):
-    backbone = tiny_backbone(family="sdxl")
+    backbone = UNTOUCHED("sdxl")
     tensors = rows(backbone, token)
     second = [name for name in tensors if name.startswith("text_encoder_2")]
     tensors |= {name: tensors[name] + 1 for name in second}
@@ -289,7 +297,7 @@ def test_embeddings_of_two_text_encoders(tmp_path, models, token):
 
 def test_embeddings_of_flux(tmp_path, models):
     adapter = save_adapter(
-        tmp_path / "adapter", models / "flux", rows(tiny_backbone(family="flux")), "textual_inversion"
+        tmp_path / "adapter", models / "flux", rows(UNTOUCHED("flux")), "textual_inversion"
     )
     state = load_file(export_adapter(adapter, tmp_path / "out") / "learned_embeds.safetensors")
     pipe = diffusers.DiffusionPipeline.from_pretrained(models / "flux")
@@ -305,9 +313,7 @@ def test_embeddings_of_flux(tmp_path, models):
      ("pixart", "textual_inversion"), ("sd3", "custom_diffusion"), ("flux", "dreambooth")],
 )  # fmt: skip
 def test_a_whole_pipeline_holds_what_any_method_trains(tmp_path, models, family, method):
-    adapter = save_adapter(
-        tmp_path / "adapter", models / family, trained(method, tiny_backbone(family=family)), method
-    )
+    adapter = save_adapter(tmp_path / "adapter", models / family, trained(method, UNTOUCHED(family)), method)
     folder = export_adapter(adapter, tmp_path / "out", "pipeline", "cpu")
     pipe = diffusers.DiffusionPipeline.from_pretrained(folder)
     assert pipe.text_encoder.dtype == torch.float32
@@ -317,7 +323,7 @@ def test_a_whole_pipeline_holds_what_any_method_trains(tmp_path, models, family,
 
 
 def test_a_lora_with_embeddings_is_two_files(tmp_path, models):
-    backbone = tiny_backbone()
+    backbone = UNTOUCHED()
     tensors = {**lora(backbone), **rows(backbone)}
     adapter = save_adapter(tmp_path / "adapter", models / "sd", tensors, token_learning_rate=0.1)
     folder, pipe = (
@@ -346,7 +352,7 @@ def test_formats_follow_from_the_tensors(tmp_path, models):
         ("sd", "svdiff", (), None),
     ]:
         adapter = save_adapter(
-            tmp_path / f"{family}-{kind}", models / family, trained(kind, tiny_backbone(family=family)), kind
+            tmp_path / f"{family}-{kind}", models / family, trained(kind, UNTOUCHED(family)), kind
         )
         assert formats(adapter) == (*expected, "pipeline")
         out = export_adapter(adapter, tmp_path / f"{family}-{kind}-out", device="cpu")
@@ -365,7 +371,7 @@ def test_companions_are_what_others_load(tmp_path, models, monkeypatch):
         ("sdxl", {"pytorch_lora_weights.safetensors", "learned_embeds.safetensors"}),
         ("pixart", {"transformer", "text_encoder"}),
     ]:
-        backbone = tiny_backbone(family=family)
+        backbone = UNTOUCHED(family)
         tensors = {**lora(backbone), **rows(backbone, "snow cat")}
         folder = save_adapter(
             tmp_path / family, models / family, tensors, token="snow cat", token_learning_rate=1
@@ -407,7 +413,7 @@ def test_the_model_card(tmp_path, models):
 
 
 def test_wrong_exports(tmp_path, models):
-    pixart = tiny_backbone(family="pixart")
+    pixart = UNTOUCHED("pixart")
     adapter = save_adapter(tmp_path / "pixart", models / "pixart", {**lora(pixart), **rows(pixart)})
     for format in ("lora", "kohya", "textual_inversion"):
         with pytest.raises(UserError, match=f"PixArtAlphaPipeline.* as {format}: take peft or pipeline"):
@@ -423,8 +429,8 @@ def test_wrong_exports(tmp_path, models):
 
 
 def test_nothing_is_overwritten(tmp_path, models):
-    one = save_adapter(tmp_path / "one", models / "sd", lora(tiny_backbone()))
-    two = save_adapter(tmp_path / "two", models / "sd", lora(tiny_backbone(), rank=2))
+    one = save_adapter(tmp_path / "one", models / "sd", lora(UNTOUCHED()))
+    two = save_adapter(tmp_path / "two", models / "sd", lora(UNTOUCHED(), rank=2))
     folder = export_adapter(one, tmp_path / "out")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert export_adapter(one, folder) == folder
@@ -437,14 +443,14 @@ def test_nothing_is_overwritten(tmp_path, models):
 
 
 def test_a_tokenizer_that_has_changed(tmp_path, models):
-    tensors = rows(tiny_backbone(), "snow cat")
+    tensors = rows(UNTOUCHED(), "snow cat")
     adapter = save_adapter(tmp_path / "one", models / "sd", tensors, "textual_inversion", "sks cat")
     with pytest.raises(UserError, match="are not those of 'sks cat'"):
         export_adapter(adapter, tmp_path / "out")
 
 
 def test_the_command(tmp_path, models, capsys):
-    adapter = save_adapter(tmp_path / "one", models / "sd", lora(tiny_backbone()))
+    adapter = save_adapter(tmp_path / "one", models / "sd", lora(UNTOUCHED()))
     assert main(["export", str(adapter), "--format", "kohya", "--output", str(tmp_path / "out")]) == 0
     assert str(tmp_path / "out") in capsys.readouterr().out and (tmp_path / "out/my_rex.safetensors").exists()
     assert main(["export", str(tmp_path), "--output", str(tmp_path / "other")]) == 2
@@ -477,13 +483,13 @@ def test_hostile_names_in_a_model_card_are_shown_as_they_are(models, name):
 
 @pytest.mark.parametrize("text", ["[]", "null", '{"packages": []}', "[" * 100_000, "9" * 5000, "{"])
 def test_a_broken_provenance_is_left_out_of_the_card(tmp_path, models, text):
-    adapter = save_adapter(tmp_path / "one", models / "sd", lora(tiny_backbone()))
+    adapter = save_adapter(tmp_path / "one", models / "sd", lora(UNTOUCHED()))
     (adapter / "provenance.json").write_text(text)
     assert "made with" not in (export_adapter(adapter, tmp_path / "out", "lora") / "README.md").read_text()
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path, models):
-    adapter = save_adapter(tmp_path / "one", models / "sd", lora(tiny_backbone()))
+    adapter = save_adapter(tmp_path / "one", models / "sd", lora(UNTOUCHED()))
     (tmp_path / "out/mine").mkdir(parents=True)
     (tmp_path / "out/mine/letter.txt").write_text("dear")
     with pytest.raises(UserError, match="letter.txt is there already and is not of this fine-tuning"):
@@ -495,16 +501,14 @@ def test_a_folder_with_something_else_is_refused(tmp_path, models):
 
 @pytest.mark.parametrize("output", [None, 7, "", " ", [], b"out"])
 def test_an_output_that_is_no_folder(models, tmp_path, output):
-    adapter = save_adapter(tmp_path / "one", models / "sd", lora(tiny_backbone()))
+    adapter = save_adapter(tmp_path / "one", models / "sd", lora(UNTOUCHED()))
     with pytest.raises(UserError, match="the output must be the path of a folder"):
         export_adapter(adapter, output, "lora")
 
 
 @pytest.mark.filterwarnings("always")
 def test_what_an_export_leaves_out_is_one_plain_line(tmp_path, models, capsys):
-    adapter = save_adapter(
-        tmp_path / "one", models / "sd", {**lora(tiny_backbone()), **rows(tiny_backbone())}
-    )
+    adapter = save_adapter(tmp_path / "one", models / "sd", {**lora(UNTOUCHED()), **rows(UNTOUCHED())})
     assert main(["export", str(adapter), "--format", "lora", "--output", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().err == (
         "warning: lora does not hold the embedding of 'sks', which was trained too: "

@@ -309,14 +309,14 @@ def test_training_learns(tmp_path):
 def test_snapshots_are_the_shorter_fine_tunings(setting):
     concept, model, store = setting
     spec, short = (fine_tune_spec(concept, model, num_steps=n, learning_rate=1e-3, **SMALL) for n in (6, 4))
-    finetune(spec, concept, Runtime(store, "cpu"), snapshots=[4])
+    finetune(spec, concept, Runtime(store, "cpu"), snapshots=[4], validate=())
     snapshot = store.find("finetune", short)
-    alone = finetune(short, concept, Runtime(Store(store.root.parent / "other"), "cpu"))
+    alone = finetune(short, concept, Runtime(Store(store.root.parent / "other"), "cpu"), validate=())
     one, other = (load_file(folder / "adapter.safetensors") for folder in (snapshot, alone))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert (snapshot / "loss.csv").read_text() == (alone / "loss.csv").read_text()
     assert read_adapter_spec(snapshot) == short
-    finetune(spec, concept, Runtime(store, "cpu"), snapshots=[2])
+    finetune(spec, concept, Runtime(store, "cpu"), snapshots=[2], validate=())
     assert store.find("finetune", fine_tune_spec(concept, model, num_steps=2, learning_rate=1e-3, **SMALL))
     with pytest.raises(UserError, match="snapshot"):
         finetune(spec, concept, Runtime(store, "cpu"), snapshots=[7])

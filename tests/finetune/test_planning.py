@@ -105,9 +105,11 @@ def test_parts_of_a_tiny_model_are_those_counted_by_hand(folder, shared):
 
 def test_whole_weights_are_trained_on_float32_copies(folder, memories):
     memory = memories(folder, "fp32", "fp32")
-    step = memory.step(make_method("dreambooth", train="all", prior_weight=0), 1, 16, 16)
+    method = make_method("dreambooth", train="all", prior_weight=0)
+    step = memory.step(method, 1, 16, 16)
     floats = sum(parameter.numel() for parameter in tiny_pipeline().unet.parameters())
-    assert step["numbers"] == floats and step["gradients"] == step["kept"] == step["trained"] == 4 * floats
+    assert step["numbers"] == floats and step["gradients"] == step["trained"] == 4 * floats
+    assert memory.kept(method) == 4 * floats
 
 
 def test_more_rows_take_more_and_checkpointing_takes_less(folder, memories):
@@ -204,9 +206,10 @@ def test_advice_names_what_saves_memory(folder, shared):
 def test_what_does_not_fit_is_not_computed_further_and_nothing_twice(folder, monkeypatch):
     monkeypatch.setattr("persongen_lib.finetune.planning.plan.CARDS", (1,))
     plan = Plan(folder, "lora", parameters={"batch_size": 2})
-    before = ModelMemory.step.cache_info().misses
+    before, kept = ModelMemory.step.cache_info().misses, ModelMemory.kept.cache_info().misses
     assert [found for _, found, _ in plan.advice()] == [None, None]
-    assert ModelMemory.step.cache_info().misses == before + 1  # the weights that sampling keeps
+    assert ModelMemory.step.cache_info().misses == before
+    assert ModelMemory.kept.cache_info().misses == kept + 1
     for options in ({}, {"optimizer": "adamw8bit"}, {"gradient_accumulation": 2}, {"ema_decay": 0.9}):
         assert [stage.name for stage in plan.training(replace(plan.made, **options))][-1] == "train"
     assert ModelMemory.step.cache_info().misses == before + 1

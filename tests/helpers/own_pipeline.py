@@ -34,7 +34,7 @@ def compare(pipeline, scheduler, num_steps=6, tolerance=1e-4, size=None, ours=No
     """Our base sampling and the pipeline's own of two prompts are the same, to a relative `tolerance`.
 
     Args:
-        pipeline: is given the scheduler.
+        pipeline: is given the scheduler until all is sampled.
         scheduler: its short name.
         num_steps: of both.
         tolerance: relative to the largest latent.
@@ -43,7 +43,7 @@ def compare(pipeline, scheduler, num_steps=6, tolerance=1e-4, size=None, ours=No
         theirs: the same for the pipeline's call.
     """
     backbone = FAMILIES[type(pipeline).__name__](pipeline)
-    pipeline.scheduler = own_scheduler(pipeline, scheduler)
+    usual, pipeline.scheduler = pipeline.scheduler, own_scheduler(pipeline, scheduler)
     places, seeds = ("in the snow", "on the beach"), (3, 4)
     sides = dict(zip(("height", "width"), size, strict=True)) if size else {}
     expected = pipeline(
@@ -55,6 +55,7 @@ def compare(pipeline, scheduler, num_steps=6, tolerance=1e-4, size=None, ours=No
         backbone, make_strategy("base", guidance_scale=5), [f"a photo of {{}} {place}" for place in places], "sks",
         "dog", num_steps, seeds, output="latents", scheduler=scheduler, **sides, **(ours or {}),
     )  # fmt: skip
+    pipeline.scheduler = usual
     own = sampled.latents[
         [0, 3]
     ]  # of all templates with all seeds: the first with the first, the last with the last

@@ -240,6 +240,7 @@ def test_previews_show_the_predicted_pictures_and_change_nothing(strategy):
             return None
 
     options = {"scheduler": "ddim", "seeds": (0, 1, 2), "batch_size": 2, "num_steps": 6}
+    options["encoder"] = Encoder(backbone)
     previewed = run(
         backbone, strategy, preview_every=2, on_preview=seen.append, recorders=[Watch()], **options
     )

@@ -1,5 +1,7 @@
 """Every strategy on every family: limits, costs, batches, and what is special to one."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from tiny import FAMILIES, FLOWS, tiny_backbone
 from persongen_lib.core.errors import UserError
 from persongen_lib.sampling import list_strategies, make_strategy, refinement_noise, sample
 from persongen_lib.sampling.engine.attention import Swap
+from persongen_lib.sampling.engine.predictions import Encoder
 from persongen_lib.sampling.engine.strategy import STRATEGIES, ReferenceStrategy
 from persongen_lib.sampling.strategies.masked import Masked
 
@@ -28,6 +31,8 @@ SHORT = {
 }  # fmt: skip
 """Parameters that make each strategy do all it does within STEPS steps."""
 USUAL = {"sd": "ddim", "sdxl": "euler", "pixart": "dpm++", "sd3": "flow-euler", "flux": "flow-euler"}
+ENCODERS = functools.cache(Encoder)
+"""One for all runs of a backbone: prompts are encoded one by one whatever the strategy and the batch."""
 WITH_REFERENCE = [name for name in list_strategies() if issubclass(STRATEGIES[name], ReferenceStrategy)]
 
 
@@ -53,7 +58,7 @@ def run(backbone, strategy, seeds=(0, 1, 2), num_steps=STEPS, template=TEMPLATE,
     if isinstance(strategy, str):
         strategy = make_strategy(strategy, **(parameters or {}))
     scheduler = "flow-euler" if backbone.family in FLOWS else "ddim"
-    options = {"scheduler": scheduler, "output": "latents", **options}
+    options = {"scheduler": scheduler, "output": "latents", "encoder": ENCODERS(backbone), **options}
     if strategy.needs_cross_attention and not backbone.cross_attention:
         pytest.skip("joint attention, see test_rivals.py")
     with with_original(backbone, strategy):

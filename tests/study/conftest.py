@@ -1,8 +1,12 @@
 """Study files of a tiny model."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from tiny import save_pictures, tiny_pipeline
+
+from persongen_lib.backbones import StableDiffusion
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +38,11 @@ def write_study(model, tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def short_strips():
+    """Validation strips, which no study looks at, are sampled in 2 steps, not in the family's usual 50."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StableDiffusion, "usual", replace(StableDiffusion.usual, num_steps=2))
+        yield

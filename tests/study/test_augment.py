@@ -15,6 +15,8 @@ from persongen_lib.evaluation.references import references_of, warn_of_others
 from persongen_lib.study import Cell, load_study, resolve, run_cell
 from persongen_lib.study.notebooks import notebook_parameters
 
+pytestmark = pytest.mark.usefixtures("short_strips")
+
 
 @pytest.fixture
 def rex(tmp_path, monkeypatch):

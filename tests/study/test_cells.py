@@ -15,6 +15,8 @@ from persongen_lib.study.cell import Cell
 from persongen_lib.study.job import resolve
 from persongen_lib.study.run import run_cell
 
+pytestmark = pytest.mark.usefixtures("short_strips")
+
 
 @pytest.mark.parametrize(
     ("values", "message"),

@@ -20,6 +20,8 @@ from persongen_lib.sampling.engine.run import run_sample
 from persongen_lib.study.grid import load_study
 from persongen_lib.study.results import collect, study_status
 
+pytestmark = pytest.mark.usefixtures("short_strips")
+
 QUICK = {"num_class_images": 2, "class_num_steps": 2, "batch_size": 1}
 KINDS = {
     "adapter": ("packed", "finetune/*/adapter.safetensors"),

@@ -13,6 +13,8 @@ from persongen_lib.study.notebooks import notebook_parameters
 from persongen_lib.study.results import study_status
 from persongen_lib.world.draw.concepts import write_concepts
 
+pytestmark = pytest.mark.usefixtures("short_strips")
+
 
 def test_a_study_takes_concepts_at_several_places(write_study, tmp_path):
     study = load_study(write_study(concepts=["cat", "dog"], places=[1, 5]))

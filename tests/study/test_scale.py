@@ -17,6 +17,8 @@ from persongen_lib.study.grid import load_study
 from persongen_lib.study.local import run_study
 from persongen_lib.study.results import collect, study_status, update_table
 
+pytestmark = pytest.mark.usefixtures("short_strips")
+
 QUICK = {"num_class_images": 2, "class_num_steps": 2, "batch_size": 1}
 
 

@@ -41,6 +41,8 @@ from persongen_lib.study.results import collect, study_status
 from persongen_lib.study.run import follow, run_cell
 from persongen_lib.study.space import disk_need
 
+pytestmark = pytest.mark.usefixtures("short_strips")
+
 QUICK = {"num_class_images": 2, "class_num_steps": 2, "batch_size": 1}
 
 

@@ -51,8 +51,8 @@ def pictures_drawn_once():
 
 @pytest.fixture
 def fewer_steps(monkeypatch):
-    """Samples of 10 steps: what they must show is what those of the usual 25 must."""
-    monkeypatch.setattr(samples, "STEPS", 10)
+    """Samples of 6 steps: what they must show is what those of the usual 25 must."""
+    monkeypatch.setattr(samples, "STEPS", 6)
 
 
 @pytest.fixture(scope="module", params=[FOLDER, JUDGE], ids=["oracle", "judge"])

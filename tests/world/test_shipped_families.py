@@ -17,7 +17,7 @@ PIPELINES = {
     "micro-sdxl": ("micro-sdxl", diffusers.StableDiffusionXLPipeline),
     "micro-pixart": ("micro-pixart", diffusers.PixArtAlphaPipeline),
 }
-STEPS = 5
+STEPS = 4
 
 
 @pytest.fixture(scope="module", params=PIPELINES)

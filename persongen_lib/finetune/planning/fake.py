@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from persongen_lib.adapters import spectral
 from persongen_lib.backbones.devices import dtype_named
@@ -70,7 +70,7 @@ def fake_backbone(name: str | Path, dtype: str) -> LatentDiffusion:
     about = _about(name)
     modules = {}
     for part, config in about["components"].items():
-        with torch.device("meta"):
+        with unset_fake_temporarily(), torch.device("meta"):  # in a mode initializing takes its time
             module = make_component(config)
         modules[part] = _materialized(module, _dtype(config, dtype_named(dtype)))
     return assembled(about["pipeline"], modules, str(name))

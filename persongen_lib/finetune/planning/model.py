@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,38 +88,52 @@ class ModelMemory:
         Returns:
             "trained": the tensors that are trained, and what replaces the model's; "gradients": theirs;
             "activations": what forward and backward pass hold beside; "numbers": how many numbers are trained;
-            "text": 1 if the text encoders take part, else 0; "kept": the original weights beside the finished
-            adapter's, in sampling.
+            "text": 1 if the text encoders take part, else 0.
         """
-        with self._mode_on(), MemoryTracker(self.backbone.parts.values()) as tracker:
-            with Trainable(self.backbone) as trainable:
-                method.prepare(trainable, SPEC)
-                if method.gradient_checkpointing:
-                    trainable.save_memory()
-                trained = tracker.live
-                with torch.set_grad_enabled(trainable.changes_text):
-                    conditioning = None if trainable.changes_text else self.backbone.encode(PROMPTS[:1])
-                tracker.reset()
-                with torch.autocast("cpu", torch.bfloat16, enabled=self.arithmetic != "fp32"):
-                    output, latents = self._forward(rows, height, width, conditioning)
-                    loss = squared_error(output, latents).mean()
-                loss.backward()
-                del loss, output
-                tensors = trainable.tensors.values()
-                gradients = sum(t.grad.numel() * t.grad.element_size() for t in tensors if t.grad is not None)
-                facts = {
-                    "trained": trained,
-                    "gradients": gradients,
-                    "activations": max(0, tracker.peak - trained - gradients),
-                    "numbers": sum(tensor.numel() for tensor in tensors),
-                    "text": int(trainable.changes_text),
-                }
+        with (
+            self._mode_on(),
+            MemoryTracker(self.backbone.parts.values()) as tracker,
+            self._in_training(method) as trainable,
+        ):
+            if method.gradient_checkpointing:
+                trainable.save_memory()
+            trained = tracker.live
+            with torch.set_grad_enabled(trainable.changes_text):
+                conditioning = None if trainable.changes_text else self.backbone.encode(PROMPTS[:1])
+            tracker.reset()
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.arithmetic != "fp32"):
+                output, latents = self._forward(rows, height, width, conditioning)
+                loss = squared_error(output, latents).mean()
+            loss.backward()
+            del loss, output
+            tensors = trainable.tensors.values()
+            gradients = sum(t.grad.numel() * t.grad.element_size() for t in tensors if t.grad is not None)
+            return {
+                "trained": trained,
+                "gradients": gradients,
+                "activations": max(0, tracker.peak - trained - gradients),
+                "numbers": sum(tensor.numel() for tensor in tensors),
+                "text": int(trainable.changes_text),
+            }
+
+    @functools.cache  # noqa: B019
+    def kept(self, method: Method) -> int:
+        """The original weights beside those of a method's finished adapter, in sampling."""
+        with self._mode_on():
+            with self._in_training(method) as trainable:
                 adapter = trainable.adapter()
-            for module in self.backbone.modules.values():
-                vars(module).pop("peft_config", None)  # which peft leaves behind, and warns of the next time
             with torch.no_grad():
                 changed = adapted(self.backbone.modules, adapter, 1.0)
-            return {**facts, "kept": sum(t.numel() * t.element_size() for t in changed.values())}
+            return sum(tensor.numel() * tensor.element_size() for tensor in changed.values())
+
+    @contextmanager
+    def _in_training(self, method: Method) -> Iterator[Trainable]:
+        """The model prepared for a method's training in a block."""
+        with Trainable(self.backbone) as trainable:
+            method.prepare(trainable, SPEC)
+            yield trainable
+        for module in self.backbone.modules.values():
+            vars(module).pop("peft_config", None)  # which peft leaves behind, and warns of the next time
 
     def _forward(self, rows: int, height: int, width: int, conditioning: Any = None) -> Any:
         latents = torch.empty(self._latents(rows, height, width))

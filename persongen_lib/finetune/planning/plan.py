@@ -55,6 +55,11 @@ class Advice:
     total: int
 
 
+def _alike(method: Method, *more: str) -> Method:
+    """The method with the defaults of what a step does not depend on, and of more, so that it is computed once."""
+    return replace(method, **{name: getattr(type(method), name) for name in (*OUTSIDE_A_STEP, *more)})
+
+
 def _largest(stages: Iterator[Stage], room: int) -> int:
     """The bytes of the largest stage, or of the first that is too large: what does not fit is not computed further."""
     largest = 0
@@ -110,7 +115,7 @@ class Plan:
         """
         memory, side = self._model(self.dtype), self._side(self.made)
         batch = batch_size or self.batch_size or sampled_at_once(side, side, "cuda")
-        kept = {"original weights": self._step(replace(self.made, frozen_dtype="auto"), memory)["kept"]}
+        kept = {"original weights": memory.kept(_alike(self.made, "gradient_checkpointing"))}
         adds = {"activations": memory.text}
         yield Stage("encode prompts", self._with(memory, "text", offload) | kept | adds)
         adds = {"activations": memory.prediction(BRANCHES * batch, side, side)}
@@ -203,8 +208,7 @@ class Plan:
     def _step(self, method: Method, memory: ModelMemory) -> dict[str, int]:
         side = self._side(method)
         rows = method.batch_size * (2 if method.prior_weight else 1)
-        alike = {name: getattr(type(method), name) for name in OUTSIDE_A_STEP}
-        return memory.step(replace(method, **alike), rows, side, side)
+        return memory.step(_alike(method), rows, side, side)
 
     def _tiles(self) -> bool:
         """Whether the images are larger than a tile of the autoencoder."""

@@ -36,20 +36,21 @@ class Encoder:
 
     def __call__(self, texts: Sequence[Text | AdjustedText], weights: Weights) -> Conditioning:
         """One row per text; must be called with these weights in use."""
-        batch = tuple(texts), weights, self.backbone.state
+        key = weights, self.backbone.state
+        batch = tuple(texts), *key
         if batch not in self._batches:
-            encoded = [self._encoded(text, weights) for text in texts]
+            encoded = [self._encoded(text, *key) for text in texts]
             if len(self._batches) == KEPT:
                 self._batches.pop(next(iter(self._batches)))
             self._batches[batch] = Conditioning.cat(encoded)
         return self._batches[batch]
 
-    def _encoded(self, text: Text | AdjustedText, weights: Weights) -> Conditioning:
+    def _encoded(self, text: Text | AdjustedText, weights: Weights, state: Hashable) -> Conditioning:
         """The one row of a text."""
-        key = text, weights, self.backbone.state
+        key = text, weights, state
         if key not in self._known:
             if isinstance(text, AdjustedText):
-                own, target = (self._encoded(one, weights) for one in (text.own, text.target))
+                own, target = (self._encoded(one, weights, state) for one in (text.own, text.target))
                 self._known[key] = own.adjusted(target, text.change)
             else:
                 prompt, clip_skip = text

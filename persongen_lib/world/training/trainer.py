@@ -29,6 +29,9 @@ from persongen_lib.core.hashing import step_seed
 from persongen_lib.core.training import ResumableTraining
 from persongen_lib.world.training.curve import CURVE, LossCurve
 
+IMPORTS = [__name__, "torch._dynamo"]
+"""What all workers need, imported once where a system can fork them from one process (optimizers need the last)."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -131,10 +134,17 @@ def train(
         _work(0, 1, task_of, plan, folder, device)
         return
     meeting = folder / f".meeting-{uuid.uuid4().hex}"
-    wrong = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    method = "forkserver" if "forkserver" in torch.multiprocessing.get_all_start_methods() else "spawn"
+    context = torch.multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(IMPORTS)
+    wrong = context.SimpleQueue()
     try:
-        torch.multiprocessing.spawn(
-            _worker, (workers, task_of, plan, folder, device, meeting, wrong), nprocs=workers
+        torch.multiprocessing.start_processes(
+            _worker,
+            (workers, task_of, plan, folder, device, meeting, wrong),
+            nprocs=workers,
+            start_method=method,
         )
     except ProcessException:
         if wrong.empty():
