@@ -44,7 +44,7 @@ def test_pictures_of_a_lora(place):
     [
         (["--lora", "nowhere.safetensors"], "there is no adapter"),
         (["--embedding", "my_lora.safetensors:<sks>"], "holds no learned embeddings"),
-        (["--lora", "my_lora.safetensors", "--concept", "teapot"], "go with a model or an --adapter"),
+        (["--lora", "my_lora.safetensors", "--concept", "dog"], "go with a model or an --adapter"),
     ],
 )
 def test_wrong_adapters_are_one_sentence(place, capsys, more, said):
