@@ -246,7 +246,8 @@ def fine_tunings(
 
     Args:
         store: The store that is searched for finished fine-tunings.
-        own: The user's concept; its fine-tunings come first, and of these the ones that are done.
+        own: The user's concept; its fine-tunings come first, those that are done before others, the usual one before
+            others.
         backbone: The backbone; finished fine-tunings of other weights than its current ones are left out.
         method: The method of the usual fine-tunings, one of `own` and one of each shipped concept.
         loading: What the backbone is loaded with, as in `Cell`.
@@ -262,11 +263,15 @@ def fine_tunings(
             spec = read_spec(folder, FineTuneSpec)
             if (spec.backbone, spec.weights) == (usual[0].backbone, usual[0].weights):
                 finished.append(spec)
-    order = sorted(
-        (*finished, *usual),
-        key=lambda spec: (spec.concept != own.name, store.find("finetune", spec) is None),
-    )
-    return list({spec.hash: spec for spec in order}.values())
+    known = {spec.hash: spec for spec in (*finished, *usual)}
+    ordinary = {spec.hash for spec in usual}
+    return sorted(
+        known.values(),
+        key=lambda spec: (
+            spec.concept != own.name, store.find("finetune", spec) is None, spec.hash not in ordinary,
+            spec.concept, spec.method, spec.num_steps, spec.hash,
+        ),
+    )  # fmt: skip
 
 
 def _pictures(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str:

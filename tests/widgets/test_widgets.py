@@ -483,6 +483,17 @@ def _parsed(command, line):
     return parser.parse_args(arguments)
 
 
+def test_explorers_begin_with_the_usual_fine_tuning_if_it_is_done(world, tmp_path):
+    folder, tuning = world
+    own, store = load_concept(folder / "mine", "dog"), Store(tmp_path)
+    usual = fine_tune_spec(own, tuning.backbone, "lora")
+    others = [dataclasses.replace(usual, num_steps=number) for number in (1, 2, 3, 4)]
+    for done, first in ((others, [*others, usual]), ([usual], [usual, *others])):
+        for spec in done:
+            store.ensure("finetune", spec, lambda folder: {})
+        assert fine_tunings(store, own, tuning.backbone, "lora")[:5] == first
+
+
 def test_explorers_offer_the_model_as_it_is_loaded(world):
     folder, tuning = world
     tiny_pipeline(seed=3).save_pretrained(folder / "other")
