@@ -114,8 +114,7 @@ def load_concept(name_or_folder: str | Path, class_name: str | None = None, pict
         raise UserError(f"what is in the pictures of {folder}? Give the class name, a word such as 'dog'")
     if class_name != about.get("class_name", class_name):
         warnings.warn(
-            f"{folder.name} is taken as a {class_name}, though its files say {about['class_name']}: another class is "
-            "another fine-tuning",
+            f"the class of {folder.name} is {class_name!r}, as asked for, though its files say {about['class_name']!r}",
             stacklevel=2,
         )
     digest = digest_of(entries)

@@ -48,7 +48,9 @@ def test_any_folder_of_pictures_is_a_concept(tmp_path):
 
 def test_a_class_that_contradicts_the_files_is_told(rex):
     (rex / "concept.json").write_text('{"class_name": "dog"}')
-    with pytest.warns(UserWarning, match="rex is taken as a cat, though its files say dog"):
+    with pytest.warns(
+        UserWarning, match="the class of rex is 'cat', as asked for, though its files say 'dog'"
+    ):
         assert load_concept(rex, "cat").class_name == "cat"
 
 
