@@ -31,11 +31,12 @@ check: $(READY) ## check style, docstrings and types, and that the notebooks hol
 	$(BIN)/mypy
 	$(STRIP) --verify notebooks/*.ipynb
 
-test: $(READY) ## the same, and every test of the library and the notebooks
+test: $(READY) ## the same, and every test of the library and the notebooks (those of pages: make test-book)
 	@$(MAKE) --no-print-directory --jobs 2 check suite
 
 suite: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder \
+		--ignore tests/book/test_book_pages.py
 
 test-book: $(READY) ## look at every page of the built book in a browser (Chromium)
 	$(BIN)/python -m pytest tests/book/test_book_pages.py
