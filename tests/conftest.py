@@ -1,4 +1,4 @@
-"""What all tests share: the order in which their files run, what is no garbage, and a grammar that none of them needs."""
+"""What all tests share: the order of their files, what is no garbage, and a grammar that none of them needs."""
 
 import gc
 import sys
