@@ -171,7 +171,9 @@ class TokenizedWords(Backbone):
 
     def _warn_of_words(self, prompts: Sequence[str]) -> None:
         """Warn once of each word that the model does not know, and of each prompt that it does not read to its end."""
-        words = tuple(len(getattr(self._pipeline, name)) for name in self.tokenizers.values())
+        words = tuple(
+            frozenset(getattr(self._pipeline, name).get_added_vocab()) for name in self.tokenizers.values()
+        )
         unchecked = [prompt for prompt in dict.fromkeys(prompts) if (prompt, words) not in self._checked]
         self._warn_of_unknown_words(unchecked)
         for names, length in self.sequences:

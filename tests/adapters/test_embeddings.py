@@ -1,5 +1,7 @@
 """Learned embeddings of others: base is diffusers' own picture with the file, original is the model without it."""
 
+import warnings
+
 import pytest
 import torch
 from foreign import (
@@ -14,7 +16,7 @@ from foreign import (
     wrapped,
 )
 from safetensors.torch import save_file
-from tiny import tiny_pipeline
+from tiny import tiny_backbone, tiny_pipeline
 
 from persongen_lib.core.errors import UserError
 
@@ -116,3 +118,16 @@ def test_wrong_files_are_refused(tmp_path):
     refused(uneven, "one or several vectors per text encoder", "sdxl")
     torch.save({"string_to_param": {"*": vectors(1, 32)}, "name": "rex"}, tmp_path / "rex.pt")
     refused(tmp_path / "rex.pt", "is a pickled file")
+
+
+def test_a_word_that_only_an_earlier_adapter_knew_is_told(tmp_path):
+    backbone, files = tiny_backbone(), {word: tmp_path / f"{word}.safetensors" for word in ("rex", "tom")}
+    for word, file in files.items():
+        save_file({f"<{word}>": torch.zeros(1, 32)}, file)
+    backbone.load_adapter(files["rex"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        backbone.encode(["a <rex> in the snow"])
+    backbone.load_adapter(files["tom"])
+    with pytest.warns(UserWarning, match="does not know the word 'rex'"):
+        backbone.encode(["a <rex> in the snow"])
