@@ -60,6 +60,16 @@ METHOD_LOOKS = {
     "elite": ("#C2327A", "P"),
 }
 
+METHOD_NAMES = {
+    "dreambooth": "DreamBooth",
+    "lora": "LoRA",
+    "svdiff": "SVDiff",
+    "custom_diffusion": "Custom Diffusion",
+    "textual_inversion": "Textual Inversion",
+    "elite": "ELITE",
+}
+"""What their papers call the methods."""
+
 KIND_LOOKS = {
     "context": ("#440154", "o"),
     "accessory": ("#3B528B", "s"),
@@ -158,10 +168,13 @@ def title(column: str) -> str:
 
 
 def spoken(label: str) -> str:
-    """A label as pictures and tables show it: that of a fine-tuning method has spaces for underscores."""
+    """A label as pictures, tables and sentences show it: a fine-tuning method has the name that its paper gives it.
+
+    One that is registered, but not listed in `METHOD_NAMES`, has spaces for underscores.
+    """
     from persongen_lib.finetune.engine.method import METHODS
 
-    return label.replace("_", " ") if label in METHODS.names() else label
+    return METHOD_NAMES.get(label) or (label.replace("_", " ") if label in METHODS.names() else label)
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:

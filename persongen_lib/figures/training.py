@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from persongen_lib.figures.intervals import interval_points, markers, palette
-from persongen_lib.figures.style import WIDTH, legend, look, styled, title
+from persongen_lib.figures.style import WIDTH, legend, look, spoken, styled, title
 
 SHORT = 36
 """Characters of names that fit in one line above a panel."""
@@ -146,7 +146,7 @@ def over_training(
                 line, x="fine_tune_num_steps", y=metric, errorbar=None, color=color, marker=marker, markersize=5.5,
                 markeredgecolor=color, linestyle="--" if label == dashed else "-",
                 fillstyle="none" if label == dashed else "full", ax=axis,
-                label=", ".join(dict.fromkeys((name.replace("_", " "), label))),
+                label=", ".join(dict.fromkeys((spoken(name), label))),
             )  # fmt: skip
         axis.legend_.remove()
         axis.set(ylim=(-0.05, 1.05), xlabel="", ylabel="")
@@ -159,8 +159,8 @@ def over_training(
 
 
 def _legend(figure: Figure, axis: Axes) -> None:
-    """Move the legend that seaborn drew above the axes, with spaces in its names."""
+    """Move the legend that seaborn drew above the axes, with names as they are spoken."""
     axis.legend_.remove()
     for handle in axis.get_legend_handles_labels()[0]:
-        handle.set_label(handle.get_label().replace("_", " "))
+        handle.set_label(spoken(handle.get_label()))
     legend(figure, axis)

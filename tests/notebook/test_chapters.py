@@ -125,7 +125,7 @@ def test_a_score_table_shows_the_measures_that_a_page_has_room_for():
     shown, every = score_table(named, ["leak", "identity"]), score_table(named)
     assert list(shown) == ["leak rate", "identity similarity"] and "correct class" in every
     pd.testing.assert_frame_equal(shown, every[list(shown)])
-    assert "custom diffusion" in shown.index and "custom_diffusion" not in shown.index
+    assert "Custom Diffusion" in shown.index and "custom_diffusion" not in shown.index
     with pytest.raises(UserError, match="unknown measure of this table: leaks; known: identity, "):
         score_table(named, ["leaks"])
 
