@@ -18,7 +18,7 @@ function tidyHead(table) {
 
 // Columns of result tables that hold only numbers, alone or with their intervals. Columns are counted from the right,
 // since a name on the left may stand for several rows.
-const number = /^([+−-]?[\d.,]+( ?%)?(\s\[.*\])?|–|nan)$/i;
+const number = /^([+−-]?[\d.,]+( ?%)?(\s[[(].*[\])])?|–|nan)$/i;
 function markNumbers(table) {
   const rows = [...table.tBodies].flatMap(body => [...body.rows]);
   const most = Math.max(0, ...rows.map(row => row.querySelectorAll("td").length));
@@ -32,7 +32,7 @@ function markNumbers(table) {
 
 function markNumber(cell) {
   cell.classList.add("number");
-  const [, value, interval] = /^\s*(\S+)\s+(\[.*\])\s*$/.exec(cell.textContent) ?? [];
+  const [, value, interval] = /^\s*(\S+)\s+([[(].*[\])])\s*$/.exec(cell.textContent) ?? [];
   if (!interval || cell.childElementCount) return;
   const part = document.createElement("span");
   part.className = "interval";

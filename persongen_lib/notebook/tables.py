@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,10 @@ def score_table(table: pd.DataFrame, columns: Sequence[str] | None = None) -> pd
 
 
 def rounded(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
-    """A table of numbers with so many decimal places, typeset as `with_interval` does."""
-    return table.map(lambda value: f"{value:z.{digits}f}".replace("-", "−"))
+    """A table of numbers typeset as `with_interval` does: integers whole, all others with so many decimal places."""
+    return table.map(
+        lambda value: f"{value:,}" if isinstance(value, Integral) else f"{value:z,.{digits}f}"
+    ).replace("-", "−", regex=True)
 
 
 def verdict(

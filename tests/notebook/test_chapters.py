@@ -12,7 +12,7 @@ from persongen_lib.core.paths import DATA, ROOT
 from persongen_lib.notebook import cells
 from persongen_lib.notebook.cells import beside_limits, complete, elsewhere, limits, side_by_models, variants
 from persongen_lib.notebook.source import strategy_code
-from persongen_lib.notebook.tables import score_table, verdict
+from persongen_lib.notebook.tables import rounded, score_table, verdict
 from persongen_lib.study import Cell
 
 PROMPTS = ("a photo of a {} in the snow", "a photo of a {}")
@@ -128,6 +128,11 @@ def test_a_score_table_shows_the_measures_that_a_page_has_room_for():
     assert "Custom Diffusion" in shown.index and "custom_diffusion" not in shown.index
     with pytest.raises(UserError, match="unknown measure of this table: leaks; known: identity, "):
         score_table(named, ["leaks"])
+
+
+def test_rounded_numbers_have_a_minus_sign_and_commas_and_integers_no_decimals():
+    shown = rounded(pd.DataFrame({"bytes": [443328, 7], "share": [-0.004, -1234.567]}))
+    assert shown["bytes"].tolist() == ["443,328", "7"] and shown["share"].tolist() == ["0.00", "−1,234.57"]
 
 
 def test_no_interval_of_a_score_leaves_the_scores_range():
