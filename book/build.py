@@ -44,7 +44,7 @@ STAGE = BUILD / "stage"
 BUILT = STAGE / "_build" / "html"
 HTML = BUILD / "html"
 OVERVIEW = Path("book", "images", "overview.png")
-FIRST = ("finetuning_methods", "metrics", "decision")
+FIRST = ("finetuning_methods", "metrics", "findings", "decision", "carry_over", "confirm")
 """Notebooks to begin with: the longest, which fine-tunes what the others ask for, beside those that ask for nothing."""
 WORKERS = 2
 NOT_PAGES = shutil.ignore_patterns("_build", "__pycache__", "*.py")
