@@ -132,10 +132,14 @@ def _style(points: pd.DataFrame, scores: tuple[str, str], name: str) -> str:
 
 
 def _readable(labels: Sequence[str], spots: Sequence[tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    """Where labels begin: beside, below or above their spots, without those that would cover something."""
-    taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in spots]
-    found = {}
-    for label, (x, y) in zip(labels, spots, strict=True):
+    """Where labels begin: beside, below or above their spots, without those that would mislead.
+
+    Such labels would cover something, or be as near to another spot as to their own.
+    """
+    around = [(x - 14, y - 12, x + 14, y + 12) for x, y in spots]
+    found, written = {}, []
+    for place, (label, (x, y)) in enumerate(zip(labels, spots, strict=True)):
+        taken = [*around[:place], *around[place + 1 :], *written]
         wide = 6.8 * len(label)
         for left, foot in (
             (x + 12, y + 4),
@@ -150,7 +154,7 @@ def _readable(labels: Sequence[str], spots: Sequence[tuple[float, float]]) -> di
             )
             if free and box[0] > LEFT and box[2] < WIDTH:
                 found[label] = (left, foot)
-                taken.append(box)
+                written.append(box)
                 break
     return found
 

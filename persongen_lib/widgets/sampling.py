@@ -297,7 +297,11 @@ def _trajectory(spec: SampleSpec, shown: Shown, beside: dict[str, Shown]) -> str
         if not np.isnan(values).all():
             parts.append(curves({spec.strategy.name: values}, color, title(name), mark))
     if len(parts) == 1:
-        parts.append(sentence(f"{spec.strategy.name} does not ask for concept and superclass at once."))
+        parts.append(
+            sentence(
+                f"{spec.strategy.name} never predicts both branches at one step, so no distance between them is drawn."
+            )
+        )
     return row(parts, wrap=True)
 
 
