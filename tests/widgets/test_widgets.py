@@ -384,6 +384,21 @@ def test_the_plane_says_what_every_point_is_without_a_kernel():
         Plane(study, ("identity",))
 
 
+@pytest.mark.parametrize("results", ["phenomenon", "sweep", "methods", "families"])
+def test_a_label_of_the_plane_is_nearest_to_its_own_point(results):
+    plane = Plane(pd.read_parquet(f"data/results/{results}.parquet"))
+    drawn = plane.children[0].children[0].value
+    places = re.findall(r"left:([\d.]+)%;top:([\d.]+)%", drawn)
+    spots = np.array(places, float) / 100 * (480, 330)
+    words = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" fill="#\w+">([^<]+)<', drawn)
+    assert len(words) > 5
+    for x, y, label in words:
+        low = np.array([float(x), float(y) - 10])
+        high = np.array([float(x) + 6.8 * len(label), float(y) + 2])
+        away = np.linalg.norm(np.maximum(0, np.maximum(low - spots, spots - high)), axis=1)
+        assert list(plane.buttons.options)[int(away.argmin())] == label
+
+
 def test_a_point_that_is_chosen_shows_its_own_pictures(world, table, monkeypatch):
     folder, tuning = world
     monkeypatch.setattr("persongen_lib.widgets.pareto.fine_tune_spec", lambda *_, **__: tuning)
