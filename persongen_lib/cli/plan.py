@@ -15,14 +15,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--backbone",
         default="sdxl",
-        help=f"{', '.join(list_backbones())}, or a folder (default: sdxl); only configurations are read",
+        help=f"{', '.join(list_backbones())} (sd3 and flux once they are downloaded), or a folder (default: sdxl); "
+        "only configurations are read",
     )
     parser.add_argument("--method", default="lora", help=f"{', '.join(list_methods())} (default: lora)")
     parser.add_argument(
         "--dtype", default="bf16", help="fp32, bf16 or fp16, of the arithmetic (default: bf16)"
     )
     parser.add_argument(
-        "--sample-batch-size", type=int, metavar="N", help="pictures that are sampled at a time (default: 8)"
+        "--sample-batch-size",
+        type=int,
+        metavar="N",
+        help="pictures that are sampled at a time (default: as in sampling, by their size)",
     )
     add_training_options(parser)
 

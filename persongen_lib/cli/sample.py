@@ -118,7 +118,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="also save each new picture as predicted after every so many steps (default: no previews)",
     )
     parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="pictures at a time (default: 8 on a CPU, more on a GPU)"
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="pictures at a time (default: as many as their size allows)",
     )
     parser.add_argument(
         "--offload", action="store_true", help="keep on the GPU only the part of the model that computes"

@@ -4,6 +4,7 @@ import ast
 from dataclasses import replace
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from small_book import builder
@@ -247,6 +248,23 @@ def test_plain_papermill_is_refused_an_unknown_parameter_too():
         check_parameters(["", parameters, "# Parameters\nnum_step = 2\n"])
     check_parameters(["", parameters, "# Parameters\nnum_steps = 2\n"])
     check_parameters(["", parameters])
+
+
+def test_the_page_of_decisions_takes_a_table_of_photographs(tmp_path):
+    """Scored by CLIP alone, and without mixed sampling."""
+    study = pd.read_parquet(ROOT / "data" / "results" / "phenomenon.parquet")
+    truth = study.filter(regex="^(identity|asked_|seen_|leak|truth_|color_)|_right").columns
+    study = study[study["label"].isin(["base", "switching"])].drop(columns=truth)
+    study.to_parquet(tmp_path / "study.parquet")
+    given = {
+        "results": f"{tmp_path}/study.parquet",
+        "identity": "clip_image",
+        "text": "clip_text",
+        "searched_on": [],
+    }
+    done = run_notebook(ROOT / "notebooks" / "decision.ipynb", tmp_path / "out.ipynb", given)
+    shown = str([cell.outputs for cell in code_cells(done)])
+    assert "switching" in shown and "mixed" not in shown and "leak rate" not in shown
 
 
 def test_a_run_leaves_the_whole_output_or_none(tmp_path, monkeypatch):
